@@ -1,0 +1,95 @@
+"""Every error a Ghasi service answers with: its stable code, its status, what it means and what to do.
+
+Service errors are RFC 9457 problems (`application/problem+json`). The gateway's own errors are Kong's and live in
+`gateway/answers.py`. A code, once published, never changes its meaning.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ghasi.contract.shapes import FieldError, ProblemBody
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A stable error code: the status it comes with, a title, and what the caller can do about it."""
+
+    status: int
+    title: str
+    remedy: str
+
+
+CODES: dict[str, Code] = {
+    # any operation
+    "invalid_json": Code(400, "The body is not JSON", "Send one JSON document, encoded as UTF-8."),
+    "invalid_request": Code(422, "A field or query parameter is invalid", "`errors` names each field and its fault."),
+    "invalid_cursor": Code(422, "The cursor is not one of ours", "Pass `next_cursor` of the page before, unchanged."),
+    "not_found": Code(404, "There is no such resource", "Check the id; another account's resources are not shown."),
+    "method_not_allowed": Code(405, "The resource has no such method", "See the contract's table of routes."),
+    "not_from_gateway": Code(403, "The request did not come through the gateway", "Send it to the API's own address."),
+    "internal_error": Code(500, "Something broke on our side", "Try again; quote the request_id when you report it."),
+    "service_unavailable": Code(503, "The service cannot answer now", "Try again shortly; nothing was done."),
+    "idempotency_key_reused": Code(
+        409, "The Idempotency-Key was used with another body", "Use a new key for a new request."
+    ),
+    "invalid_idempotency_key": Code(422, "The Idempotency-Key is invalid", "Send 1 to 255 printable ASCII characters."),
+    "already_created": Code(
+        409, "This Idempotency-Key already created a resource", "`detail` has its id; its secret is never shown again."
+    ),
+    "insufficient_scope": Code(403, "The API key lacks the scope", "Use a key with the scope that `detail` names."),
+    "user_required": Code(403, "An API key may not do this", "Sign in: this operation takes a user's JWT only."),
+    # auth-service
+    "invalid_id_token": Code(401, "The ID token was refused", "Sign in at the identity provider again."),
+    "identity_unavailable": Code(503, "The identity provider's keys cannot be had", "Try again shortly."),
+    "refresh_token_missing": Code(401, "There is no refresh token cookie", "Sign in."),
+    "invalid_refresh_token": Code(401, "The refresh token is not valid any more", "Sign in again."),
+    "foreign_origin": Code(403, "The request comes from a foreign origin", "Refresh from the portal's own pages."),
+    "user_not_found": Code(401, "The user of this token is gone", "Sign in again."),
+    "too_many_api_keys": Code(409, "The account has as many API keys as it may", "Revoke keys that are not in use."),
+    "gateway_exists": Code(409, "Another gateway process holds the lease", "Run one gateway process."),
+    # sms-orchestrator
+    "invalid_number": Code(422, "The number is not one that can be called", "Use E.164: +93701234567."),
+    "invalid_sender": Code(422, "The sender is invalid", "Use E.164, 3 to 8 digits, or 1 to 11 letters and digits."),
+    "body_too_long": Code(422, "The text needs more than 10 segments", "Shorten it, or send it as several messages."),
+    "account_suspended": Code(403, "The account is suspended", "Ask the operator."),
+    "country_not_allowed": Code(403, "The account may not send to this country", "Ask the operator to allow it."),
+    "daily_cap_reached": Code(403, "The account's daily cap of messages is reached", "Go on after 00:00 UTC."),
+    # webhook-dispatcher
+    "invalid_url": Code(422, "The URL cannot be used as an endpoint", "Use a public https address."),
+    "too_many_webhooks": Code(409, "The account has as many endpoints as it may", "Delete those not in use."),
+}
+
+
+@dataclass(slots=True)
+class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem
+    """Raised by a service to answer with an error; `code` is a key of CODES."""
+
+    code: str
+    detail: str = ""
+    errors: Sequence[FieldError] = field(default_factory=tuple)
+
+    @property
+    def status(self) -> int:
+        """The HTTP status that belongs to the code."""
+        return CODES[self.code].status
+
+    def body(self, request_id: str) -> ProblemBody:
+        """The problem as it is sent."""
+        code = CODES[self.code]
+        return ProblemBody(
+            type=f"https://docs.ghasi.io/errors#{self.code}",
+            title=code.title,
+            status=code.status,
+            detail=self.detail or code.remedy,
+            code=self.code,
+            request_id=request_id,
+            errors=list(self.errors),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.detail}"
+
+
+def invalid(name: str, message: str, code: str = "invalid_request") -> Problem:
+    """A problem about one field, with the field named in `errors`."""
+    return Problem(code, message, (FieldError(field=name, message=message),))

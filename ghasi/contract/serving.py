@@ -1,0 +1,302 @@
+"""Turns rows of the contract and their handlers into an ASGI app: bytes to shape, caller from headers, problems out.
+
+Every upstream is such an app, in the gateway's process or behind HTTP. It trusts the headers that the gateway
+injects; where others could reach it, the gateway proves itself with the upstream secret. It knows no service's rules.
+"""
+
+import hmac
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl
+from uuid import UUID
+
+import msgspec
+import structlog
+
+from ghasi.contract.errors import Problem, invalid
+from ghasi.contract.shapes import FieldError, Input
+from ghasi.contract.table import BY_OPERATION, MAX_BODY_BYTES, Auth, Matcher, Row
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+RawHeaders = list[tuple[bytes, bytes]]
+Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
+I = TypeVar("I", bound=Input)  # noqa: E741 - I for Input
+
+UPSTREAM_SECRET_HEADER = b"x-ghasi-upstream-secret"
+JSON = b"application/json"
+PROBLEM_JSON = b"application/problem+json"
+log = structlog.get_logger("ghasi.service")
+_encode = msgspec.json.Encoder().encode
+_AT_FIELD = re.compile(r"^(?P<message>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
+_IDEMPOTENCY_KEY = re.compile(rb"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who makes a request, as the gateway verified it: a user's JWT or an API key (then the user is its creator).
+
+    `credential` is the id of the API key, or the kid of the JWT's key.
+    """
+
+    account_id: UUID
+    user_id: UUID
+    is_api_key: bool
+    credential: str
+
+
+@dataclass(slots=True)
+class Call:
+    """One request to a handler. `body` and `query` have the row's shapes; `caller` is set on bearer rows."""
+
+    row: Row
+    headers: RawHeaders
+    path: dict[str, str]
+    request_id: str
+    body: Any = None
+    query: Any = None
+    _caller: Caller | None = None
+
+    @property
+    def caller(self) -> Caller:
+        """Who calls; only bearer rows have one."""
+        if self._caller is None:
+            raise Problem("not_from_gateway")
+        return self._caller
+
+    def header(self, name: bytes) -> bytes | None:
+        """Return the first value of a header (its name in lower case)."""
+        return find_header(self.headers, name)
+
+    @property
+    def client_ip(self) -> str:
+        """The client's address as the gateway determined it."""
+        return (self.header(b"x-forwarded-for") or b"").decode("latin-1")
+
+    @property
+    def idempotency_key(self) -> str | None:
+        """The Idempotency-Key header; raises Problem invalid_idempotency_key where it is none."""
+        key = self.header(b"idempotency-key")
+        if key is None:
+            return None
+        if not _IDEMPOTENCY_KEY.fullmatch(key):
+            raise invalid("Idempotency-Key", "must be 1 to 255 printable ASCII characters", "invalid_idempotency_key")
+        return key.decode("ascii")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer: a shape, ready JSON bytes, or nothing; `status` defaults to the row's success."""
+
+    body: Any = None
+    status: int | None = None
+    headers: RawHeaders = field(default_factory=list)
+
+
+Handler = Callable[[Call], Awaitable[Reply]]
+Health = Callable[[], Awaitable[None]]
+
+
+def find_header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
+    """Return the first value of a header (its name in lower case)."""
+    for key, value in headers:
+        if key == name:
+            return value
+    return None
+
+
+async def _always_healthy() -> None:
+    return None
+
+
+class ServiceApp:
+    """The ASGI app of one or more upstreams.
+
+    `handlers` maps operations of the contract to their functions. `health` raises when the service cannot work.
+    `unavailable` are exceptions that mean "try again" (503) rather than a fault of ours (500).
+    """
+
+    def __init__(
+        self,
+        handlers: Mapping[str, Handler],
+        *,
+        health: Health = _always_healthy,
+        unavailable: tuple[type[BaseException], ...] = (),
+        upstream_secret: str | None = None,
+    ) -> None:
+        self.handlers = dict(handlers)
+        self._health = health
+        self._unavailable = unavailable
+        self._secret = upstream_secret.encode() if upstream_secret else None
+        self._matcher = Matcher(tuple(BY_OPERATION[operation] for operation in handlers))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; see the module."""
+        if scope["type"] != "http":
+            return
+        headers: RawHeaders = scope["headers"]
+        request_id = (find_header(headers, b"x-kong-request-id") or b"").decode("latin-1")
+        try:
+            if scope["path"] == "/healthz":
+                await self._health()
+                await answer(send, 200, JSON, b'{"status":"ok"}')
+                return
+            row, reply = await self._serve(scope, receive, headers, request_id)
+        except Problem as problem:
+            await answer_problem(send, problem, request_id)
+            return
+        except self._unavailable as error:
+            log.warning("unavailable", request_id=request_id, error=type(error).__name__)
+            await answer_problem(send, Problem("service_unavailable"), request_id)
+            return
+        except Exception:
+            log.exception("internal_error", request_id=request_id, method=scope["method"], path=scope["path"])
+            await answer_problem(send, Problem("internal_error"), request_id)
+            return
+        status = reply.status or row.success
+        body = reply.body if isinstance(reply.body, bytes) else b"" if reply.body is None else _encode(reply.body)
+        await answer(send, status, JSON if body else None, body, reply.headers)
+
+    async def _serve(self, scope: Scope, receive: Receive, headers: RawHeaders, request_id: str) -> tuple[Row, Reply]:
+        if self._secret is not None:
+            proof = find_header(headers, UPSTREAM_SECRET_HEADER) or b""
+            if not hmac.compare_digest(proof, self._secret):
+                raise Problem("not_from_gateway")
+        found = self._matcher.find(scope["method"], scope["path"])
+        if found is None:
+            raise Problem("not_found")
+        row, path = found
+        call = Call(row=row, headers=headers, path=path, request_id=request_id)
+        if row.auth is Auth.BEARER:
+            call._caller = read_caller(headers)  # noqa: SLF001 - filled here, read by handlers through the property
+        if row.query is not None:
+            call.query = decode_query(scope["query_string"], row.query)
+        raw = await read_body(receive)
+        if row.body is not None:
+            call.body = decode_body(raw, row.body)
+        return row, await self.handlers[row.operation](call)
+
+
+def read_caller(headers: RawHeaders) -> Caller:
+    """Read the headers that the gateway injects; raises Problem not_from_gateway where they are missing or wrong."""
+    account_id = user_id = None
+    username = credential = b""
+    for name, value in headers:
+        if name == b"x-account-id":
+            account_id = value
+        elif name == b"x-user-id":
+            user_id = value
+        elif name == b"x-consumer-username":
+            username = value
+        elif name == b"x-credential-identifier":
+            credential = value
+    if account_id is None or user_id is None:
+        raise Problem("not_from_gateway")
+    try:
+        return Caller(
+            UUID(account_id.decode()), UUID(user_id.decode()), username == b"ghasi-key", credential.decode("latin-1")
+        )
+    except ValueError as error:
+        raise Problem("not_from_gateway") from error
+
+
+async def read_body(receive: Receive) -> bytes:
+    """Read a whole request body; raises Problem invalid_request beyond the contract's size."""
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Problem("invalid_request", "the client went away")
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > MAX_BODY_BYTES:
+            raise Problem("invalid_request", f"the body is larger than {MAX_BODY_BYTES} bytes")
+        if not message.get("more_body"):
+            return chunk if not chunks else b"".join([*chunks, chunk])
+        chunks.append(chunk)
+
+
+_decoders: dict[type[Input], msgspec.json.Decoder[Any]] = {}
+
+
+def decode_body(raw: bytes, shape: type[I]) -> I:
+    """Decode a JSON body; raises Problem invalid_json (400) or invalid_request (422) with the field named."""
+    decoder = _decoders.get(shape)
+    if decoder is None:
+        decoder = _decoders[shape] = msgspec.json.Decoder(shape)
+    try:
+        body: I = decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        raise _field_problem(error) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Problem("invalid_json", str(error)) from None
+    # PostgreSQL text cannot hold NUL; it can only come in as an escape, a raw one is no JSON
+    if b"\\u0000" in raw:
+        _refuse_nul(msgspec.to_builtins(body), "$")
+    return body
+
+
+def decode_query(raw: bytes, shape: type[I]) -> I:
+    """Decode a query string; an unknown or repeated parameter or a bad value is Problem invalid_request (422)."""
+    if not raw:
+        return shape()
+    values: dict[str, str] = {}
+    try:
+        pairs = parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict")
+    except (UnicodeDecodeError, ValueError):
+        raise Problem("invalid_request", "the query string is not percent-encoded UTF-8") from None
+    for name, value in pairs:
+        if name in values:
+            raise invalid(name, "given more than once")
+        if "\0" in value:
+            raise invalid(name, "must not contain NUL")
+        values[name] = value
+    try:
+        return msgspec.convert(values, shape, strict=False)
+    except msgspec.ValidationError as error:
+        raise _field_problem(error) from None
+
+
+def _field_problem(error: msgspec.ValidationError) -> Problem:
+    match = _AT_FIELD.match(str(error))
+    message, path = (match["message"], match["path"]) if match else (str(error), None)
+    name = (path or "$").removeprefix("$.").replace("[...]", "[]")
+    if unknown := re.search(r"unknown field `([^`]*)`", message):
+        name = unknown[1]
+    elif missing := re.search(r"missing required field `([^`]*)`", message):
+        name = missing[1]
+    return invalid(name, message)
+
+
+def _refuse_nul(value: Any, name: str) -> None:
+    if isinstance(value, str) and "\0" in value:
+        raise invalid(name, "must not contain NUL")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _refuse_nul(key, name)
+            _refuse_nul(item, key)
+    elif isinstance(value, list):
+        for item in value:
+            _refuse_nul(item, name)
+
+
+async def answer(
+    send: Send, status: int, content_type: bytes | None, body: bytes, headers: Iterable[tuple[bytes, bytes]] = ()
+) -> None:
+    """Send a whole answer."""
+    head: RawHeaders = [*headers]
+    if content_type is not None:
+        head.append((b"content-type", content_type))
+    if status != 204:  # noqa: PLR2004 - RFC 9110, section 8.6: no Content-Length with 204
+        head.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": status, "headers": head})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def answer_problem(send: Send, problem: Problem, request_id: str) -> None:
+    """Send a problem as RFC 9457 JSON."""
+    await answer(send, problem.status, PROBLEM_JSON, _encode(problem.body(request_id)))

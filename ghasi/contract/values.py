@@ -1,0 +1,92 @@
+"""How ids, times, money and cursors are written on the wire; one place, so that no two services differ.
+
+Ids are UUIDv7 (RFC 9562) and carry their creation time in milliseconds. Money is kept in integer micros.
+"""
+
+import base64
+import binascii
+from datetime import UTC, datetime
+from decimal import Decimal
+from uuid import UUID
+
+import msgspec
+import uuid_utils.compat
+
+from ghasi.contract.errors import Problem
+from ghasi.contract.shapes import Money
+
+MICROS = 1_000_000
+
+
+def new_id() -> UUID:
+    """Make a UUIDv7: ids made later sort later (within a process, to the id)."""
+    return uuid_utils.compat.uuid7()
+
+
+def id_time(identifier: UUID) -> datetime:
+    """Return the UTC time, to the millisecond, at which a UUIDv7 was made."""
+    return datetime.fromtimestamp((identifier.int >> 80) / 1000, UTC)
+
+
+def first_id(at: datetime) -> UUID:
+    """Return the least UUIDv7 of a time: every id made at or after it is greater or equal."""
+    return UUID(int=(round(at.timestamp() * 1000) << 80) | (0x7 << 76) | (0x8 << 60))
+
+
+def parse_id(text: str) -> UUID:
+    """Read an id from a path; raises Problem not_found where it cannot be one of ours."""
+    try:
+        if len(text) == 36:  # noqa: PLR2004 - the canonical form only, so that an id has one spelling
+            return UUID(text)
+    except ValueError:
+        pass
+    raise Problem("not_found")
+
+
+def rfc3339(at: datetime) -> str:
+    """Write a time as RFC 3339 in UTC with milliseconds and Z."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def optional_rfc3339(at: datetime | None) -> str | None:
+    """Write a time that may be missing."""
+    return None if at is None else rfc3339(at)
+
+
+def decimal_string(amount_micros: int, digits: int = 4) -> str:
+    """Write integer micros as a decimal string with at least `digits` decimals and at most six: 45000 is 0.0450."""
+    whole, fraction = divmod(abs(amount_micros), MICROS)
+    decimals = f"{fraction:06d}".rstrip("0").ljust(digits, "0")
+    return f"{'-' if amount_micros < 0 else ''}{whole}.{decimals}" if decimals else f"{whole}"
+
+
+def money(amount_micros: int, currency: str) -> Money:
+    """Write integer micros as Money."""
+    return Money(amount=decimal_string(amount_micros), currency=currency)
+
+
+def micros(amount: str) -> int:
+    """Read a decimal string as integer micros; raises ValueError when it is none or finer than a micro."""
+    try:
+        scaled = Decimal(amount) * MICROS
+    except ArithmeticError as error:
+        raise ValueError(f"not a decimal number: {amount!r}") from error
+    if not scaled.is_finite() or scaled != scaled.to_integral_value():
+        raise ValueError(f"not a decimal number of at most 6 decimals: {amount!r}")
+    return int(scaled)
+
+
+def encode_cursor(*position: str | int) -> str:
+    """Make an opaque cursor of a keyset position."""
+    return base64.urlsafe_b64encode(msgspec.json.encode(position)).rstrip(b"=").decode()
+
+
+def decode_id_cursor(cursor: str | None) -> UUID | None:
+    """Read a cursor that holds one id; raises Problem invalid_cursor."""
+    if cursor is None:
+        return None
+    try:
+        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        return msgspec.json.decode(raw, type=tuple[UUID])[0]
+    except (binascii.Error, msgspec.DecodeError, UnicodeError, ValueError) as error:
+        raise Problem("invalid_cursor") from error

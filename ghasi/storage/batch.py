@@ -1,0 +1,106 @@
+"""Group commit: many handlers wait, one flusher writes all they brought in one transaction.
+
+Owns the waiting, the batching and what happens to neighbours of a bad row. What a batch does is its caller's function.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+import asyncpg
+import structlog
+
+from ghasi.storage.pool import UNAVAILABLE
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+log = structlog.get_logger("ghasi.storage")
+
+
+class Overloaded(ConnectionError):
+    """More is waiting than the queue holds; nothing was done."""
+
+
+class Batcher(Generic[Item, Result]):
+    """Collects items and flushes up to `most` of them at a time; while one flush runs, the next batch gathers.
+
+    `flush` gets the items and returns one result for each, or an exception in its place; when it returns the
+    transaction is committed. It must be idempotent: after a lost connection, when nobody knows whether the commit
+    happened, it is called again with the same items. When it raises any other database error, the items are flushed
+    one by one, so that a bad one fails alone. A waiter that is cancelled does not take its item back.
+    """
+
+    def __init__(
+        self,
+        flush: Callable[[Sequence[Item]], Awaitable[Sequence[Result | BaseException]]],
+        *,
+        most: int = 500,
+        queue_size: int = 20_000,
+        attempts: int = 3,
+    ) -> None:
+        self._flush = flush
+        self._most = most
+        self._queue_size = queue_size
+        self._attempts = attempts
+        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._flusher: asyncio.Task[None] | None = None
+
+    def put(self, item: Item) -> asyncio.Future[Result]:
+        """Queue an item; the future has its result once it is committed. Raises Overloaded when the queue is full."""
+        if len(self._waiting) >= self._queue_size:
+            raise Overloaded("too much is waiting to be written")
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Result] = loop.create_future()
+        self._waiting.append((item, future))
+        if self._flusher is None:
+            self._flusher = loop.create_task(self._run())
+        return future
+
+    async def submit(self, item: Item) -> Result:
+        """Queue an item and wait until it is committed; raises what the flush gave for it."""
+        return await asyncio.shield(self.put(item))
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    async def drain(self) -> None:
+        """Wait until all that was queued is written."""
+        while self._flusher is not None:
+            await asyncio.shield(self._flusher)
+
+    async def _run(self) -> None:
+        try:
+            while self._waiting:
+                batch = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
+                items = [item for item, _ in batch]
+                for (_, future), result in zip(batch, await self._results(items), strict=True):
+                    if future.done():
+                        continue
+                    if isinstance(result, BaseException):
+                        future.set_exception(result)
+                        future.exception()  # its waiter may be gone; that is no error of ours
+                    else:
+                        future.set_result(result)
+        finally:
+            self._flusher = None
+
+    async def _results(self, items: Sequence[Item]) -> Sequence[Result | BaseException]:
+        for attempt in range(1, self._attempts + 1):
+            try:
+                return await self._flush(items)
+            except UNAVAILABLE as error:
+                log.warning("flush_retried", error=type(error).__name__, items=len(items), attempt=attempt)
+                if attempt == self._attempts:
+                    return [error] * len(items)
+                await asyncio.sleep(0.2 * attempt)
+            except asyncpg.PostgresError as error:
+                if len(items) == 1:
+                    return [error]
+                log.warning("flush_split", error=type(error).__name__, items=len(items))
+                return [(await self._results([item]))[0] for item in items]
+            except Exception as error:  # a fault in the flush itself must not leave waiters hanging
+                log.exception("flush_failed", items=len(items))
+                return [error] * len(items)
+        raise AssertionError("unreachable")

@@ -1,0 +1,64 @@
+"""Wakes workers in this process and in others, so that they need not wait for their next poll.
+
+NOTIFY takes a cluster-wide lock at commit: it is never part of a hot transaction, follows it, and goes out at most 20
+times a second a channel. A lost ring costs one poll.
+"""
+
+import asyncio
+import contextlib
+import time
+
+import asyncpg
+import structlog
+
+from ghasi.storage.pool import Pool
+
+SHORTEST_S = 0.05
+log = structlog.get_logger("ghasi.storage")
+
+
+class Bells:
+    """Named events: `ring` sets one here and in every process that listens."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._here: dict[str, asyncio.Event] = {}
+        self._last: dict[str, float] = {}
+        self._ringing: dict[str, asyncio.Task[None]] = {}
+
+    def event(self, channel: str) -> asyncio.Event:
+        """The event that is set when the channel rings; whoever waits for it clears it."""
+        return self._here.setdefault(channel, asyncio.Event())
+
+    def ring(self, channel: str) -> None:
+        """Wake whoever waits for the channel, after the commit that gives them something to do; returns at once."""
+        if channel in self._here:
+            self._here[channel].set()
+        if channel not in self._ringing:
+            self._ringing[channel] = asyncio.get_running_loop().create_task(self._notify(channel))
+
+    async def _notify(self, channel: str) -> None:
+        try:
+            await asyncio.sleep(max(0.0, self._last.get(channel, 0.0) + SHORTEST_S - time.monotonic()))
+            self._last[channel] = time.monotonic()
+            await self._pool.execute("SELECT pg_notify($1, '')", f"ghasi_{channel}", timeout=2)
+        except Exception as error:  # a poll follows anyway
+            log.debug("ring_failed", channel=channel, error=type(error).__name__)
+        finally:
+            del self._ringing[channel]
+
+    async def listen(self, url: str) -> None:
+        """Set this process's events as other processes ring, until cancelled; reconnects when the connection is lost."""
+        while True:
+            with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+                connection = await asyncpg.connect(url, timeout=5)
+                try:
+                    lost = asyncio.Event()
+                    connection.add_termination_listener(lambda _, lost=lost: lost.set())
+                    for channel, event in self._here.items():
+                        await connection.add_listener(f"ghasi_{channel}", lambda *_, event=event: event.set())
+                        event.set()  # what rang while nobody listened
+                    await lost.wait()
+                finally:
+                    connection.terminate()
+            await asyncio.sleep(0.5)

@@ -1,0 +1,86 @@
+"""Fixtures over a real PostgreSQL: GHASI_TEST_DATABASE_URL, or an embedded one of this test session's own."""
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from ghasi.settings import Settings
+from ghasi.storage import embedded
+from ghasi.storage.bells import Bells
+from ghasi.storage.migrate import migrate
+from ghasi.storage.pool import Pool, open_pool
+from ghasi.storage.resources import Resources
+from ghasi.storage.sealing import Sealer, new_secret_key
+
+
+@pytest.fixture(scope="session")
+def server_url() -> Iterator[str]:
+    """URL of a PostgreSQL server's own database, in which test databases are made."""
+    if url := os.environ.get("GHASI_TEST_DATABASE_URL"):
+        yield url
+        return
+    data_dir = Path(tempfile.mkdtemp(prefix="ghasi-test-"))
+    data_dir.chmod(0o711)
+    try:
+        yield embedded.start(data_dir).url
+    finally:
+        embedded.stop(data_dir)
+        shutil.rmtree(data_dir)
+
+
+def named(url: str, database: str) -> str:
+    """The same server, another database."""
+    return re.sub(r"(postgresql://[^/]*/)[^?]*", rf"\g<1>{database}", url)
+
+
+async def run(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+@pytest.fixture(scope="session")
+async def template(server_url: str) -> AsyncIterator[str]:
+    """Name of a migrated database that tests clone."""
+    name = f"template_{uuid4().hex}"
+    await run(server_url, f"CREATE DATABASE {name}")
+    await migrate(named(server_url, name))
+    yield name
+    await run(server_url, f"DROP DATABASE {name}")
+
+
+@pytest.fixture
+async def database_url(server_url: str, template: str) -> AsyncIterator[str]:
+    """URL of a migrated database of this test's own: commits, locks and several connections are real."""
+    name = f"test_{uuid4().hex}"
+    await run(server_url, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+    yield named(server_url, name)
+    await run(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    """A pool on this test's own database."""
+    pool = await open_pool(database_url, size=10)
+    yield pool
+    await pool.close()
+
+
+@pytest.fixture(scope="session")
+def sealer() -> Sealer:
+    return Sealer(new_secret_key())
+
+
+@pytest.fixture
+def resources(database_url: str, pool: Pool, sealer: Sealer) -> Resources:
+    """What a process gives to the parts it hosts, with default settings in --dev."""
+    return Resources(Settings(dev=True), database_url, pool, sealer, Bells(pool))
