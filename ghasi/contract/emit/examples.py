@@ -1,0 +1,151 @@
+"""Examples of the main shapes, for OpenAPI and the docs. They are shapes themselves, so they cannot drift from them."""
+
+import re
+from typing import Any
+
+import msgspec
+
+from ghasi.contract import shapes
+from ghasi.contract.errors import Problem
+from ghasi.contract.shapes import FieldError
+
+_ACCOUNT = shapes.Account(id="01936f00-8a10-7c3e-9d53-6f2b1e4a7c10", name="Kabul Bakery")
+_USER = shapes.User(
+    id="01936f00-8a11-7b90-a1c4-0d9e8f7a6b5c", email="laila@example.com", name="Laila", roles=["customer"]
+)
+_API_KEY = shapes.ApiKey(
+    id="01936f02-11d4-7f00-8a6b-3c2d1e0f9a8b",
+    name="Orders",
+    prefix="ghk_4fQ9",
+    scopes=["messages:send", "messages:read"],
+    created_at="2026-11-22T09:30:00.000Z",
+    expires_at=None,
+    last_used_at="2026-11-22T09:41:07.250Z",
+)
+_MESSAGE = shapes.Message(
+    id="01936f0a-52b7-7d21-b3f0-9a8c7e6d5f41",
+    direction="outbound",
+    to="+93701234567",
+    sender="Bakery",
+    body="Your bread is ready.",
+    encoding="gsm7",
+    segments=1,
+    status="delivered",
+    price=shapes.Money(amount="0.0450", currency="USD"),
+    error=None,
+    reference="order-1041",
+    country="AF",
+    created_at="2026-11-22T09:41:07.250Z",
+    send_at=None,
+    sent_at="2026-11-22T09:41:07.301Z",
+    completed_at="2026-11-22T09:41:08.112Z",
+)
+_WEBHOOK = shapes.Webhook(
+    id="01936f05-7c1a-7e44-9f10-2b3c4d5e6f70",
+    url="https://bakery.example.com/ghasi",
+    events=["message.delivered", "message.failed"],
+    description="Order status",
+    enabled=True,
+    created_at="2026-11-22T09:35:00.000Z",
+    updated_at="2026-11-22T09:35:00.000Z",
+    disabled_reason=None,
+)
+_INVOICE = shapes.Invoice(
+    id="01937b2e-0000-7a10-8c5d-4e3f2a1b0c9d",
+    number="2026-000001",
+    status="open",
+    currency="USD",
+    period_start="2026-10-01T00:00:00.000Z",
+    period_end="2026-11-01T00:00:00.000Z",
+    subtotal="54.00",
+    tax="0.00",
+    total="54.00",
+    amount_due="54.00",
+    issued_at="2026-11-01T00:05:00.000Z",
+    due_at="2026-12-01T00:05:00.000Z",
+    paid_at=None,
+)
+_STEPS = (("accepted", _MESSAGE.created_at), ("sent", _MESSAGE.sent_at), ("delivered", _MESSAGE.completed_at))
+_EVENTS = [msgspec.convert({"status": status, "at": at, "detail": None}, shapes.MessageEvent) for status, at in _STEPS]
+
+_EXAMPLES: tuple[Any, ...] = (
+    shapes.FirebaseSignIn(id_token="eyJhbGciOiJSUzI1NiIs..."),  # noqa: S106 - the beginning of any token
+    shapes.Session(
+        access_token="eyJhbGciOiJSUzI1NiIs...",  # noqa: S106 - the beginning of any token
+        token_type="Bearer",  # noqa: S106 - a type, not a token
+        expires_in=900,
+        user=_USER,
+        account=_ACCOUNT,
+    ),
+    shapes.Me(user=_USER, account=_ACCOUNT),
+    shapes.NewApiKey(name="Orders", scopes=["messages:send", "messages:read"]),
+    _API_KEY,
+    shapes.CreatedApiKey(**msgspec.structs.asdict(_API_KEY), key="ghk_4fQ9..."),
+    shapes.NewMessage(to="+93701234567", body="Your bread is ready.", sender="Bakery", reference="order-1041"),
+    _MESSAGE,
+    shapes.MessageDetail(**msgspec.structs.asdict(_MESSAGE), events=_EVENTS),
+    shapes.WebhookInput(
+        url="https://bakery.example.com/ghasi",
+        events=["message.delivered", "message.failed"],
+        description="Order status",
+    ),
+    _WEBHOOK,
+    shapes.CreatedWebhook(**msgspec.structs.asdict(_WEBHOOK), secret="whsec_..."),  # noqa: S106 - a secret's form
+    shapes.Usage(
+        data=[
+            shapes.UsageRow(
+                period_start="2026-11-22T00:00:00.000Z",
+                period_end="2026-11-23T00:00:00.000Z",
+                group=None,
+                messages=2,
+                segments=3,
+                amount="0.1350",
+            )
+        ],
+        totals=shapes.UsageTotals(messages=2, segments=3, amount="0.1350"),
+        currency="USD",
+    ),
+    _INVOICE,
+    shapes.InvoiceDetail(
+        **msgspec.structs.asdict(_INVOICE),
+        line_items=[
+            shapes.InvoiceLine(
+                description="SMS to Afghanistan",
+                country="AF",
+                messages=1100,
+                segments=1200,
+                unit_price="0.0450",
+                amount="54.00",
+            )
+        ],
+    ),
+    Problem(
+        "invalid_number", "not a valid number", (FieldError(field="to", message="not a valid number"),)
+    ).body("6a2f8f0c1d9b4e57a3c2b1d0e9f8a7b6"),
+    shapes.Page(data=[_API_KEY], next_cursor=None),
+    shapes.Page(data=[_MESSAGE], next_cursor="WyIwMTkzNmYwYSJd"),
+    shapes.Page(data=[_WEBHOOK], next_cursor=None),
+    shapes.Page(data=[_INVOICE], next_cursor=None),
+)  # fmt: skip
+
+
+def _without_unset_defaults(example: Any) -> Any:
+    """Write an example as JSON; a request leaves out what it need not say."""
+    value = msgspec.to_builtins(example)
+    if isinstance(example, shapes.Input):
+        return {name: item for name, item in value.items() if item is not None}
+    return value
+
+
+def component_name(name: str) -> str:
+    """Return the OpenAPI component of a shape: Page[Message] (or Page_Message_) is MessagePage."""
+    return re.sub(r"^Page[\[_](\w+?)[\]_]$", r"\1Page", name).replace("ProblemBody", "Problem")
+
+
+def _name(example: Any) -> str:
+    name = type(example).__name__
+    return component_name(f"Page[{type(example.data[0]).__name__}]" if name == "Page" else name)
+
+
+EXAMPLES: dict[str, Any] = {_name(example): _without_unset_defaults(example) for example in _EXAMPLES}
+"""An example as JSON for each component that has one."""
