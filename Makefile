@@ -1,0 +1,95 @@
+# Every target does its own set-up: .venv, packages, and python3-venv where Debian lacks it. Needed before: python3, make, git.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+PYTHON ?= python3
+# processes of pytest for the tests that can run beside each other
+JOBS ?= 2
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+PYTEST := $(BIN)/python -m pytest -p tests.skips --skips-file .pytest_cache/skipped
+# A stamp is named by what it was made of: another Python, folder or pyproject.toml is another stamp.
+PYTHON_VERSION := $(shell $(PYTHON) -V 2>&1)
+VENV := .venv/.made-$(shell echo "$(PYTHON_VERSION) $(CURDIR)" | cksum | cut -d ' ' -f 1)
+SUM := $(shell cksum < pyproject.toml | cut -d ' ' -f 1)
+RUNTIME := .venv/.runtime-$(SUM)
+DEVELOPMENT := .venv/.development-$(SUM)
+
+.PHONY: help
+help: ## Show this help
+	@echo "Ghasi. Each command sets up all it needs in .venv; the second time that takes no time."
+	@echo
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+	@echo
+	@echo "PYTHON=/path/to/python3.12 uses another Python (3.11 or newer). ARGS=... is passed on by run and bench."
+
+.PHONY: run
+run: $(RUNTIME) ## Start all of Ghasi on this machine, with a simulated carrier and a local sign-in
+	@exec $(BIN)/ghasi up --dev $(ARGS)
+
+.PHONY: test
+test: $(DEVELOPMENT) check ## Check the code and run all tests; with CI=true a skipped test is a failure
+	@rm -f .pytest_cache/skipped; status=0; \
+	$(PYTEST) -n $(JOBS) --ignore=tests/end_to_end tests || status=$$?; \
+	$(PYTEST) tests/end_to_end || status=$$?; \
+	exit $$status
+
+.PHONY: check
+check: $(DEVELOPMENT) ## Check style, types and which part imports which
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+.PHONY: format
+format: $(DEVELOPMENT) ## Format the code and fix what can be fixed by itself
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+.PHONY: docs
+docs: $(DEVELOPMENT) ## Write what docs/ derives from the code
+	@$(BIN)/python -m ghasi.contract.emit docs
+
+.PHONY: bench
+bench: $(DEVELOPMENT) ## Measure requests a second and messages a second
+	@exec $(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: clean
+clean: ## Remove .venv and what tools left; ghasi-data stays
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	@find ghasi tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+$(RUNTIME): $(VENV)
+	@echo "Installing Ghasi and what it needs to run ..."
+	@$(PIP) install --quiet --editable .
+	@rm -f .venv/.runtime-*
+	@touch $@
+
+$(DEVELOPMENT): $(RUNTIME)
+	@echo "Installing what its tests need ..."
+	@$(PIP) install --quiet --group dev
+	@rm -f .venv/.development-*
+	@touch $@
+
+# Debian's python3 comes without ensurepip, and so without a working venv, until python3-venv is installed.
+# A .venv that is there and works, in this folder and of this Python, is kept.
+$(VENV):
+	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON): install Python 3.11 or newer." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "$(PYTHON) is $(PYTHON_VERSION), and Ghasi needs 3.11 or newer: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && export DEBIAN_FRONTEND=noninteractive && \
+	  echo "Installing python3-venv ..." && \
+	  { apt-get install -y -qq python3-venv || { apt-get update -qq && apt-get install -y -qq python3-venv; }; } \
+	    >/dev/null 2>&1 && $(PYTHON) -c 'import ensurepip' 2>/dev/null; } || { \
+	  echo "$(PYTHON) has no venv module. This installs Debian's: sudo apt-get install -y python3-venv" >&2; exit 1; }
+	@if ! { grep -qF "$(CURDIR)/.venv" .venv/bin/activate && [ "$$(.venv/bin/python -V)" = "$(PYTHON_VERSION)" ] && \
+	        $(PIP) --version; } >/dev/null 2>&1; then \
+	  echo "Making .venv ..." && rm -rf .venv && $(PYTHON) -m venv .venv; fi
+	@$(PIP) install --quiet --upgrade 'pip>=25.1'
+	@rm -f .venv/.made-*
+	@touch $@
