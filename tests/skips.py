@@ -46,7 +46,7 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     file: Path | None = config.getoption("--skips-file")
-    if file is None:
+    if file is None or hasattr(config, "workerinput"):  # a worker's reports come to the one that started it
         return
     before = file.read_text(encoding="utf-8") if file.exists() else ""
     if before:
