@@ -86,7 +86,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags, then the environment, then the TOML file of GHASI_CONFIG."""
+        """Take flags, then the environment, then the TOML file of GHASI_CONFIG."""
         del dotenv_settings, file_secret_settings
         file = os.environ.get("GHASI_CONFIG")
         toml = (TomlConfigSettingsSource(settings_cls, Path(file)),) if file else ()

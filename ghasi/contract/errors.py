@@ -74,7 +74,7 @@ class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem
         return CODES[self.code].status
 
     def body(self, request_id: str) -> ProblemBody:
-        """The problem as it is sent."""
+        """Return the problem as it is sent."""
         code = CODES[self.code]
         return ProblemBody(
             type=f"https://docs.ghasi.io/errors#{self.code}",
@@ -91,5 +91,5 @@ class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem
 
 
 def invalid(name: str, message: str, code: str = "invalid_request") -> Problem:
-    """A problem about one field, with the field named in `errors`."""
+    """Make a problem about one field, with the field named in `errors`."""
     return Problem(code, message, (FieldError(field=name, message=message),))

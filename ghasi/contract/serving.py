@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from ghasi.contract.errors import Problem, invalid
-from ghasi.contract.shapes import FieldError, Input
+from ghasi.contract.shapes import Input
 from ghasi.contract.table import BY_OPERATION, MAX_BODY_BYTES, Auth, Matcher, Row
 
 Scope = MutableMapping[str, Any]

@@ -230,9 +230,9 @@ class WebhookInput(Input, frozen=True, kw_only=True):
 
     url: Annotated[str, Meta(min_length=1, max_length=2000)]
     events: Annotated[list[EventPattern], Meta(min_length=1, max_length=50)]
-    description: Annotated[str, Meta(max_length=500)] | None | UnsetType = UNSET
+    description: Annotated[str, Meta(max_length=500)] | UnsetType | None = UNSET
     enabled: bool | UnsetType = UNSET
-    headers: dict[str, str] | None | UnsetType = UNSET
+    headers: dict[str, str] | UnsetType | None = UNSET
 
 
 class Webhook(Struct, frozen=True):

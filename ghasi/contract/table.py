@@ -241,7 +241,7 @@ BY_OPERATION: dict[str, Row] = {row.operation: row for row in ROWS + INTERNAL}
 
 
 class Matcher:
-    """Finds the row of a method and path, as Kong does: anchored, case-sensitive, one trailing slash is another path."""
+    """Finds the row of a method and path, as Kong does: anchored, case-sensitive, a trailing slash is another path."""
 
     def __init__(self, rows: tuple[Row, ...] = ROWS) -> None:
         self._exact: dict[tuple[str, str], Row] = {}

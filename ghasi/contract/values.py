@@ -5,7 +5,7 @@ Ids are UUIDv7 (RFC 9562) and carry their creation time in milliseconds. Money i
 
 import base64
 import binascii
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
@@ -16,6 +16,8 @@ from ghasi.contract.errors import Problem
 from ghasi.contract.shapes import Money
 
 MICROS = 1_000_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 def new_id() -> UUID:
@@ -29,8 +31,18 @@ def id_time(identifier: UUID) -> datetime:
 
 
 def first_id(at: datetime) -> UUID:
-    """Return the least UUIDv7 of a time: every id made at or after it is greater or equal."""
-    return UUID(int=(round(at.timestamp() * 1000) << 80) | (0x7 << 76) | (0x8 << 60))
+    """Return the least UUIDv7 of a time, rounded up to whole milliseconds: `id < first_id(at)` means made before it.
+
+    A time before 1970 has the least id of all.
+    """
+    milliseconds = max(0, -((_EPOCH - at) // _MILLISECOND))
+    return UUID(int=(milliseconds << 80) | (0x7 << 76) | (0x8 << 60))
+
+
+def first_id_after(at: datetime) -> UUID:
+    """Return the least UUIDv7 made in a later millisecond than a time's."""
+    milliseconds = max(-1, (at - _EPOCH) // _MILLISECOND)
+    return UUID(int=((milliseconds + 1) << 80) | (0x7 << 76) | (0x8 << 60))
 
 
 def parse_id(text: str) -> UUID:

@@ -12,7 +12,7 @@ from ghasi.storage.pool import Connection, Pool
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One change: who (`user:ID`, `key:ID`, `operator:NAME`), what (`api_key.revoked`), to what, and by which request."""
+    """One change: who (`user:ID`, `key:ID`, `operator:NAME`), what (`api_key.revoked`), to what, by which request."""
 
     id: UUID
     at: datetime

@@ -16,29 +16,31 @@ from ghasi.storage.pool import UNAVAILABLE
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+Flush = Callable[[Sequence[Item], bool], Awaitable[Sequence[Result | BaseException]]]
 log = structlog.get_logger("ghasi.storage")
 
 
-class Overloaded(ConnectionError):
+class QueueFullError(ConnectionError):
     """More is waiting than the queue holds; nothing was done."""
 
 
 class Batcher(Generic[Item, Result]):
-    """Collects items and flushes up to `most` of them at a time; while one flush runs, the next batch gathers.
+    """Collects items and flushes up to `most` of them at a time; during one flush the next batch gathers.
 
-    `flush` gets the items and returns one result for each, or an exception in its place; when it returns the
-    transaction is committed. It must be idempotent: after a lost connection, when nobody knows whether the commit
-    happened, it is called again with the same items. When it raises any other database error, the items are flushed
-    one by one, so that a bad one fails alone. A waiter that is cancelled does not take its item back.
+    `flush(items, again)` gives one result for each item, or an exception in its place; when it returns the
+    transaction is committed. `again` says that these items were tried before and may have been committed: after a
+    lost connection nobody knows. When it raises any other database error the items are flushed one by one, so that a
+    bad one fails alone. A waiter that is cancelled does not take its item back. With `attempts` None a lost database
+    is waited for, for ever.
     """
 
     def __init__(
         self,
-        flush: Callable[[Sequence[Item]], Awaitable[Sequence[Result | BaseException]]],
+        flush: Flush[Item, Result],
         *,
         most: int = 500,
         queue_size: int = 20_000,
-        attempts: int = 3,
+        attempts: int | None = 3,
     ) -> None:
         self._flush = flush
         self._most = most
@@ -48,9 +50,9 @@ class Batcher(Generic[Item, Result]):
         self._flusher: asyncio.Task[None] | None = None
 
     def put(self, item: Item) -> asyncio.Future[Result]:
-        """Queue an item; the future has its result once it is committed. Raises Overloaded when the queue is full."""
+        """Queue an item; the future has its result once it is committed. Raises QueueFullError."""
         if len(self._waiting) >= self._queue_size:
-            raise Overloaded("too much is waiting to be written")
+            raise QueueFullError("too much is waiting to be written")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
         self._waiting.append((item, future))
@@ -75,7 +77,7 @@ class Batcher(Generic[Item, Result]):
             while self._waiting:
                 batch = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
                 items = [item for item, _ in batch]
-                for (_, future), result in zip(batch, await self._results(items), strict=True):
+                for (_, future), result in zip(batch, await self._results(items, again=False), strict=True):
                     if future.done():
                         continue
                     if isinstance(result, BaseException):
@@ -86,21 +88,23 @@ class Batcher(Generic[Item, Result]):
         finally:
             self._flusher = None
 
-    async def _results(self, items: Sequence[Item]) -> Sequence[Result | BaseException]:
-        for attempt in range(1, self._attempts + 1):
+    async def _results(self, items: Sequence[Item], *, again: bool) -> Sequence[Result | BaseException]:
+        attempt = 0
+        while True:
+            attempt += 1
             try:
-                return await self._flush(items)
+                return await self._flush(items, again)
             except UNAVAILABLE as error:
                 log.warning("flush_retried", error=type(error).__name__, items=len(items), attempt=attempt)
                 if attempt == self._attempts:
                     return [error] * len(items)
-                await asyncio.sleep(0.2 * attempt)
+                again = True
+                await asyncio.sleep(min(0.2 * attempt, 2.0))
             except asyncpg.PostgresError as error:
-                if len(items) == 1:
+                if len(items) == 1 and again:
                     return [error]
                 log.warning("flush_split", error=type(error).__name__, items=len(items))
-                return [(await self._results([item]))[0] for item in items]
+                return [(await self._results([item], again=True))[0] for item in items]
             except Exception as error:  # a fault in the flush itself must not leave waiters hanging
                 log.exception("flush_failed", items=len(items))
                 return [error] * len(items)
-        raise AssertionError("unreachable")

@@ -27,7 +27,7 @@ class Bells:
         self._ringing: dict[str, asyncio.Task[None]] = {}
 
     def event(self, channel: str) -> asyncio.Event:
-        """The event that is set when the channel rings; whoever waits for it clears it."""
+        """Return the event that is set when the channel rings; whoever waits for it clears it."""
         return self._here.setdefault(channel, asyncio.Event())
 
     def ring(self, channel: str) -> None:
@@ -42,13 +42,13 @@ class Bells:
             await asyncio.sleep(max(0.0, self._last.get(channel, 0.0) + SHORTEST_S - time.monotonic()))
             self._last[channel] = time.monotonic()
             await self._pool.execute("SELECT pg_notify($1, '')", f"ghasi_{channel}", timeout=2)
-        except Exception as error:  # a poll follows anyway
+        except Exception as error:  # noqa: BLE001 - a poll follows anyway
             log.debug("ring_failed", channel=channel, error=type(error).__name__)
         finally:
             del self._ringing[channel]
 
     async def listen(self, url: str) -> None:
-        """Set this process's events as other processes ring, until cancelled; reconnects when the connection is lost."""
+        """Set this process's events as others ring, until cancelled; reconnects when the connection is lost."""
         while True:
             with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
                 connection = await asyncpg.connect(url, timeout=5)

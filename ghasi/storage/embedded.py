@@ -193,7 +193,7 @@ def _open_cluster(data_dir: Path) -> Cluster:
 
 
 def _database_user(files: Path) -> pwd.struct_passwd:
-    """The owner of an existing cluster, else the first unprivileged user that fits."""
+    """Return the owner of an existing cluster, else the first unprivileged user that fits."""
     if files.exists() and (uid := files.stat().st_uid) != 0:
         return pwd.getpwuid(uid)
     for name in ("ghasi", "postgres", "nobody"):

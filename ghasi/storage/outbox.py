@@ -117,16 +117,43 @@ async def consume(pool: Pool, source: str, consumer: str, handle: Handler, most:
     return len(rows)
 
 
+async def has_read_until(connection: Connection | Pool, source: str, consumer: str, until: datetime) -> bool:
+    """Whether the consumer has read every event that happened before `until`.
+
+    A transaction that still runs is not seen here: write transactions stay under 2 s, so ask some seconds later.
+    """
+    position = await connection.fetchrow(f"SELECT xid, id FROM {consumer}.positions WHERE source = $1", source)
+    unread: bool = await connection.fetchval(
+        f"SELECT EXISTS (SELECT FROM {source}.outbox WHERE (xid, id) > ($1, $2) AND at < $3)",
+        position["xid"] if position else 0,
+        position["id"] if position else UUID(int=0),
+        until,
+    )
+    return not unread
+
+
 async def follow(
-    pool: Pool, source: str, consumer: str, handle: Handler, *, wake: asyncio.Event, most: int = 500
+    pool: Pool,
+    source: str,
+    consumer: str,
+    handle: Handler,
+    *,
+    wake: asyncio.Event,
+    most: int = 500,
+    applied: Callable[[], None] = lambda: None,
 ) -> None:
-    """Consume until cancelled: at once when `wake` is set, every 250 ms anyway, backing off while it fails."""
+    """Consume until cancelled: at once when `wake` is set, every 250 ms anyway, backing off while it fails.
+
+    `applied` is called after the commit of each batch that held events, to ring for what it gave others to do.
+    """
     backoff_s = POLL_S
     while True:
         wake.clear()
         try:
             count = await consume(pool, source, consumer, handle, most)
             backoff_s = POLL_S
+            if count:
+                applied()
         except Exception as error:  # a bad batch must not end the consumer; it stays where it is and is seen
             _failures.labels(source, consumer).inc()
             log.exception("outbox_consumer_failed", source=source, consumer=consumer, error=type(error).__name__)

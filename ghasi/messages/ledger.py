@@ -1,0 +1,255 @@
+"""Writes what carriers say: submit results and receipts, many messages in one transaction.
+
+Owns the only transaction in which a message moves on after acceptance: its status, its segments, its place in the
+queue and its events change together. A receipt is acknowledged after that commit, never before. It waits for a lost
+database as long as it takes: what a carrier said cannot be asked again.
+"""
+
+from asyncio import Future
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from uuid import UUID
+
+import structlog
+from prometheus_client import Counter
+
+from ghasi.carriers.carrier import Receipt
+from ghasi.contract.shapes import MessageStatus
+from ghasi.contract.values import new_id
+from ghasi.messages import dispatch_queries as queries
+from ghasi.messages.lifecycle import Part, advance, end
+from ghasi.messages.model import Stored, resource
+from ghasi.storage import outbox
+from ghasi.storage.batch import Batcher
+from ghasi.storage.bells import Bells
+from ghasi.storage.outbox import Event
+from ghasi.storage.pool import Connection, Pool
+
+MOST_REMEMBERED = 50_000
+log = structlog.get_logger("ghasi.messages")
+_finals = Counter("ghasi_messages_ended_total", "Messages that reached a final status", ["status"])
+_receipts = Counter("ghasi_receipts_total", "Receipts by what they matched", ["match"])
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Submit again after `delay_s`; `in_doubt`: the last submit may have been taken."""
+
+    delay_s: float
+    throttled: bool = False
+    in_doubt: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """A final status that no carrier gave."""
+
+    status: MessageStatus
+    error_code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """What became of one claim of a message: parts the carrier took or refused, with its ids, and what comes next."""
+
+    message_id: UUID
+    parts: Sequence[tuple[Part, str | None]] = ()
+    resubmitted: bool = False
+    retry: Retry | None = None
+    ending: Ending | None = None
+
+
+Entry = Sequence[Submitted] | Sequence[Receipt]
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The batches being written, and the newest submissions by (carrier, its message id), to match receipts by."""
+
+    pool: Pool
+    bells: Bells
+    batcher: Batcher[Entry, None] = field(init=False)
+    recent: dict[tuple[str, str], tuple[UUID, int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.batcher = Batcher(self._write, most=100, queue_size=100_000, attempts=None)
+
+    def put(self, entry: Entry) -> Future[None]:
+        """Queue results or receipts; the future is done once they are committed."""
+        return self.batcher.put(entry)
+
+    def put_receipts(self, receipts: Sequence[Receipt], acknowledge: Callable[[bool], None]) -> None:
+        """Queue receipts, and acknowledge them after the commit, or refuse them when they could not be written."""
+        self.put(receipts).add_done_callback(
+            lambda future: acknowledge(not future.cancelled() and future.exception() is None)
+        )
+
+    async def _write(self, entries: Sequence[Entry], again: bool) -> Sequence[None]:
+        del again  # each step looks at what is there: twice is as good as once
+        results = [one for entry in entries for one in entry if isinstance(one, Submitted)]
+        receipts = [one for entry in entries for one in entry if isinstance(one, Receipt)]
+        async with self.pool.acquire() as connection, connection.transaction():
+            passed = await self._apply(connection, results, receipts)
+        if passed:
+            self.bells.ring("messages")
+        for status in passed:
+            if status != "sent":
+                _finals.labels(status).inc()
+        return [None] * len(entries)
+
+    async def match_parked(self, most: int = 500) -> int:
+        """Apply parked receipts whose submission has become known since; return how many."""
+        async with self.pool.acquire() as connection, connection.transaction():
+            receipts = await queries.take_parked_receipts(connection, most)
+            passed = await self._apply(connection, [], receipts) if receipts else []
+        if passed:
+            self.bells.ring("messages")
+        return len(receipts)
+
+    async def _apply(
+        self, connection: Connection, results: Sequence[Submitted], receipts: Sequence[Receipt]
+    ) -> list[str]:
+        """Write a batch; return every status that some message passed."""
+        facts = _Facts()
+        for result in results:
+            facts.take(result)
+        if facts.submissions:
+            await queries.write_submissions(connection, list(facts.submissions.values()))
+            self._remember(facts)
+        await self._match(connection, receipts, facts)
+        if not facts.touched:
+            return []
+        messages = await queries.lock_messages(connection, list(facts.touched))
+        await self._complete_long(connection, messages, facts)
+        changed, events = _advance(messages, facts)
+        if changed:
+            await queries.write_messages(connection, changed)
+            await outbox.append(connection, "messages", events)
+        settled = [one.id for one in messages.values() if one.id in facts.resulted and one.status != "accepted"]
+        if settled:
+            await queries.end_dispatch(connection, settled)
+        retries = [row for row in facts.retries if row[0] in messages and messages[row[0]].status == "accepted"]
+        if retries:
+            await queries.retry_dispatch(connection, retries)
+        return [event.type.removeprefix("message.") for event in events]
+
+    def _remember(self, facts: "_Facts") -> None:
+        for message_id, part, carrier_message_id in facts.submissions.values():
+            if carrier_message_id is not None:
+                self.recent[part.carrier, carrier_message_id] = (message_id, part.part)
+        while len(self.recent) > MOST_REMEMBERED:
+            del self.recent[next(iter(self.recent))]
+
+    async def _match(self, connection: Connection, receipts: Sequence[Receipt], facts: "_Facts") -> None:
+        """Find the segments that receipts are about; park those that match none."""
+        finals = [receipt for receipt in receipts if receipt.state != "accepted"]
+        unknown = {(one.carrier, one.carrier_message_id) for one in finals} - self.recent.keys()
+        known = await queries.find_submissions(connection, list(unknown)) if unknown else {}
+        parked = []
+        for receipt in finals:
+            key = (receipt.carrier, receipt.carrier_message_id)
+            found = self.recent.get(key) or known.get(key)
+            if found is None:
+                parked.append(receipt)
+                continue
+            message_id, number = found
+            facts.receipt(
+                message_id,
+                Part(number, receipt.state, receipt.carrier, receipt.at, receipt.error_code, receipt.detail),
+            )
+        _receipts.labels("matched").inc(len(finals) - len(parked))
+        if parked:
+            _receipts.labels("parked").inc(len(parked))
+            await queries.park_receipts(connection, [new_id() for _ in parked], parked)
+
+    async def _complete_long(self, connection: Connection, messages: dict[UUID, Stored], facts: "_Facts") -> None:
+        """For messages of several segments, write the receipts and take the state of all segments from the table."""
+        long = [message_id for message_id, message in messages.items() if message.segments > 1]
+        if not long:
+            return
+        received = [(message_id, part) for message_id in long for part in facts.received.get(message_id, ())]
+        if received:
+            await queries.set_part_states(connection, received)
+        for message_id, parts in (await queries.list_parts(connection, long)).items():
+            facts.parts[message_id] = {part.part: part for part in parts}
+
+
+class _Facts:
+    """What a batch says of messages."""
+
+    def __init__(self) -> None:
+        self.submissions: dict[tuple[UUID, int], tuple[UUID, Part, str | None]] = {}
+        self.parts: dict[UUID, dict[int, Part]] = {}
+        self.received: dict[UUID, list[Part]] = {}
+        self.resulted: set[UUID] = set()
+        self.resubmitted: set[UUID] = set()
+        self.endings: dict[UUID, Ending] = {}
+        self.retries: list[tuple[UUID, float, bool, bool]] = []
+
+    @property
+    def touched(self) -> set[UUID]:
+        return self.resulted | self.received.keys()
+
+    def take(self, result: Submitted) -> None:
+        self.resulted.add(result.message_id)
+        for part, carrier_message_id in result.parts:
+            self.submissions[result.message_id, part.part] = (result.message_id, part, carrier_message_id)
+            self.parts.setdefault(result.message_id, {})[part.part] = part
+        if result.resubmitted:
+            self.resubmitted.add(result.message_id)
+        if result.retry is not None:
+            retry = result.retry
+            self.retries.append((result.message_id, retry.delay_s, retry.throttled, retry.in_doubt))
+        if result.ending is not None:
+            self.endings[result.message_id] = result.ending
+
+    def receipt(self, message_id: UUID, part: Part) -> None:
+        """Take a receipt as its part's state; of two, a delivered one counts."""
+        parts = self.parts.setdefault(message_id, {})
+        if part.part not in parts or parts[part.part].state != "delivered":
+            parts[part.part] = part
+            self.received.setdefault(message_id, []).append(part)
+
+
+def _advance(messages: dict[UUID, Stored], facts: _Facts) -> tuple[list[Stored], list[Event]]:
+    """Move messages on by the facts; return those that changed, and the event of each status passed."""
+    changed: list[Stored] = []
+    events: list[Event] = []
+    now = datetime.now(UTC)
+    for message in messages.values():
+        before = (message.sequence, message.resubmitted)
+        message.resubmitted |= message.id in facts.resubmitted
+        events.extend(_pass(message, list(facts.parts.get(message.id, {}).values()), now))
+        ending = facts.endings.get(message.id)
+        if ending is not None and message.status == "accepted":
+            end(message, ending.status, at=now, error_code=ending.error_code, error_detail=None)
+            events.append(_event(message, now))
+        if (message.sequence, message.resubmitted) != before:
+            changed.append(message)
+    return changed, events
+
+
+def _pass(message: Stored, parts: Sequence[Part], now: datetime) -> list[Event]:
+    """Advance a message one status at a time, so that each event shows the message as it was then."""
+    events: list[Event] = []
+    ended = [part for part in parts if part.state not in ("accepted", "refused")]
+    if ended and message.status == "accepted":
+        taken = [Part(part.part, "accepted", part.carrier, part.at) if part in ended else part for part in parts]
+        if advance(message, taken):
+            events.append(_event(message, now))
+    if advance(message, parts):
+        events.append(_event(message, now))
+    return events
+
+
+def _event(message: Stored, now: datetime) -> Event:
+    return Event(
+        id=new_id(),
+        type=f"message.{message.status}",
+        account_id=message.account_id,
+        subject_id=message.id,
+        sequence=message.sequence,
+        at=now,
+        data=outbox.to_json(resource(message)),
+    )

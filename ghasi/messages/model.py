@@ -1,0 +1,129 @@
+"""What messages are inside the service: drafts to be written, stored rows, and how a row becomes the resource.
+
+Owns the mapping between table and resource and the statuses a message has passed. Touches no database.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
+
+from ghasi.carriers.message_errors import MESSAGE_ERRORS
+from ghasi.contract.shapes import Message, MessageDetail, MessageError, MessageEvent, MessageStatus
+from ghasi.contract.values import id_time, money, optional_rfc3339, rfc3339
+from ghasi.storage.pool import Record
+
+DEFAULT_VALIDITY_S = 86_400
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(slots=True)
+class Draft:
+    """An accepted message on its way into the database; `response` is its resource as JSON, sent and stored as such."""
+
+    id: UUID
+    account_id: UUID
+    user_id: UUID
+    credential: str
+    recipient: str
+    sender: str | None
+    body: str
+    encoding: Literal["gsm7", "ucs2"]
+    segments: int
+    country: str | None
+    reference: str | None
+    validity_s: int | None
+    response: bytes = b""
+    daily_cap: int | None = None
+    idempotency_key: str | None = None
+    body_hash: bytes = b""
+
+
+@dataclass(slots=True)
+class Stored:
+    """A message's row: the columns of messages.messages that its resource and its rules need."""
+
+    id: UUID
+    account_id: UUID
+    direction: Literal["outbound", "inbound"]
+    recipient: str
+    sender: str | None
+    body: str | None
+    encoding: Literal["gsm7", "ucs2"]
+    segments: int
+    country: str | None
+    reference: str | None
+    validity_s: int | None
+    send_at: datetime | None
+    status: MessageStatus
+    sequence: int
+    sent_at: datetime | None
+    unknown_at: datetime | None
+    completed_at: datetime | None
+    error_code: str | None
+    error_detail: str | None
+    price_micros: int | None
+    currency: str | None
+    carrier: str | None
+    resubmitted: bool
+
+
+COLUMNS = ", ".join(Stored.__dataclass_fields__)
+
+
+def stored(row: Record) -> Stored:
+    """Make a Stored of a row that was selected by COLUMNS."""
+    return Stored(*row.values())
+
+
+def new_resource(draft: Draft) -> bytes:
+    """Return the resource of a message that has just been accepted, as JSON."""
+    return _encode(
+        Message(
+            id=str(draft.id), direction="outbound", to=draft.recipient, sender=draft.sender, body=draft.body,
+            encoding=draft.encoding, segments=draft.segments, status="accepted", price=None, error=None,
+            reference=draft.reference, country=draft.country, created_at=rfc3339(id_time(draft.id)), send_at=None,
+            sent_at=None, completed_at=None,
+        )
+    )  # fmt: skip
+
+
+def _fields(message: Stored) -> dict[str, Any]:
+    error = None
+    if message.error_code is not None:
+        meaning = MESSAGE_ERRORS.get(message.error_code, message.error_code)
+        error = MessageError(code=message.error_code, message=meaning)
+    price = None
+    if message.price_micros is not None and message.currency is not None:
+        price = money(message.price_micros, message.currency)
+    return {
+        "id": str(message.id), "direction": message.direction, "to": message.recipient, "sender": message.sender,
+        "body": message.body, "encoding": message.encoding, "segments": message.segments, "status": message.status,
+        "price": price, "error": error, "reference": message.reference, "country": message.country,
+        "created_at": rfc3339(id_time(message.id)), "send_at": optional_rfc3339(message.send_at),
+        "sent_at": optional_rfc3339(message.sent_at), "completed_at": optional_rfc3339(message.completed_at),
+    }  # fmt: skip
+
+
+def resource(message: Stored) -> Message:
+    """Return a message as the list shows it."""
+    return Message(**_fields(message))
+
+
+def detail(message: Stored) -> MessageDetail:
+    """Return a message with the statuses it has passed, `accepted` first."""
+    events = [MessageEvent(status="accepted", at=rfc3339(id_time(message.id)), detail=None)]
+    if message.sent_at is not None:
+        carrier = f"taken by {message.carrier}" if message.carrier else None
+        if carrier and message.resubmitted:
+            carrier += "; submitted again after a submit that was never answered"
+        events.append(MessageEvent(status="sent", at=rfc3339(message.sent_at), detail=carrier))
+    if message.unknown_at is not None:
+        events.append(MessageEvent(status="unknown", at=rfc3339(message.unknown_at), detail=None))
+    if message.completed_at is not None and message.status != "unknown":
+        events.append(
+            MessageEvent(status=message.status, at=rfc3339(message.completed_at), detail=message.error_detail)
+        )
+    return MessageDetail(**_fields(message), events=events)

@@ -1,0 +1,245 @@
+"""All SQL of accepting and reading messages; dispatch has its own file. One function a statement."""
+
+from collections.abc import Sequence
+from datetime import date
+from uuid import UUID
+
+from ghasi.contract.shapes import MessageQuery
+from ghasi.contract.values import first_id, first_id_after
+from ghasi.messages.model import COLUMNS, DEFAULT_VALIDITY_S, Draft, Stored, stored
+from ghasi.messages.numbers import number_filter
+from ghasi.storage.pool import Connection, Pool, Record
+
+_INSERT = """
+WITH message AS (
+    INSERT INTO messages.messages (id, account_id, user_id, credential, recipient, sender, body, encoding, segments,
+                                   country, reference, validity_s, status)
+    SELECT id, account_id, user_id, credential, recipient, sender, body, encoding, segments, country, reference,
+           validity_s, 'accepted'
+    FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+                $9::smallint[], $10::text[], $11::text[], $12::int[])
+         AS new (id, account_id, user_id, credential, recipient, sender, body, encoding, segments, country, reference,
+                 validity_s)
+), dispatch AS (
+    INSERT INTO messages.dispatch (message_id, due_at, expires_at)
+    SELECT id, now(), now() + make_interval(secs => coalesce(validity_s, $15))
+    FROM unnest($1::uuid[], $12::int[]) AS new (id, validity_s)
+)
+INSERT INTO messages.outbox (id, type, account_id, subject_id, sequence, at, data)
+SELECT event_id, 'message.accepted', account_id, id, 1, now(), data
+FROM unnest($13::uuid[], $2::uuid[], $1::uuid[], $14::json[]) AS new (event_id, account_id, id, data)
+"""
+
+
+async def insert_messages(connection: Connection | Pool, drafts: Sequence[Draft], event_ids: Sequence[UUID]) -> None:
+    """Write messages, what is to be dispatched and their first events: one statement, so all or nothing."""
+    await connection.execute(
+        _INSERT,
+        [draft.id for draft in drafts],
+        [draft.account_id for draft in drafts],
+        [draft.user_id for draft in drafts],
+        [draft.credential for draft in drafts],
+        [draft.recipient for draft in drafts],
+        [draft.sender for draft in drafts],
+        [draft.body for draft in drafts],
+        [draft.encoding for draft in drafts],
+        [draft.segments for draft in drafts],
+        [draft.country for draft in drafts],
+        [draft.reference for draft in drafts],
+        [draft.validity_s for draft in drafts],
+        event_ids,
+        [draft.response.decode() for draft in drafts],
+        DEFAULT_VALIDITY_S,
+    )
+
+
+async def find_written(connection: Connection | Pool, ids: Sequence[UUID]) -> set[UUID]:
+    """Return which of these messages are in the database; a message is there with all that belongs to it, or not."""
+    rows = await connection.fetch("SELECT id FROM messages.messages WHERE id = ANY($1::uuid[])", ids)
+    return {row["id"] for row in rows}
+
+
+async def take_idempotency_keys(connection: Connection, drafts: Sequence[Draft], route: str) -> set[tuple[UUID, str]]:
+    """Claim the drafts' keys (distinct, in a fixed order) and return those that are ours; one older than 24 h is free.
+
+    Locks the rows, so that a request with the same key elsewhere waits for our commit.
+    """
+    rows = await connection.fetch(
+        """
+        INSERT INTO messages.idempotency_keys AS known (account_id, route, key, body_hash, response)
+        SELECT account_id, $4, key, body_hash, response
+        FROM unnest($1::uuid[], $2::text[], $3::bytea[], $5::text[]) AS new (account_id, key, body_hash, response)
+        ON CONFLICT (account_id, route, key) DO UPDATE
+            SET body_hash = excluded.body_hash, response = excluded.response, created_at = now()
+            WHERE known.created_at < now() - interval '24 hours'
+        RETURNING account_id, key
+        """,
+        [draft.account_id for draft in drafts],
+        [draft.idempotency_key for draft in drafts],
+        [draft.body_hash for draft in drafts],
+        route,
+        [draft.response.decode() for draft in drafts],
+    )
+    return {(row["account_id"], row["key"]) for row in rows}
+
+
+async def list_idempotent_responses(
+    connection: Connection, keys: Sequence[tuple[UUID, str]], route: str
+) -> dict[tuple[UUID, str], tuple[bytes, bytes]]:
+    """Return what the keys' first requests were: the hash of the body and the response."""
+    rows = await connection.fetch(
+        """
+        SELECT account_id, key, body_hash, response
+        FROM messages.idempotency_keys
+        JOIN unnest($1::uuid[], $2::text[]) AS asked (account_id, key) USING (account_id, key)
+        WHERE route = $3
+        """,
+        [account_id for account_id, _ in keys],
+        [key for _, key in keys],
+        route,
+    )
+    return {(row["account_id"], row["key"]): (row["body_hash"], row["response"].encode()) for row in rows}
+
+
+async def drop_idempotency_keys(connection: Connection, keys: Sequence[tuple[UUID, str]], route: str) -> None:
+    """Give keys back whose requests were refused after all: only accepted ones are replayed."""
+    await connection.execute(
+        """
+        DELETE FROM messages.idempotency_keys AS known
+        USING unnest($1::uuid[], $2::text[]) AS refused (account_id, key)
+        WHERE known.account_id = refused.account_id AND known.key = refused.key AND known.route = $3
+        """,
+        [account_id for account_id, _ in keys],
+        [key for _, key in keys],
+        route,
+    )
+
+
+async def count_towards_cap(
+    connection: Connection, counts: dict[UUID, int], caps: dict[UUID, int], day: date, first: UUID
+) -> dict[UUID, int]:
+    """Add messages to the capped accounts' day and return how many of each account's are within its cap.
+
+    An account's first count of a day starts from the messages it already has, `first` being the day's least id.
+    Locks the accounts' counters.
+    """
+    await connection.execute(
+        """
+        INSERT INTO messages.daily_counts (account_id, day, messages)
+        SELECT account_id, $2, (SELECT count(*) FROM messages.messages AS old
+                                WHERE old.account_id = asked.account_id AND old.id >= $3 AND direction = 'outbound')
+        FROM unnest($1::uuid[]) AS asked (account_id)
+        WHERE NOT EXISTS (SELECT FROM messages.daily_counts AS known
+                          WHERE known.account_id = asked.account_id AND known.day = $2)
+        ORDER BY account_id
+        ON CONFLICT DO NOTHING
+        """,
+        list(counts),
+        day,
+        first,
+    )
+    granted = await connection.fetch(
+        """
+        WITH locked AS (
+            SELECT known.account_id, least(asked.messages, greatest(asked.cap - known.messages, 0)) AS granted
+            FROM messages.daily_counts AS known
+            JOIN unnest($1::uuid[], $2::int[], $3::int[]) AS asked (account_id, messages, cap) USING (account_id)
+            WHERE known.day = $4
+            ORDER BY known.account_id
+            FOR UPDATE OF known
+        )
+        UPDATE messages.daily_counts AS known SET messages = known.messages + locked.granted
+        FROM locked
+        WHERE known.account_id = locked.account_id AND known.day = $4
+        RETURNING known.account_id, locked.granted
+        """,
+        list(counts),
+        list(counts.values()),
+        [caps[account_id] for account_id in counts],
+        day,
+    )
+    return {row["account_id"]: row["granted"] for row in granted}
+
+
+async def find_account(pool: Pool, account_id: UUID) -> Record | None:
+    """Return an account's rules for sending; None means the defaults."""
+    return await pool.fetchrow(
+        "SELECT status, countries, daily_cap FROM messages.accounts WHERE account_id = $1", account_id
+    )
+
+
+async def list_messages(
+    pool: Pool, account_id: UUID, query: MessageQuery, before: UUID | None, most: int
+) -> list[Stored]:
+    """Return up to `most` of an account's messages, newest first, by the query's filters, before an id."""
+    conditions, values = ["account_id = $1"], [account_id, most]
+
+    def add(condition: str, value: object) -> None:
+        values.append(value)
+        conditions.append(condition.format(f"${len(values)}"))
+
+    if before is not None:
+        add("id < {}", before)
+    if query.created_before is not None:
+        add("id < {}", first_id(query.created_before))
+    if query.created_after is not None:
+        add("id >= {}", first_id_after(query.created_after))
+    if query.status is not None:
+        add("status = {}", query.status)
+    if query.to is not None:
+        add("recipient = {}", number_filter(query.to))
+    if query.sender is not None:
+        add("sender = {}", number_filter(query.sender))
+    if query.reference is not None:
+        add("reference = {}", query.reference)
+    rows = await pool.fetch(
+        f"SELECT {COLUMNS} FROM messages.messages WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT $2", *values
+    )
+    return [stored(row) for row in rows]
+
+
+async def find_message(pool: Pool, account_id: UUID, message_id: UUID) -> Stored | None:
+    """Return an account's message."""
+    row = await pool.fetchrow(
+        f"SELECT {COLUMNS} FROM messages.messages WHERE id = $1 AND account_id = $2", message_id, account_id
+    )
+    return None if row is None else stored(row)
+
+
+async def upsert_accounts(
+    connection: Connection, rows: Sequence[tuple[UUID, str, str | None, int | None, int]]
+) -> None:
+    """Take over auth-service's word on accounts, unless a later one is known: (id, status, countries, cap, sequence).
+
+    `countries` is a PostgreSQL array literal, since arrays of arrays must be rectangular.
+    """
+    await connection.execute(
+        """
+        INSERT INTO messages.accounts AS known (account_id, status, countries, daily_cap, sequence)
+        SELECT account_id, status, countries::text[], daily_cap, sequence
+        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::int[], $5::int[])
+             AS new (account_id, status, countries, daily_cap, sequence)
+        ON CONFLICT (account_id) DO UPDATE
+            SET status = excluded.status, countries = excluded.countries, daily_cap = excluded.daily_cap,
+                sequence = excluded.sequence
+            WHERE known.sequence < excluded.sequence
+        """,
+        *(list(column) for column in zip(*rows, strict=True)),
+    )
+
+
+async def set_prices(connection: Connection, rows: Sequence[tuple[UUID, int, str]]) -> None:
+    """Take over billing's price of messages: (message id, micros, currency)."""
+    ids = [row[0] for row in rows]
+    await connection.execute(
+        """
+        UPDATE messages.messages AS message SET price_micros = new.amount_micros, currency = new.currency
+        FROM unnest($1::uuid[], $2::bigint[], $3::text[]) AS new (id, amount_micros, currency)
+        WHERE message.id = new.id AND message.id BETWEEN $4 AND $5
+        """,
+        ids,
+        [row[1] for row in rows],
+        [row[2] for row in rows],
+        min(ids),
+        max(ids),
+    )

@@ -1,0 +1,30 @@
+"""sms-orchestrator's and message-store's handlers: bytes to shape is done, here a call becomes a service's."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from ghasi.contract.serving import Call, Handler, Reply
+from ghasi.contract.values import parse_id
+from ghasi.messages import service
+from ghasi.storage.resources import Resources
+
+
+@asynccontextmanager
+async def serve(resources: Resources) -> AsyncIterator[dict[str, Handler]]:
+    """Give the handlers of both upstreams; leaving waits for what was accepted to be committed."""
+    sending = service.Sending(resources.pool, resources.bells)
+    loop = asyncio.get_running_loop()
+
+    async def send_message(call: Call) -> Reply:
+        response, replayed = await service.send(sending, call.caller, call.body, call.idempotency_key, loop.time())
+        return Reply(response, headers=[(b"idempotent-replayed", b"true")] if replayed else [])
+
+    async def list_messages(call: Call) -> Reply:
+        return Reply(await service.list_messages(resources.pool, call.caller, call.query))
+
+    async def get_message(call: Call) -> Reply:
+        return Reply(await service.get_message(resources.pool, call.caller, parse_id(call.path["messageId"])))
+
+    yield {"send_message": send_message, "list_messages": list_messages, "get_message": get_message}
+    await sending.batcher.drain()
