@@ -1,0 +1,322 @@
+"""The embedded gateway: match the contract's row, authenticate, count the limit, read, inject, forward, answer.
+
+Owns the order of these steps and every answer's headers, as Kong 3.9 has them. It knows no service's rules, keeps no
+body and logs none.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from ghasi.contract.errors import Problem
+from ghasi.contract.serving import JSON, RawHeaders, Receive, Scope, Send
+from ghasi.contract.table import MAX_BODY_BYTES, ROWS, Auth, Matcher, Row, Upstream
+from ghasi.gateway import answers, metrics
+from ghasi.gateway.addresses import Addresses
+from ghasi.gateway.answers import ProblemRefusal, Refusal
+from ghasi.gateway.api_keys import ApiKeys, looks_like_api_key
+from ghasi.gateway.auth_service import AuthService, AuthServiceAway
+from ghasi.gateway.cors import Cors
+from ghasi.gateway.headers import Incoming, bearer_tokens, read_headers, returned_headers
+from ghasi.gateway.limits import Limits
+from ghasi.gateway.state import State
+from ghasi.gateway.tokens import Identity, Tokens
+from ghasi.gateway.upstreams import (
+    NameNotResolved,
+    UpstreamAnswer,
+    UpstreamClient,
+    UpstreamError,
+    UpstreamRequest,
+)
+from ghasi.settings import Settings
+
+BODY_TIMEOUT_S = 60.0
+"""What a client has for sending its body, as in Kong."""
+_CLIENT_GONE, _BAD_REQUEST, _SERVER_ERROR = 499, 400, 500
+_WITHOUT_LENGTH = frozenset({204, 304})
+_KONG_REQUEST_ID = b"x-kong-request-id"
+log = structlog.get_logger("ghasi.gateway")
+Health = Callable[[], Awaitable[dict[str, Any]]]
+
+
+class ClientGone(Exception):  # noqa: N818 - says what happened
+    """The client closed its connection before it had sent its body."""
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request and what is known of it so far. Times are of time.perf_counter."""
+
+    scope: Scope
+    receive: Receive
+    send: Send
+    incoming: Incoming
+    started_at: float
+    request_id: bytes
+    operation: str = "none"
+    limit_headers: RawHeaders = field(default_factory=list)
+    reading_s: float = 0.0
+    upstream_s: float = 0.0
+    answering: bool = False
+
+
+class Gateway:
+    """The ASGI app of the API's address.
+
+    `upstreams` are closed with it. `instance` names this process to auth-service and outlives its restarts. `health`
+    says how the rest of the process fares: a JSON object whose `status` is "ok" when all is well.
+    """
+
+    def __init__(
+        self, settings: Settings, upstreams: Mapping[Upstream, UpstreamClient], *, instance: str, health: Health
+    ) -> None:
+        auth_service = AuthService(upstreams[Upstream.AUTH])
+        self._upstreams = dict(upstreams)
+        self._health = health
+        self._matcher = Matcher(ROWS)
+        self._state = State(auth_service, instance)
+        self._tokens = Tokens(auth_service, settings.issuer)
+        self._api_keys = ApiKeys(auth_service)
+        self._limits = Limits(settings)
+        self._addresses = Addresses(settings.trusted_proxies, settings.portal_secret)
+        self._cors = Cors(settings.public_portal_url)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def ready(self) -> bool:
+        """Whether the keys were had and the lease is held."""
+        return self._tokens.keys.known and self._state.held
+
+    async def start(self) -> None:
+        """Take the lease, fetch the keys and keep both; raises GatewayExists when another gateway runs.
+
+        Returns, not ready, while auth-service is away.
+        """
+        await self._state.start()
+        await self._tokens.keys.refresh()
+        self._tasks = [asyncio.create_task(self._state.keep()), asyncio.create_task(self._tokens.keys.keep_fresh())]
+
+    async def lease_lost(self) -> None:
+        """Wait, mostly for ever; raises GatewayExists when another gateway took the lease after start."""
+        await asyncio.shield(self._tasks[0])
+
+    async def close(self) -> None:
+        """End the tasks and close the upstreams."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tokens.keys.close()
+        await self._api_keys.close()
+        for client in set(self._upstreams.values()):
+            await client.close()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; see the module."""
+        if scope["type"] != "http":
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close"})
+            return
+        exchange = Exchange(
+            scope, receive, send, read_headers(scope["headers"]), time.perf_counter(), os.urandom(16).hex().encode()
+        )
+        try:
+            await self.handle(exchange)
+        except Refusal as refusal:
+            await self._refuse(exchange, refusal)
+        except ClientGone:
+            metrics.answered(exchange.operation, _CLIENT_GONE, time.perf_counter() - exchange.started_at)
+        except Exception:
+            log.exception("unexpected_error", request_id=exchange.request_id.decode(), operation=exchange.operation)
+            if not exchange.answering:
+                await self._refuse(exchange, answers.unexpected_error())
+
+    async def handle(self, exchange: Exchange) -> None:
+        """Take a request through the gateway's steps; raises Refusal, ClientGone."""
+        scope, incoming = exchange.scope, exchange.incoming
+        found = self._matcher.find(scope["method"], scope["path"])
+        if found is None:
+            await self._handle_unmatched(exchange)
+            return
+        row = found[0]
+        exchange.operation = row.operation
+        identity = await self._authenticate(incoming) if row.auth is Auth.BEARER else None
+        origin = self._addresses.origin(scope, incoming)
+        if row.limit is not None:
+            key = origin.client_ip if identity is None or row.limit.per == "ip" else identity.account_id
+            allowance = self._limits.count(row.limit, key, self._state.limits)
+            exchange.limit_headers = allowance.headers()
+            if not allowance.passed:
+                raise answers.over_limit()
+        headers = incoming.kept
+        headers += origin.forwarded
+        headers.append((_KONG_REQUEST_ID, exchange.request_id))
+        if identity is not None:
+            _check_scope(row, identity)
+            headers += identity.headers
+        body = await _read_body(exchange) if incoming.has_body else b""
+        request = UpstreamRequest(row.method, scope["path"], scope["query_string"], headers, body)
+        answer = await self._forward(exchange, row, request)
+        await self._pass_on(exchange, answer)
+
+    async def _handle_unmatched(self, exchange: Exchange) -> None:
+        method, path, incoming = exchange.scope["method"], exchange.scope["path"], exchange.incoming
+        if method == "GET" and path == "/healthz":
+            await self._answer_health(exchange)
+            return
+        if method == "OPTIONS" and incoming.origin is not None and incoming.requested_method is not None:
+            methods = self._matcher.methods(path)
+            if methods:
+                exchange.operation = "preflight"
+                headers = [*self._own_headers(exchange), *self._cors.preflight(incoming.origin, methods)]
+                await self._send(exchange, 200, headers, b"")
+                return
+        raise answers.no_route()
+
+    async def _answer_health(self, exchange: Exchange) -> None:
+        exchange.operation = "health"
+        try:
+            report = await self._health()
+        except Exception as error:  # noqa: BLE001 - whatever ails it, the answer is that it is not healthy
+            log.warning("health_unknown", error=type(error).__name__)
+            report = {"status": "unavailable"}
+        healthy = self.ready and report.get("status") == "ok"
+        if not healthy:
+            report = {**report, "status": "unavailable"}
+        report = {**report, "gateway": "ok" if self.ready else "not ready"}
+        headers = [*self._own_headers(exchange), (b"content-type", JSON)]
+        await self._send(exchange, 200 if healthy else 503, headers, answers.encode(report))
+
+    async def _authenticate(self, incoming: Incoming) -> Identity:
+        tokens = bearer_tokens(incoming.authorizations)
+        if not tokens:
+            raise answers.no_token()
+        if len(tokens) > 1:
+            raise answers.bad_token("Multiple tokens provided")
+        try:
+            if looks_like_api_key(tokens[0]):
+                return await self._api_keys.verify(tokens[0])
+            return await self._tokens.verify(tokens[0])
+        except AuthServiceAway as error:
+            log.warning("caller_unverifiable", detail=str(error))
+            raise answers.bad_gateway() from error
+
+    async def _forward(self, exchange: Exchange, row: Row, request: UpstreamRequest) -> UpstreamAnswer:
+        """Send to the row's upstreams, in order, within what is left of the row's time."""
+        forwarded_at = time.perf_counter()
+        left_s = row.upstream_timeout_s - (forwarded_at - exchange.started_at - exchange.reading_s)
+        try:
+            async with asyncio.timeout(left_s):
+                for upstream in row.upstreams[:-1]:
+                    try:
+                        return await self._upstreams[upstream].send(request)
+                    except UpstreamError as error:
+                        if error.answered:
+                            raise
+                        log.warning("upstream_skipped", upstream=upstream.value, detail=str(error))
+                return await self._upstreams[row.upstreams[-1]].send(request)
+        except TimeoutError:
+            raise answers.upstream_too_slow() from None
+        except NameNotResolved:
+            raise answers.name_not_resolved() from None
+        except UpstreamError as error:
+            log.warning("upstream_broken", operation=row.operation, detail=str(error))
+            raise answers.bad_gateway() from None
+        finally:
+            exchange.upstream_s = time.perf_counter() - forwarded_at
+
+    async def _pass_on(self, exchange: Exchange, answer: UpstreamAnswer) -> None:
+        headers = returned_headers(answer.headers)
+        if not any(header[0] == b"server" for header in headers):
+            headers.append((b"server", answers.SERVER))
+        headers += _forwarded_headers(exchange)
+        await self._send(exchange, answer.status, [*headers, *self._common_headers(exchange)], answer.body)
+
+    async def _refuse(self, exchange: Exchange, refusal: Refusal) -> None:
+        metrics.rejected(refusal.reason)
+        if refusal.forwarded:
+            headers = [(b"server", answers.SERVER), *_forwarded_headers(exchange), *self._common_headers(exchange)]
+        else:
+            headers = [*self._own_headers(exchange), *self._common_headers(exchange)]
+        headers += refusal.headers
+        headers.append((b"content-type", refusal.content_type))
+        await self._send(exchange, refusal.status, headers, refusal.content(exchange.request_id.decode()))
+
+    @staticmethod
+    def _own_headers(exchange: Exchange) -> RawHeaders:
+        """Return what an answer of the gateway's own making carries."""
+        latency_ms = int((time.perf_counter() - exchange.started_at) * 1000)
+        return [(b"server", answers.SERVER), (b"x-kong-response-latency", b"%d" % latency_ms)]
+
+    def _common_headers(self, exchange: Exchange) -> RawHeaders:
+        origin = exchange.incoming.origin
+        return exchange.limit_headers if origin is None else [*exchange.limit_headers, *self._cors.headers(origin)]
+
+    @staticmethod
+    async def _send(exchange: Exchange, status: int, headers: RawHeaders, body: bytes) -> None:
+        headers.append((_KONG_REQUEST_ID, exchange.request_id))
+        if status not in _WITHOUT_LENGTH:
+            headers.append((b"content-length", b"%d" % len(body)))
+        elapsed_s = time.perf_counter() - exchange.started_at
+        metrics.answered(exchange.operation, status, elapsed_s)
+        if status >= _BAD_REQUEST:
+            (log.warning if status >= _SERVER_ERROR else log.debug)(
+                "request_failed",
+                status=status,
+                operation=exchange.operation,
+                request_id=exchange.request_id.decode(),
+                elapsed_ms=int(elapsed_s * 1000),
+            )
+        exchange.answering = True
+        await exchange.send({"type": "http.response.start", "status": status, "headers": headers})
+        await exchange.send({"type": "http.response.body", "body": body})
+
+
+def _check_scope(row: Row, identity: Identity) -> None:
+    if identity.scopes is None:
+        return
+    if row.scope is None:
+        raise ProblemRefusal(Problem("user_required"))
+    if row.scope not in identity.scopes:
+        raise ProblemRefusal(Problem("insufficient_scope", f"This operation needs the scope {row.scope}."))
+
+
+def _forwarded_headers(exchange: Exchange) -> RawHeaders:
+    """Return what an answer carries for which an upstream was asked."""
+    upstream_s = exchange.upstream_s
+    proxy_ms = int((time.perf_counter() - exchange.started_at - upstream_s) * 1000)
+    return [
+        (b"via", answers.VIA),
+        (b"x-kong-upstream-latency", b"%d" % int(upstream_s * 1000)),
+        (b"x-kong-proxy-latency", b"%d" % proxy_ms),
+    ]
+
+
+async def _read_body(exchange: Exchange) -> bytes:
+    """Read a request's body; what it takes is not the upstream's time. Raises Refusal, ClientGone."""
+    if exchange.incoming.content_length > MAX_BODY_BYTES:
+        raise answers.body_too_large()
+    began_at = time.perf_counter()
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            while True:
+                message = await exchange.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientGone
+                chunk: bytes = message.get("body", b"")
+                size += len(chunk)
+                if size > MAX_BODY_BYTES:
+                    raise answers.body_too_large()
+                chunks.append(chunk)
+                if not message.get("more_body", False):
+                    break
+    except TimeoutError:
+        raise answers.body_too_slow() from None
+    exchange.reading_s = time.perf_counter() - began_at
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)

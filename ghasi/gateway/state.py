@@ -1,0 +1,69 @@
+"""Holds the lease that makes this process the only gateway, and learns with it the accounts' own limits.
+
+Owns the polling. The lease and the limits are auth-service's; while it is away the last known state serves on.
+"""
+
+import asyncio
+
+import structlog
+
+from ghasi.gateway.auth_service import AuthService, AuthServiceAway, LeaseHeldElsewhere
+from ghasi.gateway.limits import AccountLimits
+
+POLL_S = 1.0
+REFUSED_AFTER_S = 6.0
+"""Longer than a dead process's lease lasts, so that a restart waits and a second gateway does not."""
+log = structlog.get_logger("ghasi.gateway")
+
+
+class GatewayExists(Exception):  # noqa: N818 - says what is the matter
+    """Another gateway process holds the lease: with limits counted in memory there can be only one."""
+
+
+class State:
+    """What this gateway knows by its lease: `limits` by account and group, and whether the lease is `held`."""
+
+    def __init__(self, auth_service: AuthService, instance: str) -> None:
+        self._auth_service = auth_service
+        self._instance = instance
+        self._refused_since: float | None = None
+        self._away = False
+        self.limits: AccountLimits = {}
+        self.held = False
+
+    async def start(self) -> None:
+        """Take the lease; raises GatewayExists when another holds it for 6 s. Returns if auth-service is away."""
+        while True:
+            await self.poll()
+            if self._refused_since is None or self._away:
+                return
+            await asyncio.sleep(POLL_S / 2)
+
+    async def keep(self) -> None:
+        """Hold the lease for ever; raises GatewayExists when another has held it for 6 s."""
+        while True:
+            await asyncio.sleep(POLL_S)
+            await self.poll()
+
+    async def poll(self) -> None:
+        """Ask for the lease once; raises GatewayExists when it has been refused for 6 s."""
+        now = asyncio.get_running_loop().time()
+        try:
+            state = await self._auth_service.hold_lease(self._instance)
+        except LeaseHeldElsewhere:
+            self.held = False
+            self._refused_since = self._refused_since if self._refused_since is not None else now
+            log.warning("gateway_lease_refused", refused_for_s=round(now - self._refused_since, 1))
+            if now - self._refused_since >= REFUSED_AFTER_S:
+                raise GatewayExists("another gateway process is running; run one, or stop it and try again") from None
+        except AuthServiceAway as error:
+            if not self._away:
+                log.warning("auth_service_away", detail=str(error))
+            self._away = True
+        else:
+            if self._away:
+                log.info("auth_service_back")
+            self._away = False
+            self.limits = state.limits
+            self.held = True
+            self._refused_since = None

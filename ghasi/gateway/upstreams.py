@@ -1,0 +1,226 @@
+"""The one way to a service: called in this process, or over HTTP where it is split off.
+
+Owns connections and what their failures mean. Deadlines are the caller's, who cancels; it retries nothing that might
+have been carried out.
+"""
+
+import asyncio
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import quote
+
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
+
+from ghasi.contract.serving import UPSTREAM_SECRET_HEADER, Asgi, RawHeaders
+from ghasi.contract.table import Upstream
+from ghasi.settings import Settings
+
+MAX_ANSWER_BYTES = 16 * 1024 * 1024
+MAX_CONNECTIONS = 256
+KEEP_ALIVE_S = 3.0
+"""Less than the 5 s after which uvicorn closes an idle connection, so that a request seldom meets a closed one."""
+_PATH_SAFE = "/:@!$&'()*+,;=-._~"
+_QUERY_SAFE = _PATH_SAFE + '?%[]{}|\\^`<>"'
+_SWITCHING_PROTOCOLS = 101
+
+
+class UpstreamError(Exception):
+    """The upstream gave no whole answer; `answered` says that it had begun one."""
+
+    def __init__(self, detail: str, *, answered: bool = False) -> None:
+        super().__init__(detail)
+        self.answered = answered
+
+
+class NameNotResolved(UpstreamError):  # noqa: N818 - says what happened
+    """The upstream's name has no address."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamRequest:
+    """A request as an upstream gets it; `path` is decoded, `query` is as the client wrote it."""
+
+    method: str
+    path: str
+    query: bytes
+    headers: RawHeaders
+    body: bytes = b""
+
+
+@dataclass(slots=True)
+class UpstreamAnswer:
+    """A whole answer; header names are in lower case."""
+
+    status: int
+    headers: RawHeaders
+    body: bytes
+
+
+class UpstreamClient(Protocol):
+    """Sends a request to one upstream; raises UpstreamError. Cancelling it is the deadline."""
+
+    async def send(self, request: UpstreamRequest) -> UpstreamAnswer:
+        """Send a request and return the whole answer."""
+
+    async def close(self) -> None:
+        """Give back connections."""
+
+
+class InProcessUpstream:
+    """Calls an ASGI app of this process."""
+
+    def __init__(self, app: Asgi) -> None:
+        self._app = app
+
+    async def send(self, request: UpstreamRequest) -> UpstreamAnswer:
+        """Call the app; an exception or an unfinished answer of its is an UpstreamError."""
+        answer = UpstreamAnswer(0, [], b"")
+        chunks: list[bytes] = []
+        received = finished = False
+        size = 0
+
+        async def receive() -> MutableMapping[str, Any]:
+            nonlocal received
+            if received:
+                await asyncio.get_running_loop().create_future()  # the client is there until the deadline
+            received = True
+            return {"type": "http.request", "body": request.body, "more_body": False}
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            nonlocal finished, size
+            if message["type"] == "http.response.start":
+                answer.status = message["status"]
+                answer.headers = [(name.lower(), value) for name, value in message.get("headers", ())]
+                return
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            if size > MAX_ANSWER_BYTES:
+                raise UpstreamError("the answer is too large", answered=True)
+            chunks.append(chunk)
+            finished = not message.get("more_body", False)
+
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": request.method,
+            "scheme": "http",
+            "path": request.path,
+            "raw_path": request.path.encode(),
+            "query_string": request.query,
+            "root_path": "",
+            "headers": request.headers,
+            "client": ("127.0.0.1", 0),
+            "server": None,
+        }
+        try:
+            await self._app(scope, receive, send)
+        except UpstreamError:
+            raise
+        except Exception as error:
+            raise UpstreamError(f"{type(error).__name__} in the service", answered=answer.status != 0) from error
+        if not finished or not answer.status:
+            raise UpstreamError("the service did not finish its answer", answered=answer.status != 0)
+        answer.body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        return answer
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+class HttpUpstream:
+    """Speaks HTTP/1.1 to a split upstream over kept-alive connections, at most MAX_CONNECTIONS."""
+
+    def __init__(self, url: str, upstream_secret: str | None = None) -> None:
+        self._url = url.rstrip("/")
+        self._proof: RawHeaders = [(UPSTREAM_SECRET_HEADER, upstream_secret.encode())] if upstream_secret else []
+        self._session: aiohttp.ClientSession | None = None
+
+    async def send(self, request: UpstreamRequest) -> UpstreamAnswer:
+        """Send a request; a connection that turned out to be closed is replaced once, for idempotent methods alone."""
+        headers: CIMultiDict[str] = CIMultiDict()
+        for name, value in (*request.headers, *self._proof):
+            headers.add(name.decode("latin-1"), _text(value))
+        if self._session is None:
+            self._session = self._open()
+        answered = False
+        try:
+            async with self._session.request(
+                request.method, self._target(request), headers=headers, data=request.body or None, allow_redirects=False
+            ) as response:
+                answered = True
+                if response.status == _SWITCHING_PROTOCOLS:
+                    raise UpstreamError("the upstream switched protocols", answered=True)
+                body = await _read(response)
+                answer_headers = [(name.lower(), value) for name, value in response.raw_headers]
+                return UpstreamAnswer(response.status, answer_headers, body)
+        except aiohttp.ClientConnectorDNSError as error:
+            raise NameNotResolved(type(error).__name__) from error
+        except aiohttp.ClientResponseError as error:
+            raise UpstreamError(type(error).__name__, answered=True) from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise UpstreamError(type(error).__name__, answered=answered) from error
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    def _target(self, request: UpstreamRequest) -> URL:
+        target = self._url + quote(request.path, safe=_PATH_SAFE)
+        if request.query:
+            target += "?" + quote(request.query, safe=_QUERY_SAFE)
+        return URL(target, encoded=True)
+
+    @staticmethod
+    def _open() -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=KEEP_ALIVE_S),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
+        )
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    if (response.content_length or 0) > MAX_ANSWER_BYTES:
+        raise UpstreamError("the answer is too large", answered=True)
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.content.iter_any():
+        size += len(chunk)
+        if size > MAX_ANSWER_BYTES:
+            raise UpstreamError("the answer is too large", answered=True)
+        chunks.append(chunk)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _text(value: bytes) -> str:
+    """Decode so that aiohttp, which writes UTF-8, sends the same bytes again wherever they are UTF-8."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+def connect_upstreams(settings: Settings, in_process: Asgi | None) -> dict[Upstream, UpstreamClient]:
+    """Return the way to each upstream: over HTTP where its URL is set, else `in_process`; nothing is opened yet.
+
+    Raises ValueError, naming the setting, for an upstream that has neither.
+    """
+    clients: dict[Upstream, UpstreamClient] = {}
+    shared = InProcessUpstream(in_process) if in_process is not None else None
+    for upstream in Upstream:
+        setting = f"{upstream.value.replace('-', '_')}_url"
+        url: str | None = getattr(settings, setting)
+        if url:
+            clients[upstream] = HttpUpstream(url, settings.upstream_secret)
+        elif shared is not None:
+            clients[upstream] = shared
+        else:
+            raise ValueError(f"GHASI_{setting.upper()} must be set: {upstream.value} does not run in this process")
+    return clients
