@@ -19,8 +19,9 @@ async def test_an_accepted_message_is_committed_with_its_event_and_its_place_in_
     message = await customer.send("+93701234567", "Your code is 1234", reference="order-1", **{"from": "Ghasi"})
     assert message == {
         "id": message["id"], "direction": "outbound", "to": "+93701234567", "from": "Ghasi",
-        "body": "Your code is 1234", "encoding": "gsm7", "segments": 1, "status": "accepted", "price": None, "error": None, "reference": "order-1",
-        "country": "AF", "created_at": message["created_at"], "send_at": None, "sent_at": None, "completed_at": None,
+        "body": "Your code is 1234", "encoding": "gsm7", "segments": 1, "status": "accepted", "price": None,
+        "error": None, "reference": "order-1", "country": "AF", "created_at": message["created_at"], "send_at": None,
+        "sent_at": None, "completed_at": None,
     }  # fmt: skip
     shown = await customer.get(message["id"])
     assert shown.pop("events") == [{"status": "accepted", "at": message["created_at"], "detail": None}]
