@@ -13,6 +13,7 @@ import msgspec
 from ghasi.carriers.carrier import Carrier
 from ghasi.carriers.smpp.client import SmppCarrier
 from ghasi.carriers.smpp.configuration import SmppConfiguration
+from ghasi.carriers.smpp.submit import UnusableAddressError, encode_sender
 
 _KEY = re.compile(r" - at `\$\.?(.*)`$")
 _UNKNOWN = re.compile(r"unknown field `(.*)`")
@@ -78,12 +79,18 @@ def _read_one(path: Path, number: int, table: object) -> SmppConfiguration:
         configuration = msgspec.convert(table, SmppConfiguration)
     except msgspec.ValidationError as error:
         raise CarrierConfigurationError(f"{path}: {where}: {_explain(str(error))}") from error
-    if configuration.tls_ca_file is not None:
-        if not configuration.tls:
-            raise CarrierConfigurationError(f"{path}: {where}: `tls_ca_file`: has no meaning without tls = true")
-        if not Path(configuration.tls_ca_file).is_file():
-            raise CarrierConfigurationError(f"{path}: {where}: `tls_ca_file`: there is no such file")
-    return configuration
+    try:
+        encode_sender(configuration.default_sender)
+    except UnusableAddressError as error:
+        raise CarrierConfigurationError(f"{path}: {where}: `default_sender`: {error}") from error
+    if configuration.tls_ca_file is None:
+        return configuration
+    if not configuration.tls:
+        raise CarrierConfigurationError(f"{path}: {where}: `tls_ca_file`: has no meaning without tls = true")
+    authorities = path.parent / configuration.tls_ca_file
+    if not authorities.is_file():
+        raise CarrierConfigurationError(f"{path}: {where}: `tls_ca_file`: there is no file {authorities}")
+    return msgspec.structs.replace(configuration, tls_ca_file=str(authorities))
 
 
 def _explain(fault: str) -> str:
