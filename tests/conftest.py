@@ -9,6 +9,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
+import hypothesis
 import pytest
 
 from ghasi.settings import Settings
@@ -18,6 +19,10 @@ from ghasi.storage.migrate import migrate
 from ghasi.storage.pool import Pool, open_pool
 from ghasi.storage.resources import Resources
 from ghasi.storage.sealing import Sealer, new_secret_key
+
+# a busy machine is no finding: how long one example takes says nothing about it being right
+hypothesis.settings.register_profile("ghasi", deadline=None)
+hypothesis.settings.load_profile("ghasi")
 
 
 @pytest.fixture(scope="session")
