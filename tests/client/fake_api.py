@@ -1,0 +1,134 @@
+"""An API that speaks the contract's shapes on a real socket: it refuses what the contract refuses, and records."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from ghasi.contract import shapes
+from ghasi.contract.serving import Receive, Scope, Send, answer, decode_body, decode_query, read_body
+from ghasi.contract.table import Matcher, Row
+
+ID = "0199f3a0-0000-7000-8000-000000000001"
+AT = "2026-11-22T18:00:00.000Z"
+
+
+@dataclass
+class Seen:
+    row: Row
+    path: dict[str, str]
+    query: Any
+    body: Any
+    headers: list[tuple[str, str]]
+
+    def header(self, name: str) -> str | None:
+        return next((value for key, value in self.headers if key == name), None)
+
+
+@dataclass
+class Given:
+    status: int
+    body: Any = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+Answerer = Given | Callable[[Seen], Given | Awaitable[Given]]
+
+
+class FakeApi:
+    def __init__(self) -> None:
+        self.seen: list[Seen] = []
+        self.unrouted: list[str] = []
+        self.answers: dict[str, Answerer] = {}
+        self.released = asyncio.Event()
+        self._matcher = Matcher()
+
+    def calls(self, operation: str) -> list[Seen]:
+        return [seen for seen in self.seen if seen.row.operation == operation]
+
+    def reset(self) -> None:
+        self.seen.clear()
+        self.unrouted.clear()
+        self.answers.clear()
+        self.released.clear()
+
+    async def hang(self, _: Seen) -> Given:
+        """An answer that does not come before `released` is set."""
+        await self.released.wait()
+        return Given(503)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        found = self._matcher.find(scope["method"], scope["path"])
+        if found is None:
+            self.unrouted.append(scope["raw_path"].decode())
+            await answer(send, 404, b"application/json", b'{"message":"no Route matched with those values"}')
+            return
+        row, path = found
+        raw = await read_body(receive)
+        seen = Seen(
+            row,
+            path,
+            decode_query(scope["query_string"], row.query) if row.query else scope["query_string"],
+            decode_body(raw, row.body) if row.body else raw,
+            [(key.decode(), value.decode()) for key, value in scope["headers"]],
+        )
+        self.seen.append(seen)
+        given = self.answers.get(row.operation) or Given(row.success, SAMPLES.get(row.operation))
+        if callable(given):
+            made = given(seen)
+            given = made if isinstance(made, Given) else await made
+        body = given.body if isinstance(given.body, bytes) else b""
+        if given.body is not None and not body:
+            body = msgspec.json.encode(given.body)
+        headers = [(key.lower().encode(), value.encode()) for key, value in given.headers.items()]
+        await answer(send, given.status, b"application/json" if body else None, body, headers)
+
+
+def message(number: int = 1, **changes: Any) -> shapes.Message:
+    return msgspec.structs.replace(
+        shapes.Message(
+            id=f"0199f3a0-0000-7000-8000-{number:012}", direction="outbound", to="+93701234567", sender="Ghasi",
+            body="Your verification code is 482913", encoding="gsm7", segments=1, status="delivered",
+            price=shapes.Money("0.0265", "USD"), error=None, reference=None, country="AF", created_at=AT, send_at=None,
+            sent_at=AT, completed_at=AT,
+        ),
+        **changes,
+    )  # fmt: skip
+
+
+USER = shapes.User(ID, "ann@example.com", "Ann", ["customer"])
+ACCOUNT = shapes.Account(ID, "Acme Ltd")
+SESSION = shapes.Session("an.access.token", "Bearer", 900, USER, ACCOUNT)
+KEY = shapes.ApiKey(ID, "ci", "ghk_abcd", ["messages:send"], AT, None, None)
+HOOK = shapes.Webhook(ID, "https://example.com/hook", ["message.*"], None, True, AT, AT, None)
+INVOICE = shapes.Invoice(
+    ID, "INV-1", "open", "USD", AT, AT, "1.0000", "0.0000", "1.0000", "1.0000", AT, AT, None
+)  # fmt: skip
+DETAIL = shapes.MessageDetail(
+    **{name: getattr(message(), name) for name in shapes.Message.__struct_fields__},
+    events=[shapes.MessageEvent("accepted", AT, None)],
+)
+INVOICE_DETAIL = shapes.InvoiceDetail(
+    **{name: getattr(INVOICE, name) for name in shapes.Invoice.__struct_fields__},
+    line_items=[shapes.InvoiceLine("SMS to Afghanistan", "AF", 2, 2, "0.0265", "0.0530")],
+)
+SAMPLES: dict[str, Any] = {
+    "sign_in_with_firebase": SESSION,
+    "refresh_session": SESSION,
+    "get_me": shapes.Me(USER, ACCOUNT),
+    "list_api_keys": shapes.Page([KEY], None),
+    "create_api_key": shapes.CreatedApiKey(*msgspec.structs.astuple(KEY), "ghk_abcdef"),
+    "send_message": message(status="accepted", price=None),
+    "list_messages": shapes.Page([message()], None),
+    "get_message": DETAIL,
+    "list_webhooks": shapes.Page([HOOK], None),
+    "create_webhook": shapes.CreatedWebhook(*msgspec.structs.astuple(HOOK), "whsec_c2VjcmV0"),
+    "update_webhook": HOOK,
+    "list_invoices": shapes.Page([INVOICE], None),
+    "get_invoice": INVOICE_DETAIL,
+    "get_usage": shapes.Usage([], shapes.UsageTotals(0, 0, "0.0000"), "USD"),
+}
