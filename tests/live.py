@@ -16,10 +16,17 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def live(app: Any) -> AsyncIterator[str]:
+async def live(app: Any, *, server_header: bool = True) -> AsyncIterator[str]:
     """The URL of the app, whose lifespan is run; a failing start raises."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_config=None, ws="none", proxy_headers=False, timeout_graceful_shutdown=2)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        ws="none",
+        proxy_headers=False,
+        server_header=server_header,
+        timeout_graceful_shutdown=2,
+    )
     server = _Server(config)
     running = asyncio.create_task(server.serve(sockets=[listener]))
     try:

@@ -39,6 +39,17 @@ class NameNotResolved(UpstreamError):  # noqa: N818 - says what happened
     """The upstream's name has no address."""
 
 
+class _StaleConnection(UpstreamError):  # noqa: N818 - says what happened
+    """A kept-alive connection ended before the answer began: most likely the upstream had closed it already."""
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """What aiohttp's tracing tells of one attempt."""
+
+    reused_connection: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class UpstreamRequest:
     """A request as an upstream gets it; `path` is decoded, `query` is as the client wrote it."""
@@ -140,16 +151,30 @@ class HttpUpstream:
         self._session: aiohttp.ClientSession | None = None
 
     async def send(self, request: UpstreamRequest) -> UpstreamAnswer:
-        """Send a request; a connection that turned out to be closed is replaced once, for idempotent methods alone."""
+        """Send a request; a GET that met a stale connection is sent once more, anything else never."""
         headers: CIMultiDict[str] = CIMultiDict()
         for name, value in (*request.headers, *self._proof):
             headers.add(name.decode("latin-1"), _text(value))
+        try:
+            return await self._send_once(request, headers)
+        except _StaleConnection:
+            if request.method != "GET":
+                raise
+            return await self._send_once(request, headers)
+
+    async def _send_once(self, request: UpstreamRequest, headers: CIMultiDict[str]) -> UpstreamAnswer:
         if self._session is None:
             self._session = self._open()
         answered = False
+        attempt = _Attempt()
         try:
             async with self._session.request(
-                request.method, self._target(request), headers=headers, data=request.body or None, allow_redirects=False
+                request.method,
+                self._target(request),
+                headers=headers,
+                data=request.body or None,
+                allow_redirects=False,
+                trace_request_ctx=attempt,
             ) as response:
                 answered = True
                 if response.status == _SWITCHING_PROTOCOLS:
@@ -161,6 +186,11 @@ class HttpUpstream:
             raise NameNotResolved(type(error).__name__) from error
         except aiohttp.ClientResponseError as error:
             raise UpstreamError(type(error).__name__, answered=True) from error
+        except aiohttp.ClientConnectorError as error:
+            raise UpstreamError(type(error).__name__) from error
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+            stale = attempt.reused_connection and not answered
+            raise (_StaleConnection if stale else UpstreamError)(type(error).__name__, answered=answered) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise UpstreamError(type(error).__name__, answered=answered) from error
 
@@ -177,13 +207,23 @@ class HttpUpstream:
 
     @staticmethod
     def _open() -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
+        tracing = aiohttp.TraceConfig()
+        tracing.on_connection_reuseconn.append(_note_reused)
+        session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=KEEP_ALIVE_S),
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
+            trace_configs=[tracing],
         )
+        # of itself it would send PUT and DELETE again, and a DELETE that was carried out would then answer 404
+        session._retry_connection = False  # noqa: SLF001 - there is no public switch
+        return session
+
+
+async def _note_reused(_session: aiohttp.ClientSession, context: Any, _params: Any) -> None:
+    context.trace_request_ctx.reused_connection = True
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
