@@ -1,0 +1,208 @@
+"""Signing in, staying signed in and signing out: the rules of accounts, users and refresh tokens.
+
+A refresh token is opaque, kept as a hash and good for one use; its successor is HMAC(server key, token), so that two
+tabs that refresh at once get the same one. Knows nothing of HTTP; verifies no ID token itself.
+"""
+
+import base64
+import hmac
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum, auto
+from hashlib import sha256
+from uuid import UUID
+
+import structlog
+
+from ghasi.auth import queries
+from ghasi.auth.events import account_updated
+from ghasi.auth.model import (
+    ACCESS_LIFETIME,
+    CUSTOMER_ROLE,
+    REFRESH_ABSOLUTE,
+    REFRESH_IDLE,
+    REPLAY_WINDOW,
+    Identity,
+    RefreshFamily,
+    RefreshToken,
+    User,
+)
+from ghasi.auth.signing_keys import KeyRing
+from ghasi.contract import shapes
+from ghasi.contract.errors import Problem
+from ghasi.contract.serving import Caller
+from ghasi.contract.values import new_id
+from ghasi.storage import audit, outbox
+from ghasi.storage.pool import Connection, Pool
+
+log = structlog.get_logger("ghasi.auth")
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """What a session is made with: the database, the keys, the key of refresh tokens' successors, the JWT's iss."""
+
+    pool: Pool
+    keys: KeyRing
+    successor_key: bytes
+    issuer: str
+    account_changed: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """A session, its refresh token and until when that can be used."""
+
+    session: shapes.Session
+    refresh_token: str
+    refresh_until: datetime
+
+
+async def sign_in(authority: Authority, identity: Identity, *, now: datetime, request_id: str) -> SignedIn:
+    """Begin a session of a person whose ID token was verified.
+
+    The first sign-in makes account and user, once, however many come at the same time; later ones write what the
+    identity provider says of e-mail and name now.
+    """
+    token, family_id = secrets.token_urlsafe(32), new_id()
+    async with authority.pool.acquire() as connection, connection.transaction():
+        user_id, created = await _enter(connection, identity, now, request_id)
+        until = now + REFRESH_IDLE
+        await queries.insert_refresh_family(connection, family_id, user_id, now, now + REFRESH_ABSOLUTE)
+        await queries.insert_refresh_token(connection, _hash(token), family_id, now, until)
+        user = await queries.find_user(connection, user_id)
+    if created:
+        authority.account_changed()
+    return SignedIn(await _session(authority, user, now), token, until)
+
+
+async def _enter(connection: Connection, identity: Identity, now: datetime, request_id: str) -> tuple[UUID, bool]:
+    local_part = identity.email.partition("@")[0]
+    name = identity.name or local_part or "Customer"  # people who signed in by phone have neither
+    user_id = await queries.update_signed_in_user(connection, identity, name, now)
+    if user_id is not None:
+        return user_id, False
+    await queries.lock_sign_up(connection, identity.issuer, identity.subject)
+    user_id = await queries.update_signed_in_user(connection, identity, name, now)
+    if user_id is not None:
+        return user_id, False
+    account_id, user_id = new_id(), new_id()
+    account = await queries.insert_account(connection, account_id, name, now)
+    await queries.insert_user(connection, user_id, account_id, identity, name=name, roles=[CUSTOMER_ROLE], now=now)
+    await outbox.append(connection, "auth", [account_updated(account, now)])
+    await audit.record(
+        connection,
+        actor=f"user:{user_id}",
+        action="account.created",
+        subject=str(account_id),
+        account_id=account_id,
+        request_id=request_id,
+    )
+    return user_id, True
+
+
+class _Use(StrEnum):
+    """What presenting a refresh token comes to."""
+
+    FIRST = auto()
+    REPLAYED = auto()
+    LATE = auto()
+    REUSED = auto()
+    OVER = auto()
+
+
+async def refresh(authority: Authority, token: str, *, now: datetime) -> SignedIn:
+    """Exchange a refresh token for its successor and a new access token.
+
+    Raises Problem invalid_refresh_token. A used token gives the same successor again for 30 s, unless the successor
+    was used as well: then it is refused and no more. After that it must have been stolen or kept: the whole family is
+    revoked.
+    """
+    token_hash = _hash(token)
+    successor = base64.urlsafe_b64encode(hmac.digest(authority.successor_key, token.encode(), sha256)).rstrip(b"=")
+    successor_hash = sha256(successor).digest()
+    user, until = None, now
+    async with authority.pool.acquire() as connection, connection.transaction():
+        family = await queries.lock_refresh_family(connection, token_hash)
+        if family is None:
+            raise Problem("invalid_refresh_token")
+        tokens = await queries.list_refresh_tokens(connection, family.id, [token_hash, successor_hash])
+        use = _judge(family, tokens.get(token_hash), tokens.get(successor_hash), now)
+        if use is _Use.FIRST:
+            until = min(now + REFRESH_IDLE, family.expires_at)
+            await queries.mark_refresh_token_used(connection, token_hash, now)
+            await queries.insert_refresh_token(connection, successor_hash, family.id, now, until)
+        elif use is _Use.REPLAYED:
+            until = tokens[successor_hash].expires_at
+        elif use is _Use.REUSED:
+            await queries.revoke_refresh_family(connection, token_hash, now)
+            log.warning("refresh_token_reused", family=str(family.id), user=str(family.user_id))
+        if use in (_Use.FIRST, _Use.REPLAYED):
+            user = await queries.find_user(connection, family.user_id)
+    # raised only here, so that a revocation is committed
+    if user is None:
+        raise Problem("invalid_refresh_token")
+    return SignedIn(await _session(authority, user, now), successor.decode(), until)
+
+
+def _judge(family: RefreshFamily, token: RefreshToken | None, successor: RefreshToken | None, now: datetime) -> _Use:
+    if token is None or family.revoked_at is not None or family.expires_at <= now:
+        return _Use.OVER
+    if token.used_at is not None:
+        if now - token.used_at > REPLAY_WINDOW:
+            return _Use.REUSED
+        # without its row the successor was made with another server key: it cannot be given again
+        return _Use.REPLAYED if successor is not None and successor.used_at is None else _Use.LATE
+    return _Use.OVER if token.expires_at <= now else _Use.FIRST
+
+
+async def sign_out(authority: Authority, token: str | None, *, now: datetime) -> None:
+    """Revoke a refresh token and all that came of the same sign-in; harmless without one, or when it is done."""
+    if token is not None:
+        await queries.revoke_refresh_family(authority.pool, _hash(token), now)
+
+
+async def get_me(pool: Pool, caller: Caller) -> shapes.Me:
+    """Return the signed-in user as the database knows them now; raises Problem user_required or user_not_found."""
+    require_user(caller)
+    user = await queries.find_user(pool, caller.user_id)
+    if user is None or user.account_id != caller.account_id:
+        raise Problem("user_not_found")
+    return shapes.Me(user=user.shape, account=user.account_shape)
+
+
+def require_user(caller: Caller) -> None:
+    """Raise Problem user_required where an API key calls: the gateway refuses it before, this holds without one."""
+    if caller.is_api_key:
+        raise Problem("user_required")
+
+
+async def hold_gateway_lease(pool: Pool, instance: str, *, lifetime_s: float = 5.0) -> shapes.GatewayState:
+    """Make a gateway process the only one for `lifetime_s`, and tell it the accounts' own limits.
+
+    Raises Problem gateway_exists while another instance holds the lease.
+    """
+    if not await queries.take_gateway_lease(pool, instance, lifetime_s):
+        raise Problem("gateway_exists")
+    limits: dict[str, dict[str, int]] = {}
+    for account_id, group, per_minute in await queries.list_limits(pool):
+        limits.setdefault(str(account_id), {})[group] = per_minute
+    return shapes.GatewayState(limits=limits)
+
+
+async def _session(authority: Authority, user: User | None, now: datetime) -> shapes.Session:
+    if user is None:  # users are never deleted; the transaction before has just seen this one
+        raise Problem("user_not_found")
+    return shapes.Session(
+        access_token=await authority.keys.issue_access_token(user, issuer=authority.issuer, now=now),
+        token_type="Bearer",  # noqa: S106 - RFC 6750's word, no secret
+        expires_in=int(ACCESS_LIFETIME.total_seconds()),
+        user=user.shape,
+        account=user.account_shape,
+    )
+
+
+def _hash(token: str) -> bytes:
+    return sha256(token.encode()).digest()

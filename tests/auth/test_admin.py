@@ -1,0 +1,239 @@
+"""What operators change is audited and told to the other services; the gateway's lease; clearing away; no secrets."""
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import pytest
+
+from ghasi.auth import admin, service, worker
+from ghasi.auth.model import CUSTOMER_ROLE
+from ghasi.auth.service import Authority
+from ghasi.contract.errors import Problem
+from ghasi.contract.values import new_id
+from ghasi.storage import audit
+from ghasi.storage.pool import Pool
+from ghasi.storage.resources import Resources
+from tests.asgi import request
+from tests.auth.conftest import Client, SignIn, caller_of, cookie_of
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+DAY = timedelta(days=1)
+S = timedelta(seconds=1)
+
+
+@pytest.fixture
+async def account_id(signed_in: SignIn) -> UUID:
+    return caller_of(await signed_in()).account_id
+
+
+async def states(pool: Pool) -> list[tuple[int, Any]]:
+    rows = await pool.fetch("SELECT sequence, data::text AS data FROM auth.outbox ORDER BY sequence")
+    return [(row["sequence"], msgspec.json.decode(row["data"])) for row in rows]
+
+
+async def test_each_change_of_an_account_is_its_whole_state_in_order(
+    resources: Resources, pool: Pool, account_id: UUID
+) -> None:
+    rung = resources.bells.event("auth")
+    await admin.set_status(resources, account_id, "suspended", operator="root")
+    assert rung.is_set()
+    await admin.set_countries(resources, account_id, ["pk", "AF", "AF"], operator="root")
+    await admin.set_daily_cap(resources, account_id, 500, operator="root")
+    account = await admin.set_status(resources, account_id, "active", operator="root")
+    assert (account.status, account.countries, account.daily_cap, account.sequence) == ("active", ["AF", "PK"], 500, 5)
+    await admin.set_countries(resources, account_id, None, operator="root")
+    await admin.set_daily_cap(resources, account_id, None, operator="root")
+    seen = await states(pool)
+    assert [sequence for sequence, _ in seen] == [1, 2, 3, 4, 5, 6, 7]
+    assert [(data["status"], data["countries"], data["daily_cap"]) for _, data in seen] == [
+        ("active", None, None), ("suspended", None, None), ("suspended", ["AF", "PK"], None),
+        ("suspended", ["AF", "PK"], 500), ("active", ["AF", "PK"], 500), ("active", None, 500), ("active", None, None),
+    ]  # fmt: skip
+    assert {data["id"] for _, data in seen} == {str(account_id)}
+    entries = await audit.list_entries(pool, account_id=account_id)
+    assert [entry.action for entry in reversed(entries)] == [
+        "account.created", "account.suspended", "account.countries_set", "account.daily_cap_set", "account.activated",
+        "account.countries_set", "account.daily_cap_set",
+    ]  # fmt: skip
+    assert {entry.actor for entry in entries[:-1]} == {"operator:root"}
+    assert msgspec.json.decode(entries[3].detail) == {"daily_cap": 500}
+
+
+async def test_changes_at_once_count_up_without_gaps(resources: Resources, pool: Pool, account_id: UUID) -> None:
+    await asyncio.gather(*(admin.set_daily_cap(resources, account_id, cap, operator="root") for cap in range(10)))
+    assert [sequence for sequence, _ in await states(pool)] == list(range(1, 12))
+
+
+async def test_what_cannot_be_is_refused_and_leaves_no_trace(
+    resources: Resources, pool: Pool, account_id: UUID
+) -> None:
+    attempts = [
+        (admin.set_countries(resources, account_id, ["AF", "XX"], operator="root"), "invalid_request"),
+        (admin.set_countries(resources, account_id, [], operator="root"), "invalid_request"),
+        (admin.set_daily_cap(resources, account_id, -1, operator="root"), "invalid_request"),
+        (admin.set_daily_cap(resources, account_id, 2**31, operator="root"), "invalid_request"),
+        (admin.set_limit(resources, account_id, "auth", 5, operator="root"), "invalid_request"),
+        (admin.set_limit(resources, account_id, "everything", 5, operator="root"), "invalid_request"),
+        (admin.set_limit(resources, account_id, "sends", 0, operator="root"), "invalid_request"),
+        (admin.set_limit(resources, new_id(), "sends", 5, operator="root"), "not_found"),
+        (admin.set_status(resources, new_id(), "suspended", operator="root"), "not_found"),
+        (admin.set_roles(resources, new_id(), add=["support"], operator="root"), "not_found"),
+        (admin.set_roles(resources, new_id(), add=["No Role"], operator="root"), "invalid_request"),
+    ]
+    for attempt, code in attempts:
+        with pytest.raises(Problem) as caught:
+            await attempt
+        assert caught.value.code == code
+    assert len(await states(pool)) == 1
+    assert len(await audit.list_entries(pool)) == 1
+
+
+async def test_accounts_and_users_are_listed_newest_first(resources: Resources, pool: Pool, signed_in: SignIn) -> None:
+    callers = [caller_of(await signed_in(subject)) for subject in ("one", "two", "three")]
+    await admin.set_limit(resources, callers[0].account_id, "sends", 600, operator="root")
+    accounts = await admin.list_accounts(pool)
+    assert [entry.account.id for entry in accounts] == [caller.account_id for caller in reversed(callers)]
+    assert [entry.limits for entry in accounts] == [{}, {}, {"sends": 600}]
+    [oldest] = await admin.list_accounts(pool, before=callers[1].account_id)
+    assert oldest.account.id == callers[0].account_id
+    users = await admin.list_users(pool, email="ADA@example.com", limit=2)
+    assert [entry.user.id for entry in users] == [callers[2].user_id, callers[1].user_id]
+    [user] = await admin.list_users(pool, account_id=callers[0].account_id)
+    assert user.user.account_name == "Ada Lovelace"
+    assert await admin.list_users(pool, email="nobody@example.com") == []
+
+
+async def test_roles_reach_the_next_token(
+    resources: Resources, authority: Authority, pool: Pool, signed_in: SignIn
+) -> None:
+    session = await signed_in(now=NOW)
+    user_id = caller_of(session).user_id
+    assert await admin.set_roles(resources, user_id, add=["support", CUSTOMER_ROLE], operator="root") == [
+        "customer",
+        "support",
+    ]
+    renewed = await service.refresh(authority, session.refresh_token, now=NOW + S)
+    assert renewed.session.user.roles == ["customer", "support"]
+    assert await admin.set_roles(resources, user_id, remove=["customer"], operator="root") == ["support"]
+    entry, *_ = await audit.list_entries(pool)
+    assert (entry.action, entry.subject) == ("user.roles_set", str(user_id))
+    assert msgspec.json.decode(entry.detail) == {"before": ["customer", "support"], "after": ["support"]}
+
+
+# the gateway's lease
+
+
+async def test_one_gateway_holds_the_lease_and_learns_the_limits(
+    client: Client, resources: Resources, signed_in: SignIn
+) -> None:
+    async def hold(instance: str) -> Any:
+        return await request(client.app, "POST", "/internal/gateway-lease", json={"instance": instance})
+
+    assert (await hold("gateway-one")).json == {"limits": {}}
+    caller = caller_of(await signed_in())
+    await admin.set_limit(resources, caller.account_id, "sends", 600, operator="root")
+    await admin.set_limit(resources, caller.account_id, "reads", 700, operator="root")
+    await admin.set_limit(resources, caller.account_id, "reads", 800, operator="root")
+    assert (await hold("gateway-one")).json == {"limits": {str(caller.account_id): {"sends": 600, "reads": 800}}}
+    other = await hold("gateway-two")
+    assert (other.status, other.json["code"]) == (409, "gateway_exists")
+    await admin.set_limit(resources, caller.account_id, "sends", None, operator="root")
+    assert (await hold("gateway-one")).json == {"limits": {str(caller.account_id): {"reads": 800}}}
+    assert (await hold("short")).status == 422
+
+
+async def test_a_lease_that_ran_out_is_taken_over_by_one(pool: Pool) -> None:
+    await service.hold_gateway_lease(pool, "gateway-one", lifetime_s=0.2)
+    with pytest.raises(Problem, match="gateway_exists"):
+        await service.hold_gateway_lease(pool, "gateway-two")
+
+    async def take(instance: str) -> bool:
+        try:
+            await service.hold_gateway_lease(pool, instance)
+        except Problem:
+            return False
+        return True
+
+    async with asyncio.timeout(10):
+        while True:
+            taken = await asyncio.gather(take("gateway-two"), take("gateway-three"))
+            if any(taken):
+                break
+            await asyncio.sleep(0.02)
+    assert sorted(taken) == [False, True]
+    with pytest.raises(Problem, match="gateway_exists"):
+        await service.hold_gateway_lease(pool, "gateway-one")
+
+
+# clearing away
+
+
+async def test_what_has_ended_is_cleared_away_in_batches(authority: Authority, pool: Pool, signed_in: SignIn) -> None:
+    for _ in range(5):
+        await signed_in(now=NOW)
+    late = (await signed_in(now=NOW + 70 * DAY)).refresh_token
+    user = caller_of(await signed_in(now=NOW + 70 * DAY))
+    await pool.execute(
+        """
+        INSERT INTO auth.idempotency_keys
+        SELECT $1, 'create_api_key', 'key ' || n, '', gen_random_uuid(), $2::timestamptz - n * interval '1 hour'
+        FROM generate_series(1, 30) AS n
+        """,
+        user.account_id,
+        NOW + 90 * DAY,
+    )
+    stopping = asyncio.Event()
+    deleted = await worker.clear_away(pool, NOW + 90 * DAY, stopping, batch=2)
+    assert deleted == {"refresh_tokens": 5, "refresh_families": 5, "idempotency_keys": 7, "signing_keys": 0}
+    assert await pool.fetchval("SELECT count(*) FROM auth.idempotency_keys") == 23
+    # what still lives was left alone
+    assert (await service.refresh(authority, late, now=NOW + 90 * DAY)).session.expires_in == 900
+    stopping.set()
+    assert (await worker.clear_away(pool, NOW + 365 * DAY, stopping, batch=2))["idempotency_keys"] == 2
+
+
+async def test_the_worker_clears_away_at_once_and_ends_when_told(
+    resources: Resources, pool: Pool, signed_in: SignIn
+) -> None:
+    await signed_in(now=NOW - 365 * DAY)
+    own = replace(resources, stopping=asyncio.Event())
+    working = asyncio.create_task(worker.work(own))
+    async with asyncio.timeout(10):
+        while await pool.fetchval("SELECT count(*) FROM auth.refresh_families"):
+            await asyncio.sleep(0.01)
+    own.stopping.set()
+    async with asyncio.timeout(5):
+        await working
+
+
+# secrets
+
+
+async def test_no_secret_is_readable_in_the_database(client: Client, pool: Pool) -> None:
+    first = await client.sign_in()
+    second = await client.refresh(cookie_of(first))
+    caller = caller_of(first)
+    made = await client.call(
+        caller, "POST", "/v1/api-keys", json={"name": "server"}, headers={"idempotency-key": "one"}
+    )
+    await client.call(caller, "DELETE", f"/v1/api-keys/{made.json['id']}")
+    tables = await pool.fetch(
+        "SELECT schemaname || '.' || tablename AS name FROM pg_tables WHERE schemaname IN ('auth', 'storage')"
+    )
+    text = ""
+    for table in tables:
+        rows = await pool.fetch(f"SELECT t::text FROM {table['name']} AS t")
+        text += "\n".join(row["t"] for row in rows)
+    # what is looked for would be found: the prefix is there, and so is each hash
+    assert made.json["prefix"] in text
+    for secret in (
+        made.json["key"], cookie_of(first), cookie_of(second),
+        first.json["access_token"], second.json["access_token"],
+    ):  # fmt: skip
+        assert secret not in text
+        assert secret.encode().hex() not in text
+    assert "PRIVATE KEY" not in text
