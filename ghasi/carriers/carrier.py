@@ -42,7 +42,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SubmitResult:
-    """A submit's end. ACCEPTED has the carrier's message id; REFUSED an error code of ours and what the carrier said."""
+    """A submit's end. ACCEPTED has the carrier's message id; REFUSED our error code and what the carrier said."""
 
     outcome: Outcome
     carrier_message_id: str | None = None

@@ -122,7 +122,7 @@ CONTRACT: tuple[Row, ...] = (
         operation="create_api_key", method="POST", path="/v1/api-keys", upstreams=(Upstream.AUTH,), auth=Auth.BEARER,
         limit=API_KEY_LIMIT, timeout_s=TIMEOUT_AUTH_S, body=shapes.NewApiKey, success=201,
         response=shapes.CreatedApiKey, idempotent_by_key=True,
-        problems=("already_created", "too_many_api_keys", "account_suspended"),
+        problems=("already_created", "idempotency_key_reused", "too_many_api_keys", "account_suspended"),
         summary="Create an API key, shown once",
     ),
     Row(
@@ -163,7 +163,7 @@ CONTRACT: tuple[Row, ...] = (
         operation="create_webhook", method="POST", path="/v1/webhooks", upstreams=(Upstream.WEBHOOKS,),
         auth=Auth.BEARER, scope="webhooks:write", limit=WRITE_LIMIT, timeout_s=TIMEOUT_WEBHOOKS_S,
         body=shapes.WebhookInput, success=201, response=shapes.CreatedWebhook, idempotent_by_key=True,
-        problems=("invalid_url", "already_created", "too_many_webhooks"),
+        problems=("invalid_url", "already_created", "idempotency_key_reused", "too_many_webhooks"),
         summary="Create an endpoint; its secret is shown once",
     ),
     Row(

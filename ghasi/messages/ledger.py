@@ -143,6 +143,8 @@ class Ledger:
 
     async def _match(self, connection: Connection, receipts: Sequence[Receipt], facts: "_Facts") -> None:
         """Find the segments that receipts are about; park those that match none."""
+        # the carrier's own date has whole minutes, and a clock of its own
+        now = datetime.now(UTC)
         finals = [receipt for receipt in receipts if receipt.state != "accepted"]
         unknown = {(one.carrier, one.carrier_message_id) for one in finals} - self.recent.keys()
         known = await queries.find_submissions(connection, list(unknown)) if unknown else {}
@@ -156,7 +158,7 @@ class Ledger:
             message_id, number = found
             facts.receipt(
                 message_id,
-                Part(number, receipt.state, receipt.carrier, receipt.at, receipt.error_code, receipt.detail),
+                Part(number, receipt.state, receipt.carrier, now, receipt.error_code, receipt.detail),
             )
         _receipts.labels("matched").inc(len(finals) - len(parked))
         if parked:

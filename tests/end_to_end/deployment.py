@@ -1,0 +1,178 @@
+"""Starts Ghasi as a user does, as real processes on real sockets: all by `ghasi up --dev`, or part by part."""
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+UPSTREAMS = ("auth-service", "sms-orchestrator", "message-store", "webhook-dispatcher", "billing-service")
+START_S = 60.0
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that are free now."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+@dataclass
+class Deployment:
+    """A running Ghasi: its addresses, its processes by name, and the environment that its commands take."""
+
+    folder: Path
+    environment: dict[str, str]
+    ports: dict[str, int]
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    commands: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def api(self) -> str:
+        return f"http://127.0.0.1:{self.ports['api']}"
+
+    @property
+    def identity(self) -> str:
+        return f"http://127.0.0.1:{self.ports['identity']}/identitytoolkit.googleapis.com/v1"
+
+    @property
+    def portal(self) -> str:
+        return f"http://127.0.0.1:{self.ports['portal']}"
+
+    @property
+    def metrics(self) -> str:
+        return f"http://127.0.0.1:{self.ports['metrics']}/metrics"
+
+    def start(self, name: str, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+        """Start `ghasi ARGUMENTS` and wait until it prints `ready`."""
+        self.commands[name] = list(arguments)
+        output = self.folder / f"{name}.out"
+        with output.open("ab") as log:
+            began = log.tell()
+            process = subprocess.Popen(
+                [sys.executable, "-m", "ghasi", *arguments],
+                env=self.environment | environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )  # fmt: skip
+        self.processes[name] = process
+        deadline = time.monotonic() + START_S
+        while b"ready" not in output.read_bytes()[began:]:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"{name} did not start:\n{output.read_text(errors='replace')[-4000:]}")
+            time.sleep(0.05)
+        return process
+
+    def stop(self, name: str, how: signal.Signals = signal.SIGTERM, within_s: float = 20.0) -> int:
+        """Signal a process of ours and wait for its end; return its exit status."""
+        process = self.processes.pop(name)
+        process.send_signal(how)
+        return process.wait(within_s)
+
+    def run(self, *arguments: str, expect: int = 0) -> str:
+        """Run a `ghasi` command to its end and return what it printed."""
+        done = subprocess.run(
+            [sys.executable, "-m", "ghasi", *arguments],
+            env=self.environment, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert done.returncode == expect, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def admin(self, *arguments: str) -> Any:
+        """Run `ghasi admin ... --json` and decode what it printed."""
+        return json.loads(self.run("admin", *arguments, "--json"))
+
+    def child(self, name: str) -> int:
+        """The process id of a child of `ghasi up`, by its part."""
+        (supervisor,) = (process for part, process in self.processes.items() if part == "up")
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                if parent == supervisor.pid and f"\0{name}\0" in (folder / "cmdline").read_text():
+                    return int(folder.name)
+        raise AssertionError(f"`ghasi up` has no child {name}")
+
+    def output(self) -> str:
+        """All that its processes have printed."""
+        return "\n".join(file.read_text(errors="replace") for file in sorted(self.folder.glob("*.out")))
+
+
+@contextlib.contextmanager
+def _deployment(**environment: str) -> Iterator[Deployment]:
+    folder = Path(tempfile.mkdtemp(prefix="ghasi-e2e-"))
+    folder.chmod(0o711)
+    names = ("api", "portal", "smsc", "identity", "metrics", *UPSTREAMS)
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("GHASI_")}
+    settings = {f"GHASI_{name.upper()}_PORT": str(ports[name]) for name in names[:5]}
+    deployment = Deployment(
+        folder, inherited | settings | {"GHASI_DATA_DIR": str(folder / "data")} | environment, ports
+    )
+    try:
+        yield deployment
+    finally:
+        for name in reversed(deployment.processes.copy()):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                deployment.stop(name)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def together(**environment: str) -> Iterator[Deployment]:
+    """All of it, by `ghasi up --dev`."""
+    with _deployment(**environment) as deployment:
+        deployment.start("up", "up", "--dev")
+        yield deployment
+
+
+@contextlib.contextmanager
+def split(**environment: str) -> Iterator[Deployment]:
+    """Every upstream a process of its own over one database, behind our gateway over HTTP."""
+    with _deployment(**environment) as deployment:
+        deployment.start("database", "database")
+        ports = deployment.ports
+        secrets = json.loads((deployment.folder / "data" / "secrets.json").read_text())
+        deployment.environment |= {
+            "GHASI_DEV": "true",
+            "GHASI_FIREBASE_PROJECT_ID": "demo-ghasi",
+            "GHASI_FIREBASE_CERTS_URL": f"http://127.0.0.1:{ports['identity']}"
+            "/robot/v1/metadata/x509/securetoken@system.gserviceaccount.com",
+            "GHASI_FIREBASE_AUTH_URL": f"http://127.0.0.1:{ports['identity']}/identitytoolkit.googleapis.com",
+            "GHASI_UPSTREAM_SECRET": secrets["upstream_secret"],
+            "GHASI_PORTAL_SECRET": secrets["portal_secret"],
+        }
+        metrics = deployment.environment.pop("GHASI_METRICS_PORT")
+        deployment.start("simulator", "serve", "simulator")
+        deployment.start("identity", "serve", "identity")
+        for name in UPSTREAMS:
+            deployment.start(name, "serve", name, "--port", str(ports[name]))
+        urls = {f"GHASI_{name.upper().replace('-', '_')}_URL": f"http://127.0.0.1:{ports[name]}" for name in UPSTREAMS}
+        deployment.start("gateway", "serve", "gateway", **urls)
+        deployment.start("portal", "serve", "portal")
+        deployment.start("worker", "work", GHASI_METRICS_PORT=metrics)
+        yield deployment
+
+
+SHAPES = {"together": together, "split": split}
+
+
+async def until(condition: Any, within_s: float = 20.0, every_s: float = 0.05) -> Any:
+    """Wait until an async condition is truthy and return it."""
+    deadline = time.monotonic() + within_s
+    while True:
+        value = await condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, "it did not happen in time"
+        await asyncio.sleep(every_s)
