@@ -1,0 +1,166 @@
+"""What billing works with: rates, tallies, invoices, and what an operator can do wrong.
+
+Owns the shapes of rows in memory. Speaks no SQL and no HTTP. Money is integer micros of its currency throughout.
+"""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from uuid import UUID
+
+from ghasi.contract.shapes import InvoiceStatus
+
+DEFAULT_CURRENCY = "USD"
+EVERY_COUNTRY = "*"
+"""The country of the rate that holds where a country has none of its own."""
+UNKNOWN_COUNTRY = "ZZ"
+"""CLDR's code for an unknown region: messages to numbers of no country (satellites, international services)."""
+
+
+class BillingError(Exception):
+    """An operator asked for what cannot be done; the text says why and what helps."""
+
+
+class RatesError(BillingError):
+    """A rates file has faults: one line each, with its number; nothing was imported."""
+
+
+class PeriodOpenError(BillingError):
+    """The period has not ended, or not all of its messages have been rated yet."""
+
+
+class InvoiceNotFoundError(BillingError):
+    """There is no invoice of that number."""
+
+
+class InvoiceNotOpenError(BillingError):
+    """The invoice is paid or void already: neither can be undone."""
+
+
+class CurrencyFixedError(BillingError):
+    """The account has been charged in another currency."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Price of a segment to a country (`*`: any that has no rate of its own), from a moment on."""
+
+    id: UUID
+    currency: str
+    country: str
+    amount_micros: int
+    valid_from: datetime
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class TallyKey:
+    """What a tally adds up. Its order is that in which tallies are locked, by the consumer and by closing alike."""
+
+    account_id: UUID
+    month: date
+    country: str
+    currency: str
+    unit_micros: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Charges of one kind that no invoice has taken yet."""
+
+    id: UUID
+    key: TallyKey
+    messages: int
+    segments: int
+    amount_micros: int
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What one sent message costs, and the status it was last seen in."""
+
+    message_id: UUID
+    account_id: UUID
+    sent_at: datetime
+    country: str
+    segments: int
+    unit_micros: int
+    amount_micros: int
+    currency: str
+    rate_id: UUID
+    status: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Messages, segments and money together."""
+
+    messages: int
+    segments: int
+    amount_micros: int
+
+    def __add__(self, other: "Sums") -> "Sums":
+        return Sums(
+            self.messages + other.messages, self.segments + other.segments, self.amount_micros + other.amount_micros
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class UsageHour:
+    """Where usage is added up: UTC hour of sending, country and status now."""
+
+    account_id: UUID
+    hour: datetime
+    country: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of an invoice: all messages to a country (None: of no country) at one price, rounded once."""
+
+    description: str
+    country: str | None
+    messages: int
+    segments: int
+    unit_micros: int
+    amount_micros: int
+
+
+@dataclass(frozen=True, slots=True)
+class Invoice:
+    """An invoice without its lines; the period's end is exclusive."""
+
+    id: UUID
+    account_id: UUID
+    number: str | None
+    status: InvoiceStatus
+    currency: str
+    period_start: datetime
+    period_end: datetime
+    subtotal_micros: int
+    tax_micros: int
+    total_micros: int
+    issued_at: datetime | None
+    due_at: datetime | None
+    paid_at: datetime | None
+
+    @property
+    def amount_due_micros(self) -> int:
+        """What is still to be paid: nothing of a paid or void invoice."""
+        return self.total_micros if self.status in ("draft", "open") else 0
+
+
+@dataclass(frozen=True, slots=True)
+class ImportSummary:
+    """What an import did: rates added, and lines that said what held already."""
+
+    added: int
+    unchanged: int
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """What closing a period did: invoices made now, and numbers of those the period had before."""
+
+    made: list[Invoice]
+    skipped: list[str]

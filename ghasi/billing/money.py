@@ -1,0 +1,34 @@
+"""How money is rounded: kept in integer micros, rounded half-even once, to what the currency can be paid in.
+
+Pure functions. Knows nothing of invoices or rates.
+"""
+
+from ghasi.contract.values import decimal_string
+
+MICRO_DIGITS = 6
+MINOR_DIGITS: dict[str, int] = {
+    "BIF": 0, "CLP": 0, "DJF": 0, "GNF": 0, "ISK": 0, "JPY": 0, "KMF": 0, "KRW": 0, "PYG": 0, "RWF": 0, "UGX": 0,
+    "UYI": 0, "VND": 0, "VUV": 0, "XAF": 0, "XOF": 0, "XPF": 0,
+    "BHD": 3, "IQD": 3, "JOD": 3, "KWD": 3, "LYD": 3, "OMR": 3, "TND": 3,
+    "CLF": 4, "UYW": 4,
+}  # fmt: skip
+"""Decimals of the minor unit where they are not two (ISO 4217, list one)."""
+
+
+def minor_digits(currency: str) -> int:
+    """Return how many decimals amounts of a currency have when they are paid."""
+    return MINOR_DIGITS.get(currency, 2)
+
+
+def round_to_minor(amount_micros: int, currency: str) -> int:
+    """Round micros half-even to the currency's minor unit; the result is micros again."""
+    unit: int = 10 ** (MICRO_DIGITS - minor_digits(currency))
+    whole, rest = divmod(amount_micros, unit)
+    if 2 * rest > unit or (2 * rest == unit and whole % 2):
+        whole += 1
+    return whole * unit
+
+
+def invoice_amount(amount_micros: int, currency: str) -> str:
+    """Write an amount on an invoice: a decimal string with the currency's own decimals."""
+    return decimal_string(amount_micros, minor_digits(currency))

@@ -1,0 +1,54 @@
+"""Billing's loops: rates messages as they are sent, and prunes what others have read of billing's outbox.
+
+Several processes may run them: one at a time holds the position in the messages' outbox.
+"""
+
+import asyncio
+from datetime import timedelta
+
+import structlog
+
+from ghasi.billing import rating
+from ghasi.storage import outbox
+from ghasi.storage.pool import UNAVAILABLE, Pool
+from ghasi.storage.resources import Resources
+
+KEEP = timedelta(hours=24)
+PRUNE_EVERY_S = 3600.0
+PRUNED_AT_A_TIME = 10_000
+log = structlog.get_logger("ghasi.billing")
+
+
+async def work(resources: Resources) -> None:
+    """Run until `stopping` is set.
+
+    A batch under way is then given up: it is one transaction with its position and is read again by the next worker.
+    """
+    bells = resources.bells
+    async with asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(
+                outbox.follow(
+                    resources.pool,
+                    "messages",
+                    "billing",
+                    rating.apply,
+                    wake=bells.event("messages"),
+                    applied=lambda: bells.ring("billing"),
+                )
+            ),
+            group.create_task(_prune(resources.pool)),
+        ]
+        await resources.stopping.wait()
+        for task in tasks:
+            task.cancel()
+
+
+async def _prune(pool: Pool) -> None:
+    while True:
+        try:
+            while await outbox.prune(pool, "billing", KEEP, PRUNED_AT_A_TIME) == PRUNED_AT_A_TIME:
+                pass
+        except UNAVAILABLE as error:  # the next round comes
+            log.warning("prune_failed", error=type(error).__name__)
+        await asyncio.sleep(PRUNE_EVERY_S)

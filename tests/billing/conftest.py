@@ -1,0 +1,75 @@
+"""Messages as their outbox tells of them, and billing reading it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+
+from ghasi.billing import rating
+from ghasi.contract import shapes
+from ghasi.contract.values import new_id, optional_rfc3339, rfc3339
+from ghasi.storage import outbox
+from ghasi.storage.outbox import Event
+from ghasi.storage.pool import Pool
+
+ACCOUNT = new_id()
+LAST_MONTH = datetime(2026, 10, 15, 12, 30, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Sms:
+    """A message that passes accepted, then `passes`, a second each."""
+
+    account_id: UUID = ACCOUNT
+    country: str | None = "AF"
+    segments: int = 1
+    at: datetime = LAST_MONTH
+    passes: Sequence[shapes.MessageStatus] = ("sent", "delivered")
+    direction: str = "outbound"
+    id: UUID = field(default_factory=new_id)
+
+    def events(self) -> list[Event]:
+        sent_at = self.at + timedelta(seconds=1) if "sent" in self.passes else None
+        return [
+            self._event(sequence, status, sent_at if sequence > 1 else None)
+            for sequence, status in enumerate(("accepted", *self.passes), start=1)
+        ]
+
+    def _event(self, sequence: int, status: shapes.MessageStatus, sent_at: datetime | None) -> Event:
+        at = self.at + timedelta(seconds=sequence - 1)
+        message = shapes.Message(
+            id=str(self.id), direction=self.direction, to="+93701234567", sender=None, body="Hi", encoding="gsm7",
+            segments=self.segments, status=status, price=None, error=None, reference=None, country=self.country,
+            created_at=rfc3339(self.at), send_at=None, sent_at=optional_rfc3339(sent_at),
+            completed_at=rfc3339(at) if status in shapes.FINAL_STATUSES else None,
+        )  # fmt: skip
+        return Event(
+            new_id(), f"message.{status}", self.account_id, self.id, sequence, at, outbox.to_json(message)
+        )  # fmt: skip
+
+
+class Messages:
+    """Writes events to the messages' outbox and lets billing read them."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def write(self, *events: Event) -> None:
+        async with self._pool.acquire() as connection, connection.transaction():
+            await outbox.append(connection, "messages", events)
+
+    async def read(self, most: int = 500) -> None:
+        idle = 0
+        while idle < 2:  # the first look at an outbox only makes the position
+            idle = idle + 1 if await outbox.consume(self._pool, "messages", "billing", rating.apply, most) == 0 else 0
+
+    async def happen(self, *messages: Sms) -> None:
+        await self.write(*(event for message in messages for event in message.events()))
+        await self.read()
+
+
+@pytest.fixture
+def messages(pool: Pool) -> Messages:
+    return Messages(pool)

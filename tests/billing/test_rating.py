@@ -1,0 +1,183 @@
+"""Charges and usage: each sent message once, whatever the order and number of its events."""
+
+import asyncio
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ghasi.billing import admin, rating, worker
+from ghasi.contract.values import new_id
+from ghasi.storage.outbox import Event
+from ghasi.storage.pool import Pool
+from ghasi.storage.resources import Resources
+from tests.billing.conftest import ACCOUNT, LAST_MONTH, Messages, Sms
+
+COUNTRIES = st.sampled_from(["AF", "DE", None])
+PASSES = st.sampled_from([
+    ("sent", "delivered"), ("sent",), ("sent", "undelivered"), ("sent", "unknown", "delivered"), ("failed",), (),
+])  # fmt: skip
+MESSAGES = st.builds(
+    Sms, account_id=st.sampled_from([ACCOUNT, new_id()]), country=COUNTRIES, segments=st.integers(1, 10), passes=PASSES,
+    at=st.sampled_from([LAST_MONTH, LAST_MONTH + timedelta(minutes=29, seconds=59), LAST_MONTH + timedelta(days=20)]),
+    direction=st.sampled_from(["outbound", "outbound", "inbound"]), id=st.builds(new_id),
+)  # fmt: skip
+
+
+async def usage_rows(pool: Pool) -> Counter[tuple[object, ...]]:
+    rows = await pool.fetch("SELECT * FROM billing.usage_hours WHERE messages <> 0")
+    return Counter({
+        (row["account_id"], row["hour"], row["country"], row["status"], kind): row[kind]
+        for row in rows
+        for kind in ("messages", "segments", "amount_micros")
+    })  # fmt: skip
+
+
+def recount(messages: list[Sms]) -> Counter[tuple[object, ...]]:
+    counted: Counter[tuple[object, ...]] = Counter()
+    for message in messages:
+        if "sent" not in message.passes or message.direction != "outbound":
+            continue
+        hour = (message.at + timedelta(seconds=1)).replace(minute=0, second=0)
+        key = (message.account_id, hour, message.country or "ZZ", message.passes[-1])
+        counted[*key, "messages"] += 1
+        counted[*key, "segments"] += message.segments
+        counted[*key, "amount_micros"] += message.segments * 45000
+    return counted
+
+
+async def empty(pool: Pool) -> None:
+    await pool.execute(
+        "TRUNCATE billing.charges, billing.usage_hours, billing.tallies, billing.outbox, billing.positions, "
+        "messages.outbox, billing.accounts"
+    )
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(data=st.data(), sent=st.lists(MESSAGES, max_size=8), most=st.integers(1, 9))
+async def test_usage_equals_a_recount_in_any_order_and_with_repetitions(
+    pool: Pool, messages: Messages, data: st.DataObject, sent: list[Sms], most: int
+) -> None:
+    await empty(pool)
+    events = [event for message in sent for event in message.events()]
+    if events:
+        again = data.draw(st.lists(st.sampled_from(events), max_size=6))
+        events = data.draw(st.permutations(events + again))
+    # the same event in a batch of its own, as when a position was set back
+    for event in events:
+        await messages.write(Event(new_id(), *tuple(getattr(event, name) for name in Event.__slots__[1:])))
+    await messages.read(most)
+    assert await usage_rows(pool) == recount(sent)
+    tallied = await pool.fetchrow(
+        "SELECT coalesce(sum(messages), 0), coalesce(sum(segments), 0), coalesce(sum(amount_micros), 0) "
+        "FROM billing.tallies"
+    )
+    charged = await pool.fetchrow(
+        "SELECT count(*), coalesce(sum(segments), 0), coalesce(sum(amount_micros), 0) FROM billing.charges"
+    )
+    assert tuple(tallied) == tuple(charged)
+    rated = await pool.fetch("SELECT subject_id, sequence, type, data FROM billing.outbox")
+    assert sorted(row["subject_id"] for row in rated) == sorted(
+        message.id for message in sent if "sent" in message.passes and message.direction == "outbound"
+    )
+    assert all((row["sequence"], row["type"]) == (1, "message.rated") for row in rated)
+
+
+async def test_reading_everything_again_changes_nothing(pool: Pool, messages: Messages) -> None:
+    await messages.happen(*(Sms(country=country) for country in ("AF", "DE", "AF")))
+    before = await usage_rows(pool), await pool.fetch("SELECT * FROM billing.tallies")
+    await pool.execute("DELETE FROM billing.positions")
+    await messages.read(2)
+    assert (await usage_rows(pool), await pool.fetch("SELECT * FROM billing.tallies")) == before
+    assert await pool.fetchval("SELECT count(*) FROM billing.outbox") == 3
+
+
+async def test_a_status_that_comes_late_moves_nothing_back(pool: Pool, messages: Messages) -> None:
+    message = Sms()
+    accepted, sent, delivered = message.events()
+    statuses = []
+    for event in (delivered, sent, accepted):
+        await messages.write(event)
+        await messages.read()
+        statuses += [row["status"] for row in await pool.fetch("SELECT status FROM billing.charges")]
+    assert statuses == ["delivered"] * 3
+
+
+async def test_what_is_rated_is_told(pool: Pool, messages: Messages) -> None:
+    message = Sms(segments=3)
+    await messages.happen(message)
+    (row,) = await pool.fetch("SELECT account_id, data FROM billing.outbox")
+    assert row["account_id"] == ACCOUNT
+    assert msgspec.json.decode(row["data"]) == {
+        "message_id": str(message.id), "amount_micros": 135000, "currency": "USD",
+    }  # fmt: skip
+
+
+async def test_the_rate_is_that_of_acceptance_and_of_the_country(pool: Pool, messages: Messages) -> None:
+    noon = datetime(2026, 10, 1, 12, tzinfo=UTC)
+    await admin.import_rates(
+        pool,
+        "country,amount,valid_from\nAF,0.10,2026-10-01T12:00:00Z\nAF,0.20,2026-10-02\n*,0.03,2026-10-02\n",
+        "operator:ann",
+    )
+    moment = timedelta(milliseconds=1)
+    expected = [
+        (Sms(at=noon - moment), 45000),  # no rate of its own yet: the default
+        (Sms(at=noon), 100_000),
+        (Sms(at=noon + timedelta(hours=12) - moment), 100_000),  # sent a second later, when the next rate holds
+        (Sms(at=noon + timedelta(hours=12)), 200_000),
+        (Sms(at=noon, country="DE"), 45000),
+        (Sms(at=noon + timedelta(days=3), country="DE"), 30000),
+        (Sms(at=noon + timedelta(days=3), country="001"), 30000),
+    ]
+    await messages.happen(*(message for message, _ in expected))
+    charged = dict(await pool.fetch("SELECT message_id, unit_micros FROM billing.charges"))
+    assert [charged[message.id] for message, _ in expected] == [unit for _, unit in expected]
+
+
+def test_before_its_first_rate_a_currency_has_that_one() -> None:
+    later = rating.Rate(new_id(), "EUR", "*", 50000, LAST_MONTH)
+    assert rating.PriceList([later]).find("EUR", "AF", LAST_MONTH - timedelta(days=1)) == later
+
+
+async def test_a_rate_that_comes_later_leaves_charges_alone(pool: Pool, messages: Messages) -> None:
+    message = Sms()
+    *before, delivered = message.events()
+    await messages.write(*before)
+    await messages.read()
+    await admin.import_rates(pool, "country,amount,valid_from\nAF,1,2026-01-01", "operator:ann")
+    await messages.write(delivered)
+    await messages.read()
+    row = await pool.fetchrow("SELECT unit_micros, status FROM billing.charges")
+    assert tuple(row) == (45000, "delivered")
+
+
+async def test_the_worker_rates_and_rings(resources: Resources, pool: Pool, messages: Messages) -> None:
+    rung = resources.bells.event("billing")
+    task = asyncio.create_task(worker.work(resources))
+    message = Sms()
+    await messages.write(*message.events())
+    resources.bells.ring("messages")
+    async with asyncio.timeout(5):
+        await rung.wait()
+    # it rings after the commit
+    assert await pool.fetchval("SELECT status FROM billing.charges") == "delivered"
+    resources.stopping.set()
+    async with asyncio.timeout(5):
+        await task
+
+
+async def test_the_worker_prunes_what_was_read(resources: Resources, pool: Pool, messages: Messages) -> None:
+    await messages.happen(Sms(), Sms())
+    await pool.execute("UPDATE billing.outbox SET at = now() - interval '25 hours'")
+    await pool.execute("INSERT INTO messages.positions (source, xid) VALUES ('billing', pg_current_xact_id())")
+    task = asyncio.create_task(worker.work(resources))
+    async with asyncio.timeout(5):
+        while await pool.fetchval("SELECT count(*) FROM billing.outbox"):
+            await asyncio.sleep(0.02)
+    resources.stopping.set()
+    await task
