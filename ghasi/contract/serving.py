@@ -8,6 +8,7 @@ import hmac
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 from uuid import UUID
@@ -237,6 +238,7 @@ def decode_body(raw: bytes, shape: type[I]) -> I:
     # PostgreSQL text cannot hold NUL; it can only come in as an escape, a raw one is no JSON
     if b"\\u0000" in raw:
         _refuse_nul(msgspec.to_builtins(body), "$")
+    _refuse_far_times(body)
     return body
 
 
@@ -256,9 +258,11 @@ def decode_query(raw: bytes, shape: type[I]) -> I:
             raise invalid(name, "must not contain NUL")
         values[name] = value
     try:
-        return msgspec.convert(values, shape, strict=False)
+        query = msgspec.convert(values, shape, strict=False)
     except msgspec.ValidationError as error:
         raise _field_problem(error) from None
+    _refuse_far_times(query)
+    return query
 
 
 def _field_problem(error: msgspec.ValidationError) -> Problem:
@@ -270,6 +274,34 @@ def _field_problem(error: msgspec.ValidationError) -> Problem:
     elif missing := re.search(r"missing required field `([^`]*)`", message):
         name = missing[1]
     return invalid(name, message)
+
+
+_times: dict[type[Input], tuple[tuple[str, str], ...]] = {}
+_YEAR_1000, _YEAR_9999 = (datetime(year, 1, 1, tzinfo=UTC).timestamp() for year in (1000, 9999))
+
+
+def _refuse_far_times(value: Input) -> None:
+    """Refuse times that another time zone would carry out of the calendar."""
+    shape = type(value)
+    fields = _times.get(shape)
+    if fields is None:
+        fields = _times[shape] = _find_times(shape)
+    for name, encoded in fields:
+        at = getattr(value, name)
+        if at is not None and not _YEAR_1000 <= at.timestamp() < _YEAR_9999:
+            raise invalid(encoded, "must be a time from the year 1000 to 9998")
+
+
+def _find_times(shape: type[Input]) -> tuple[tuple[str, str], ...]:
+    """Return the names, in Python and in JSON, of a shape's fields that hold a time or None."""
+    found = []
+    for item in msgspec.structs.fields(shape):
+        declared = msgspec.inspect.type_info(item.type)
+        choices = declared.types if isinstance(declared, msgspec.inspect.UnionType) else (declared,)
+        plain = [choice.type if isinstance(choice, msgspec.inspect.Metadata) else choice for choice in choices]
+        if any(isinstance(choice, msgspec.inspect.DateTimeType) for choice in plain):
+            found.append((item.name, item.encode_name))
+    return tuple(found)
 
 
 def _refuse_nul(value: Any, name: str) -> None:

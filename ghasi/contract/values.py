@@ -31,7 +31,7 @@ def id_time(identifier: UUID) -> datetime:
 
 
 def first_id(at: datetime) -> UUID:
-    """Return the least UUIDv7 of a time, rounded up to whole milliseconds: `id < first_id(at)` means made before it.
+    """Return the least UUIDv7 of a time, rounded up to whole milliseconds: an id below it was made before.
 
     A time before 1970 has the least id of all.
     """
@@ -48,11 +48,12 @@ def first_id_after(at: datetime) -> UUID:
 def parse_id(text: str) -> UUID:
     """Read an id from a path; raises Problem not_found where it cannot be one of ours."""
     try:
-        if len(text) == 36:  # noqa: PLR2004 - the canonical form only, so that an id has one spelling
-            return UUID(text)
+        identifier = UUID(text)
     except ValueError:
-        pass
-    raise Problem("not_found")
+        raise Problem("not_found") from None
+    if str(identifier) != text:  # the canonical form only, so that an id has one spelling
+        raise Problem("not_found")
+    return identifier
 
 
 def rfc3339(at: datetime) -> str:
