@@ -185,8 +185,10 @@ async def main() -> None:
     parser.add_argument("--only", choices=("accept", "cycle"))
     arguments = parser.parse_args()
     results: dict[str, Any] = {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"), "cores": os.cpu_count(), "python": platform.python_version(),
-    }  # fmt: skip
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+    }
     if arguments.only != "cycle":
         console.print(
             "[bold]accept[/]: POST /v1/messages with a durable commit, JWT and limits on, beside a no-op route"

@@ -31,7 +31,8 @@ class Collector:
 @pytest.fixture
 async def tables(pool: Pool) -> None:
     await pool.execute(
-        "CREATE SCHEMA shop; SELECT storage.create_outbox('shop'); CREATE SCHEMA mail; SELECT storage.create_outbox('mail')"
+        "CREATE SCHEMA shop; SELECT storage.create_outbox('shop');"
+        "CREATE SCHEMA mail; SELECT storage.create_outbox('mail')"
     )
     # the first look at an outbox only makes the position
     assert await outbox.consume(pool, "shop", "mail", Collector()) == 0

@@ -1,0 +1,96 @@
+"""Group commit: one bad row fails alone, a lost connection is retried, a cancelled waiter takes nothing back."""
+
+import asyncio
+from collections.abc import Sequence
+
+import asyncpg
+import pytest
+
+from ghasi.storage.batch import Batcher, QueueFullError
+from ghasi.storage.pool import Pool
+
+
+@pytest.fixture
+async def numbers(pool: Pool) -> None:
+    await pool.execute("CREATE TABLE numbers (n int PRIMARY KEY CHECK (n <> 13))")
+
+
+async def test_many_items_are_few_flushes(pool: Pool, numbers: None) -> None:
+    sizes: list[int] = []
+
+    async def flush(items: Sequence[int], again: bool) -> Sequence[int]:
+        sizes.append(len(items))
+        await pool.execute("INSERT INTO numbers SELECT unnest($1::int[])", items)
+        return [item * 2 for item in items]
+
+    batcher: Batcher[int, int] = Batcher(flush, most=50)
+    assert await asyncio.gather(*(batcher.submit(n) for n in range(100, 300))) == [n * 2 for n in range(100, 300)]
+    assert len(sizes) == 4
+    assert await pool.fetchval("SELECT count(*) FROM numbers") == 200
+
+
+async def test_a_bad_row_fails_alone(pool: Pool, numbers: None) -> None:
+    async def flush(items: Sequence[int], again: bool) -> Sequence[int]:
+        await pool.execute("INSERT INTO numbers SELECT unnest($1::int[])", items)
+        return list(items)
+
+    batcher: Batcher[int, int] = Batcher(flush)
+    results = await asyncio.gather(*(batcher.submit(n) for n in range(10, 16)), return_exceptions=True)
+    assert [result for result in results if isinstance(result, int)] == [10, 11, 12, 14, 15]
+    assert isinstance(results[3], asyncpg.CheckViolationError)
+    assert await pool.fetchval("SELECT count(*) FROM numbers") == 5
+
+
+async def test_a_lost_connection_after_the_commit_does_not_write_twice(pool: Pool, numbers: None) -> None:
+    calls: list[bool] = []
+
+    async def flush(items: Sequence[int], again: bool) -> Sequence[int]:
+        calls.append(again)
+        known = {row["n"] for row in await pool.fetch("SELECT n FROM numbers")} if again else set()
+        await pool.execute("INSERT INTO numbers SELECT unnest($1::int[])", [n for n in items if n not in known])
+        if not again:
+            raise ConnectionResetError  # the commit happened, its answer was lost
+        return list(items)
+
+    batcher: Batcher[int, int] = Batcher(flush)
+    assert await batcher.submit(1) == 1
+    assert calls == [False, True]
+    assert await pool.fetchval("SELECT count(*) FROM numbers") == 1
+
+
+async def test_a_cancelled_waiter_does_not_cancel_the_commit(pool: Pool, numbers: None) -> None:
+    begun, go = asyncio.Event(), asyncio.Event()
+
+    async def flush(items: Sequence[int], again: bool) -> Sequence[int]:
+        begun.set()
+        await go.wait()
+        await pool.execute("INSERT INTO numbers SELECT unnest($1::int[])", items)
+        return list(items)
+
+    batcher: Batcher[int, int] = Batcher(flush)
+    waiter = asyncio.create_task(batcher.submit(1))
+    await begun.wait()
+    waiter.cancel()
+    await asyncio.gather(waiter, return_exceptions=True)
+    go.set()
+    await batcher.drain()
+    assert await pool.fetchval("SELECT count(*) FROM numbers") == 1
+
+
+async def test_a_dead_database_is_an_error_and_a_full_queue_another() -> None:
+    blocked = asyncio.Event()
+
+    async def flush(items: Sequence[int], again: bool) -> Sequence[int]:
+        await blocked.wait()
+        raise ConnectionRefusedError
+
+    batcher: Batcher[int, int] = Batcher(flush, most=1, queue_size=2, attempts=2)
+    first = batcher.put(1)
+    await asyncio.sleep(0)
+    waiting = [batcher.put(2), batcher.put(3)]
+    with pytest.raises(QueueFullError):
+        batcher.put(4)
+    blocked.set()
+    for future in (first, *waiting):
+        with pytest.raises(ConnectionRefusedError):
+            await future
