@@ -14,6 +14,7 @@ import secrets
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import tempfile
 import time
@@ -123,7 +124,7 @@ def start(data_dir: Path) -> Connection:
         return connection
     _end_leftover(cluster)
     password_file = data_dir / "postgres.password"
-    connection = Connection(tempfile.mkdtemp(prefix="ghasi-"), password_file.read_text())
+    connection = Connection(_socket_folder(cluster), password_file.read_text())
     _give(Path(connection.socket_dir), cluster.owner)
     with cluster.log_file.open("ab") as log:
         process = _run_as(
@@ -158,6 +159,11 @@ def stop(data_dir: Path, timeout_s: float = FAST_STOP_S) -> None:
         return
     shutil.rmtree(connection.socket_dir, ignore_errors=True)
     cluster.connection_file.unlink(missing_ok=True)
+
+
+def alive(data_dir: Path) -> bool:
+    """Whether the server process of a data folder's cluster runs."""
+    return _postmaster(_open_cluster(data_dir)) is not None
 
 
 def psql(connection: Connection) -> list[str]:
@@ -259,6 +265,21 @@ def _make_cluster(cluster: Cluster) -> None:
         file.write("local all all scram-sha-256\n")
     os.sync()
     partial.rename(cluster.files)
+
+
+def _socket_folder(cluster: Cluster) -> str:
+    """Return a folder for the server's socket: that of a server that died, so that its clients find the next one."""
+    try:
+        earlier = Path(msgspec.json.decode(cluster.connection_file.read_bytes(), type=Connection).socket_dir)
+        status = earlier.lstat()
+    except (OSError, msgspec.DecodeError):
+        return tempfile.mkdtemp(prefix="ghasi-")
+    owner = cluster.owner.pw_uid if cluster.owner is not None else os.geteuid()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != owner or stat.S_IMODE(status.st_mode) != 0o700:  # noqa: PLR2004 - ours alone
+        return tempfile.mkdtemp(prefix="ghasi-")
+    for leftover in earlier.iterdir():  # a lock file may name a process that got the dead server's number since
+        leftover.unlink(missing_ok=True)
+    return str(earlier)
 
 
 def _run_as(cluster: Cluster, command: list[str | Path], **options: object) -> subprocess.Popen[bytes]:

@@ -75,6 +75,19 @@ async def migrate(url: str) -> list[str]:
         await connection.close()
 
 
+async def list_pending(url: str) -> list[str]:
+    """Return the names of migrations that are not applied yet; changes nothing."""
+    connection = await asyncpg.connect(url)
+    try:
+        rows = await connection.fetch("SELECT schema, name FROM storage.migrations")
+    except asyncpg.UndefinedTableError:
+        rows = []
+    finally:
+        await connection.close()
+    applied = {(row["schema"], row["name"]) for row in rows}
+    return [f"{item.schema}/{item.name}" for item in list_migrations() if (item.schema, item.name) not in applied]
+
+
 async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:
     try:
         async with connection.transaction():

@@ -1,0 +1,34 @@
+"""The commands and how they end: 0 done, 1 failed, 2 wrong usage or settings; a failure is one line on stderr."""
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from cyclopts import App, CycloptsError
+
+from ghasi.commands import running
+from ghasi.commands.failures import explain
+
+app = App(
+    name="ghasi",
+    help="The open, self-hostable SMS platform. Settings are flags, GHASI_* or in the TOML file of GHASI_CONFIG.",
+    version=lambda: version("ghasi"),
+    version_flags=["--version"],
+    help_flags=["--help", "-h"],
+)
+running.register(app)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; returns its exit code."""
+    try:
+        status = app(arguments, exit_on_error=False, result_action="return_value")
+    except CycloptsError:
+        return 2  # cyclopts has said what is wrong
+    except Exception as error:
+        failure = explain(error)
+        if failure is None:
+            raise
+        sys.stderr.write(f"ghasi: {failure.text}\n")
+        return failure.status
+    return status if isinstance(status, int) else 0

@@ -1,0 +1,246 @@
+"""What one process hosts: services behind one app, the gateway, the portal, workers, the simulated carrier.
+
+Each part is imported when it is hosted, so that a process loads only what it runs. Owns the order of starting and
+draining: listeners first, then parts, the database last. Knows nothing of the supervisor.
+"""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from contextlib import AsyncExitStack
+from importlib import import_module
+from types import TracebackType
+from typing import Any, Self
+
+import structlog
+
+from ghasi.contract.serving import Asgi, Handler, ServiceApp
+from ghasi.contract.table import BY_OPERATION, Upstream
+from ghasi.processes.health import Check, HealthChecks
+from ghasi.processes.listening import DRAIN_S, HttpServer
+from ghasi.settings import Settings
+from ghasi.storage.bells import Bells
+from ghasi.storage.pool import UNAVAILABLE, check, open_pool
+from ghasi.storage.resources import Resources
+from ghasi.storage.sealing import Sealer
+
+CHANNELS = ("auth", "messages", "webhooks", "billing", "dispatch")
+PACKAGES: dict[Upstream, str] = {
+    Upstream.AUTH: "auth",
+    Upstream.ORCHESTRATOR: "messages",
+    Upstream.STORE: "messages",
+    Upstream.WEBHOOKS: "webhooks",
+    Upstream.BILLING: "billing",
+}
+WORKERS: dict[str, str] = {"dispatch": "messages", "webhooks": "webhooks", "billing": "billing", "auth": "auth"}
+"""What `ghasi work NAME` runs, by package."""
+log = structlog.get_logger("ghasi.process")
+
+
+class CannotRun(Exception):  # noqa: N818 - says what is the matter
+    """The settings or what surrounds this process do not allow it to run; to start it again does not help."""
+
+
+class PartEnded(Exception):  # noqa: N818 - says what happened
+    """A part returned although nobody stopped it."""
+
+
+class Host:
+    """The parts of this process: add them, then `run`. An async context manager, which closes them in reverse order.
+
+    `checks` are what this process answers for, by part.
+    """
+
+    def __init__(self, settings: Settings, stopping: asyncio.Event) -> None:
+        self.settings = settings
+        self.checks: dict[str, Check] = {}
+        self._stopping = stopping
+        self._stack = AsyncExitStack()
+        self._resources: Resources | None = None
+        self._servers: list[HttpServer] = []
+        self._tasks: dict[asyncio.Task[Any], str] = {}
+        self._watches: list[asyncio.Task[Any]] = []
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._stack.__aexit__(kind, error, traceback)
+
+    async def open_resources(self) -> Resources:
+        """Return what parts need, opened once: the pool, the sealer, and the bells, which listen from here on."""
+        if self._resources is None:
+            settings = self.settings
+            if settings.database_url is None or settings.secret_key is None:
+                raise ValueError("this part needs GHASI_DATABASE_URL and GHASI_SECRET_KEY")
+            sealer = Sealer(settings.secret_key)
+            pool = await open_pool(settings.database_url, size=settings.database_pool_size)
+            self._stack.push_async_callback(_close_pool, pool)
+            bells = Bells(pool)
+            for channel in CHANNELS:
+                bells.event(channel)  # known before listening begins: it listens to what is known then
+            listening = asyncio.create_task(bells.listen(settings.database_url))
+            self._stack.push_async_callback(_end, listening)
+            self._resources = Resources(settings, settings.database_url, pool, sealer, bells, self._stopping)
+
+            async def database() -> None:
+                await check(pool)
+
+            self.checks["database"] = database
+        return self._resources
+
+    async def open_services(self, upstreams: Iterable[Upstream], *, upstream_secret: str | None = None) -> ServiceApp:
+        """Open the services of upstreams and return their one app.
+
+        `upstream_secret` is what the gateway must prove itself by, where others than it could reach the app.
+        """
+        wanted = frozenset(upstreams)
+        resources = await self.open_resources()
+        handlers: dict[str, Handler] = {}
+        for package in dict.fromkeys(PACKAGES[upstream] for upstream in Upstream if upstream in wanted):
+            routes = import_module(f"ghasi.{package}.routes")
+            handlers |= await self._stack.enter_async_context(routes.serve(resources))
+        served = {name: item for name, item in handlers.items() if wanted.intersection(BY_OPERATION[name].upstreams)}
+
+        async def health() -> None:
+            await check(resources.pool)
+
+        return ServiceApp(served, health=health, unavailable=UNAVAILABLE, upstream_secret=upstream_secret)
+
+    async def add_gateway(
+        self,
+        listener: socket.socket,
+        services: Asgi | None,
+        *,
+        instance: str,
+        neighbours: Mapping[str, Check] | None = None,
+    ) -> None:
+        """Host the gateway before services of this process, split ones, or both.
+
+        GET /healthz reports this process's checks and those of `neighbours`. Raises ValueError, naming the setting,
+        for an upstream that is nowhere; CannotRun when another gateway is running, from `run` when it comes later.
+        """
+        app = import_module("ghasi.gateway.app")
+        gateway_exists = import_module("ghasi.gateway.state").GatewayExists
+        upstreams = import_module("ghasi.gateway.upstreams").connect_upstreams(self.settings, services)
+        own = self.checks
+        # the gateway adds its own state
+        others = HealthChecks(
+            lambda: {name: item for name, item in own.items() if name != "gateway"} | dict(neighbours or {})
+        )
+        gateway = app.Gateway(self.settings, upstreams, instance=instance, health=others.run)
+        self._stack.push_async_callback(gateway.close)
+        try:
+            await gateway.start()
+        except gateway_exists as error:
+            raise CannotRun(str(error)) from error
+
+        async def hold_lease() -> None:
+            try:
+                await gateway.lease_lost()
+            except gateway_exists as error:
+                raise CannotRun(str(error)) from error
+
+        async def ready() -> None:
+            if not gateway.ready:
+                raise ConnectionError("the gateway has no lease or no keys")
+
+        self.checks["gateway"] = ready
+        watch = self.add_task("gateway", hold_lease())
+        self._watches.append(watch)
+        self.add_server("gateway", gateway, listener)
+
+    def add_portal(self, listener: socket.socket) -> None:
+        """Host the portal."""
+        self.add_server("portal", import_module("ghasi.portal.app").portal_app(self.settings), listener)
+
+    async def add_identity(self, listener: socket.socket) -> None:
+        """Host the local identity server."""
+        identity = import_module("ghasi.identity.app")
+        project_id = self.settings.firebase_project_id or "demo-ghasi"
+        self.add_server("identity", identity.identity_app(await self.open_resources(), project_id), listener)
+
+    async def add_simulator(self, listener: socket.socket) -> None:
+        """Host the simulated carrier."""
+        simulator = await import_module("ghasi.carriers.simulator").serve_simulator(sock=listener)
+        self._stack.push_async_callback(simulator.close)
+        self.checks["simulator"] = _nothing  # it answers if this process does
+
+    async def add_workers(self, names: Iterable[str]) -> None:
+        """Run background work by its names in WORKERS."""
+        resources = await self.open_resources()
+        for name in names:
+            self.checks[name] = _nothing  # while this process answers: it ends when its work does
+            self.add_task(name, import_module(f"ghasi.{WORKERS[name]}.worker").work(resources))
+
+    def add_server(self, name: str, app: Any, listener: socket.socket) -> None:
+        """Serve an ASGI app on a socket."""
+        server = HttpServer(app, listener)
+
+        async def started() -> None:
+            if not server.started:
+                raise ConnectionError(f"{name} does not listen yet")
+
+        self.checks[name] = started
+        self._servers.append(server)
+        self.add_task(name, server.run_until_stopped())
+
+    def add_task(self, name: str, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run a coroutine that must not end before the process is stopped."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks[task] = name
+        return task
+
+    async def run(self) -> None:
+        """Run until the process is stopped, then drain; raises what ended a part, or PartEnded, when one ended before.
+
+        A part that has not drained after 9 s is cancelled.
+        """
+        self.add_task("stop", self._stopping.wait())
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        ended = [(name, task) for task, name in self._tasks.items() if task in done and name != "stop"]
+        early = [] if self._stopping.is_set() else ended
+        self._stopping.set()
+        for server in self._servers:
+            server.stop()
+        for task in self._watches:
+            task.cancel()
+        _, late = await asyncio.wait(self._tasks, timeout=DRAIN_S + 1.0)
+        for task in late:
+            log.error("part_cancelled", name=self._tasks[task])
+            task.cancel()
+        results = await asyncio.gather(*self._tasks, return_exceptions=True)
+        for (task, name), result in zip(self._tasks.items(), results, strict=True):
+            if isinstance(result, Exception) and task not in done:
+                log.error("part_failed_to_drain", name=name, error=type(result).__name__, exc_info=result)
+        for name, task in early:
+            if (error := task.exception()) is not None:
+                raise error
+            raise PartEnded(f"{name} ended by itself")
+
+
+async def wait_until_answering(checks: HealthChecks, on_ready: Callable[[], None]) -> None:
+    """Call `on_ready` once all checks pass."""
+    while (await checks.run())["status"] != "ok":
+        await asyncio.sleep(0.05)
+    on_ready()
+
+
+async def _nothing() -> None:
+    return None
+
+
+async def _close_pool(pool: Any) -> None:
+    try:
+        await asyncio.wait_for(pool.close(), 1.0)
+    except UNAVAILABLE:
+        pool.terminate()
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,119 @@
+"""Sets up a process's logs: JSON lines on stderr, or words for people when stderr is a terminal.
+
+Owns the form of a line and the net under it: values of fields named like secrets, and strings that look like Ghasi's
+keys, tokens or a database password, never reach the output. Owns no message of its own.
+"""
+
+import json
+import logging
+import re
+import sys
+from typing import Any
+
+import structlog
+from structlog.typing import EventDict, Processor
+
+REDACTED = "[redacted]"
+_SECRET_NAME = re.compile(
+    r"authorization|password|secret|cookie|(?:^|[_-])(?:token|key|body|text)$", re.IGNORECASE
+)  # key_id and kid are no secrets
+_SECRET_VALUE = re.compile(
+    r"\b(?:ghk_|whsec_)[\w+/=-]{6,}"  # API keys, webhook secrets
+    r"|\beyJ[\w-]{6,}\.[\w-]+\.[\w-]*"  # JSON Web Tokens
+    r"|(?<=://)[^\s:/@]*:[^\s/@]+(?=@)"  # the credentials of a URL
+)
+_EXEMPT = frozenset({"event", "level", "timestamp", "logger", "part"})
+
+
+class Lines:
+    """A logger's end: writes lines to stderr; a reader that went away must not break the service that logs."""
+
+    def __init__(self, name: str = "ghasi") -> None:
+        self.name = name
+
+    def msg(self, line: str) -> None:
+        """Write one line, whole."""
+        try:
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            pass  # stderr is closed: there is nobody left to tell
+
+    debug = info = warning = error = critical = exception = log = msg
+
+
+class _FromLogging(logging.Handler):
+    """Brings what libraries log by the standard module into the same lines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            structlog.get_logger(record.name).log(record.levelno, record.getMessage(), exc_info=record.exc_info)
+        except Exception:  # noqa: BLE001 - logging never raises into its caller
+            self.handleError(record)
+
+
+def configure_logs(part: str, level: str = "info") -> None:
+    """Set up structlog and the standard logging of this process; `part` names it in every line."""
+
+    def add_part(_logger: object, _method: str, event: EventDict) -> EventDict:
+        event["part"] = part
+        return event
+
+    least = logging.getLevelNamesMapping()[level.upper()]
+    terminal = sys.stderr.isatty()
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        _add_logger_name,
+        add_part,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        redact_fields,
+    ]
+    ending: list[Processor] = (
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+        if terminal
+        else [structlog.processors.format_exc_info, _render_json]
+    )
+    structlog.configure(
+        processors=[*shared, *ending, redact_values],
+        wrapper_class=structlog.make_filtering_bound_logger(least),
+        logger_factory=Lines,
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(handlers=[_FromLogging()], level=max(least, logging.INFO), force=True)
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "asyncio", "aiohttp"):
+        library = logging.getLogger(name)
+        library.handlers.clear()
+        library.propagate = name != "uvicorn.access"
+        library.setLevel(max(least, logging.WARNING))
+
+
+def redact_fields(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Replace the values of fields named like secrets, at any depth."""
+    return {name: value if name in _EXEMPT else _redact(name, value) for name, value in event.items()}
+
+
+def redact_values(_logger: object, _method: str, line: Any) -> str:
+    """Replace what looks like a secret in a rendered line: it may stand in an error's text."""
+    return _SECRET_VALUE.sub(REDACTED, str(line))
+
+
+def _redact(name: object, value: Any) -> Any:
+    if value is not None and isinstance(name, str) and _SECRET_NAME.search(name):
+        return REDACTED
+    if isinstance(value, dict):
+        return {key: _redact(key, item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_redact("", item) for item in value]
+    return value
+
+
+def _add_logger_name(logger: Any, _method: str, event: EventDict) -> EventDict:
+    event["logger"] = logger.name
+    return event
+
+
+def _render_json(_logger: object, _method: str, event: EventDict) -> str:
+    ordered = {name: event.pop(name) for name in ("timestamp", "level", "part", "logger", "event") if name in event}
+    # not msgspec: whatever is logged must come out, lone surrogates and foreign objects too
+    return json.dumps(ordered | dict(event), default=str, skipkeys=True)
