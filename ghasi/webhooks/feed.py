@@ -1,0 +1,107 @@
+"""Turns events of the messages outbox into deliveries, a batch at a time, in the transaction that moves the position.
+
+A delivery that there is room for is written as leased already and goes straight to its lane once the transaction has
+committed: no claim, and the body is encoded once for all endpoints and attempts. The others are due at once and are
+claimed. An event that is in webhooks.events has been fed before and is passed over.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+import structlog
+
+from ghasi.contract.values import rfc3339
+from ghasi.storage.outbox import Event
+from ghasi.storage.pool import Connection
+from ghasi.storage.sealing import SealError
+from ghasi.webhooks import delivery_queries, queries
+from ghasi.webhooks.inputs import wants
+from ghasi.webhooks.lanes import Job, Lane, Lanes
+from ghasi.webhooks.model import Fed, Pace, SealedEndpoint
+from ghasi.webhooks.targets import Targets, by_account
+
+log = structlog.get_logger("ghasi.webhooks")
+
+
+def encode_body(event: Event) -> str:
+    """Encode what is sent: type, timestamp and data; `data` is JSON already."""
+    return f'{{"type":"{event.type}","timestamp":"{rfc3339(event.at)}","data":{event.data}}}'
+
+
+class Feed:
+    """Handles batches of events; `hand_over` follows each commit."""
+
+    def __init__(self, lanes: Lanes, targets: Targets, pace: Pace) -> None:
+        self._lanes = lanes
+        self._targets = targets
+        self._pace = pace
+        self._uncommitted: list[tuple[Lane, Job]] = []
+        self._overflowed: list[Lane] = []
+        self._promised: Counter[UUID] = Counter()
+
+    async def handle(self, connection: Connection, events: Sequence[Event]) -> None:
+        """Write the deliveries of a batch of events; safe to repeat."""
+        self._uncommitted, self._overflowed = [], []
+        self._promised.clear()
+        start_by = time.monotonic() + self._pace.lease_s - self._pace.timeout_s - self._pace.spare_s
+        endpoints = by_account(await queries.list_enabled(connection, list({event.account_id for event in events})))
+        if not endpoints:
+            return
+        wanted: list[tuple[Event, list[SealedEndpoint]]] = []
+        for event in events:
+            wanting = [one for one in endpoints.get(event.account_id, ()) if wants(one.events, event.type)]
+            if wanting:
+                wanted.append((event, wanting))
+        if not wanted:
+            return
+        bodies = [encode_body(event) for event, _ in wanted]
+        fresh = await delivery_queries.insert_events(connection, [event for event, _ in wanted], bodies)
+        deliveries: list[Fed] = []
+        for (event, wanting), body in zip(wanted, bodies, strict=True):
+            if event.id in fresh:
+                deliveries += self._plan(event, body.encode(), wanting, start_by)
+        if deliveries:
+            await delivery_queries.insert_pending(connection, deliveries, timedelta(seconds=self._pace.lease_s))
+
+    def _plan(self, event: Event, body: bytes, endpoints: Sequence[SealedEndpoint], start_by: float) -> list[Fed]:
+        deliveries = []
+        for endpoint in endpoints:
+            lane = self._find_lane(endpoint)
+            leased = lane is not None and self._has_room(lane)
+            if lane is not None and leased:
+                self._promised[endpoint.id] += 1
+                self._uncommitted.append((lane, Job(event.id, str(event.id), body, 0, 1, event.at, start_by)))
+            elif lane is not None:
+                self._overflowed.append(lane)
+            deliveries.append(Fed(endpoint.id, event.id, leased))
+        return deliveries
+
+    def _find_lane(self, endpoint: SealedEndpoint) -> Lane | None:
+        try:
+            return self._lanes.lane(self._targets.of(endpoint))
+        except SealError:  # its deliveries wait for the right key
+            log.exception("endpoint_does_not_open", endpoint_id=str(endpoint.id))
+            return None
+
+    def _has_room(self, lane: Lane) -> bool:
+        return (
+            lane.room > self._promised[lane.target.endpoint_id]
+            and len(self._lanes) + len(self._uncommitted) < self._pace.most_in_memory
+        )
+
+    def hand_over(self) -> None:
+        """Queue what the last batch leased; to be called once it is committed."""
+        for lane, job in self._uncommitted:
+            self._lanes.add(lane, job)
+        for lane in self._overflowed:
+            lane.more = True
+        self._lanes.start()
+        self._uncommitted, self._overflowed = [], []
+
+    def take_back(self) -> list[tuple[Lane, Job]]:
+        """Return what was leased and not handed over, when the feed has ended in between."""
+        left, self._uncommitted = self._uncommitted, []
+        return left

@@ -1,0 +1,135 @@
+"""What webhook-dispatcher keeps: endpoints, and deliveries of events to them. Data only, no rule and no SQL.
+
+A delivery is `pending` until it is over: `succeeded` (a 2xx answer), `exhausted` (the last retry failed too) or
+`canceled` (its endpoint was disabled or deleted). An endpoint that Ghasi itself disabled says why in
+`disabled_reason`; it is null while the endpoint is enabled and when the customer disabled it.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from ghasi.contract.shapes import MESSAGE_EVENTS
+
+EVENT_TYPES: tuple[str, ...] = (*MESSAGE_EVENTS, "message.received")
+PATTERNS: frozenset[str] = frozenset({"*", *EVENT_TYPES, *(kind.partition(".")[0] + ".*" for kind in EVENT_TYPES)})
+"""What an endpoint may ask for."""
+MAX_ENDPOINTS = 100
+"""Endpoints an account may have."""
+SECRET_OVERLAP = timedelta(hours=24)
+"""How long the secret before a rotation goes on signing."""
+IDEMPOTENCY_WINDOW = timedelta(hours=24)
+RETENTION = timedelta(days=30)
+"""How long events, deliveries and attempts are kept."""
+SCHEDULE_S: tuple[float, ...] = (5, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600, 10 * 3600)
+"""Seconds from one attempt to the next: eight attempts in all."""
+
+DISABLED_REASONS: dict[str, str] = {
+    "gone": "The endpoint answered 410 Gone; it gets nothing more until it is enabled again.",
+}
+"""Every `disabled_reason` and its meaning; a reason, once published, never changes its meaning."""
+GONE = "gone"
+
+SUCCEEDED, EXHAUSTED, CANCELED, RETRY = "succeeded", "exhausted", "canceled", "retry"
+"""How an attempt leaves its delivery; the first three are states, after RETRY it stays pending."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An endpoint as the API shows it, without its secrets."""
+
+    id: UUID
+    account_id: UUID
+    url: str
+    events: list[str]
+    description: str | None
+    enabled: bool
+    disabled_reason: str | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SealedEndpoint:
+    """An endpoint as the worker reads it, its secrets and headers sealed."""
+
+    id: UUID
+    account_id: UUID
+    url: str
+    events: list[str]
+    live: bool
+    secret: bytes
+    previous_secret: bytes | None
+    previous_until: datetime | None
+    headers: bytes | None
+    version: int
+    dropped_before: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A pending delivery on which this worker holds a lease; `created_at` is the delivery's, `at` the event's."""
+
+    endpoint_id: UUID
+    event_id: UUID
+    attempts: int
+    claims: int
+    created_at: datetime
+    at: datetime
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fed:
+    """A delivery to be made of an event; `leased` when the worker that writes it will also send it at once."""
+
+    endpoint_id: UUID
+    event_id: UUID
+    leased: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one attempt (`number` counts from 1), and of its delivery (`outcome`).
+
+    `due_in_s` is set on RETRY alone. `error` is null on success, else a stable code and what was wrong. `gone` when the
+    endpoint is to be disabled for it.
+    """
+
+    endpoint_id: UUID
+    event_id: UUID
+    claims: int
+    number: int
+    outcome: str
+    at: datetime
+    duration_ms: int
+    status_code: int | None
+    error: str | None
+    response: str | None
+    due_in_s: float | None = None
+    gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast the worker works; tests shorten it.
+
+    A lease outlives the longest attempt by `spare_s` at least: a delivery whose lease is too short for another
+    attempt is not begun. `window` is how many attempts may run at once to an endpoint of which nothing is known yet.
+    """
+
+    schedule_s: tuple[float, ...] = SCHEDULE_S
+    jitter: float = 0.2
+    timeout_s: float = 15.0
+    lease_s: float = 30.0
+    spare_s: float = 2.0
+    poll_s: float = 0.25
+    drain_s: float = 5.0
+    housekeeping_s: float = 300.0
+    most_in_flight: int = 500
+    most_in_flight_per_account: int = 200
+    most_in_memory: int = 5000
+    window: int = 16
+    most_window: int = 64
+    claim: int = 500
+    claim_per_endpoint: int = field(default=64)

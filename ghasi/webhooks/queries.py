@@ -1,0 +1,236 @@
+"""All the SQL of webhook-dispatcher's endpoints; deliveries have theirs in delivery_queries.py.
+
+Ids are UUIDv7, so that the order of ids is the order of creation.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from ghasi.storage.pool import Connection, Pool
+from ghasi.webhooks.model import Endpoint, SealedEndpoint
+
+_SHOWN = "id, account_id, url, events, description, enabled, disabled_reason, created_at, updated_at"
+_SEALED = (
+    "id, account_id, url, events, enabled AND deleted_at IS NULL, secret, previous_secret, previous_until, headers, "
+    "version, dropped_before"
+)
+
+
+async def lock_account(connection: Connection, account_id: UUID) -> None:
+    """Hold back other creations of the account's endpoints until the transaction ends, so that they can be counted."""
+    await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('webhooks:' || $1, 0))", str(account_id))
+
+
+async def count_endpoints(connection: Connection, account_id: UUID) -> int:
+    """Count the account's endpoints."""
+    return int(
+        await connection.fetchval(
+            "SELECT count(*) FROM webhooks.endpoints WHERE account_id = $1 AND deleted_at IS NULL", account_id
+        )
+    )
+
+
+async def take_idempotency_key(
+    connection: Connection, account_id: UUID, key: str, body_hash: bytes, endpoint_id: UUID, *, window: timedelta
+) -> tuple[bytes, UUID] | None:
+    """Remember what a key creates, or return the body's hash and the endpoint of its first use within the window.
+
+    Waits for a concurrent transaction with the same key.
+    """
+    taken = await connection.fetchval(
+        """
+        INSERT INTO webhooks.idempotency_keys AS known (account_id, key, body_hash, endpoint_id)
+        VALUES ($1, $2, $3, $4)
+        ON CONFLICT (account_id, key) DO UPDATE
+            SET body_hash = excluded.body_hash, endpoint_id = excluded.endpoint_id, created_at = now()
+            WHERE known.created_at < now() - $5::interval
+        RETURNING true
+        """,
+        account_id,
+        key,
+        body_hash,
+        endpoint_id,
+        window,
+    )
+    if taken:
+        return None
+    rows = await connection.fetch(
+        "SELECT body_hash, endpoint_id FROM webhooks.idempotency_keys WHERE account_id = $1 AND key = $2",
+        account_id,
+        key,
+    )
+    return rows[0]["body_hash"], rows[0]["endpoint_id"]
+
+
+async def insert_endpoint(connection: Connection, endpoint: Endpoint, secret: bytes, headers: bytes | None) -> None:
+    """Insert an endpoint; `secret` and `headers` are sealed."""
+    await connection.execute(
+        """
+        INSERT INTO webhooks.endpoints
+            (id, account_id, url, events, description, enabled, created_at, updated_at, secret, headers)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+        """,
+        endpoint.id,
+        endpoint.account_id,
+        endpoint.url,
+        endpoint.events,
+        endpoint.description,
+        endpoint.enabled,
+        endpoint.created_at,
+        endpoint.updated_at,
+        secret,
+        headers,
+    )
+
+
+async def find_endpoint(pool: Pool, account_id: UUID, endpoint_id: UUID) -> Endpoint | None:
+    """Return the account's endpoint."""
+    row = await pool.fetchrow(
+        f"SELECT {_SHOWN} FROM webhooks.endpoints WHERE account_id = $1 AND id = $2 AND deleted_at IS NULL",
+        account_id,
+        endpoint_id,
+    )
+    return None if row is None else Endpoint(*row)
+
+
+async def lock_endpoint(connection: Connection, account_id: UUID, endpoint_id: UUID) -> Endpoint | None:
+    """Return the account's endpoint, its row locked until the transaction ends."""
+    row = await connection.fetchrow(
+        f"SELECT {_SHOWN} FROM webhooks.endpoints WHERE account_id = $1 AND id = $2 AND deleted_at IS NULL FOR UPDATE",
+        account_id,
+        endpoint_id,
+    )
+    return None if row is None else Endpoint(*row)
+
+
+async def list_endpoints(pool: Pool, account_id: UUID, before: UUID | None, limit: int) -> list[Endpoint]:
+    """Return the account's endpoints, newest first, older than `before`."""
+    rows = await pool.fetch(
+        f"""
+        SELECT {_SHOWN} FROM webhooks.endpoints
+        WHERE account_id = $1 AND deleted_at IS NULL AND ($2::uuid IS NULL OR id < $2)
+        ORDER BY id DESC LIMIT $3
+        """,
+        account_id,
+        before,
+        limit,
+    )
+    return [Endpoint(*row) for row in rows]
+
+
+async def update_endpoint(
+    connection: Connection, endpoint: Endpoint, headers: bytes | None, *, headers_kept: bool, pending_dropped: bool
+) -> None:
+    """Write an endpoint's fields; `headers` is sealed; with `pending_dropped` what is pending now is not sent."""
+    await connection.execute(
+        """
+        UPDATE webhooks.endpoints
+        SET url = $3, events = $4, description = $5, enabled = $6, disabled_reason = $7, updated_at = $8,
+            headers = CASE WHEN $10 THEN headers ELSE $9 END,
+            dropped_before = CASE WHEN $11 THEN clock_timestamp() ELSE dropped_before END,
+            version = version + 1
+        WHERE account_id = $1 AND id = $2
+        """,
+        endpoint.account_id,
+        endpoint.id,
+        endpoint.url,
+        endpoint.events,
+        endpoint.description,
+        endpoint.enabled,
+        endpoint.disabled_reason,
+        endpoint.updated_at,
+        headers,
+        headers_kept,
+        pending_dropped,
+    )
+
+
+async def rotate_secret(
+    connection: Connection, account_id: UUID, endpoint_id: UUID, secret: bytes, *, overlap: timedelta, at: datetime
+) -> Endpoint:
+    """Give an endpoint a new sealed secret; the one before signs along for `overlap`, the one before that no more."""
+    rows = await connection.fetch(
+        f"""
+        UPDATE webhooks.endpoints
+        SET previous_secret = secret, previous_until = now() + $4::interval, secret = $3, updated_at = $5,
+            version = version + 1
+        WHERE account_id = $1 AND id = $2
+        RETURNING {_SHOWN}
+        """,
+        account_id,
+        endpoint_id,
+        secret,
+        overlap,
+        at,
+    )
+    return Endpoint(*rows[0])
+
+
+async def delete_endpoint(connection: Connection, account_id: UUID, endpoint_id: UUID) -> bool:
+    """Delete the account's endpoint and its secrets, and return whether there was one; the row goes with its log."""
+    deleted = await connection.execute(
+        """
+        UPDATE webhooks.endpoints
+        SET deleted_at = clock_timestamp(), enabled = false, secret = '', previous_secret = NULL, headers = NULL,
+            version = version + 1
+        WHERE account_id = $1 AND id = $2 AND deleted_at IS NULL
+        """,
+        account_id,
+        endpoint_id,
+    )
+    return str(deleted) == "UPDATE 1"
+
+
+async def cancel_pending(connection: Connection, account_id: UUID, endpoint_id: UUID, most: int) -> None:
+    """Cancel up to `most` pending deliveries of an endpoint; workers cancel the others as they come to them."""
+    await connection.execute(
+        """
+        WITH removed AS (
+            DELETE FROM webhooks.pending WHERE (endpoint_id, event_id) IN (
+                SELECT pending.endpoint_id, pending.event_id FROM webhooks.pending
+                JOIN webhooks.endpoints ON endpoints.id = pending.endpoint_id
+                WHERE endpoints.account_id = $1 AND pending.endpoint_id = $2
+                LIMIT $3 FOR UPDATE OF pending SKIP LOCKED
+            )
+            RETURNING endpoint_id, event_id, attempts, created_at
+        )
+        INSERT INTO webhooks.deliveries (endpoint_id, event_id, state, attempts, created_at, completed_at)
+        SELECT endpoint_id, event_id, 'canceled', attempts, created_at, now() FROM removed
+        ON CONFLICT DO NOTHING
+        """,
+        account_id,
+        endpoint_id,
+        most,
+    )
+
+
+async def disable_gone(connection: Connection, endpoint_ids: Sequence[UUID], reason: str) -> list[tuple[UUID, UUID]]:
+    """Disable endpoints for a reason; return those that were enabled, as (account, endpoint)."""
+    rows = await connection.fetch(
+        """
+        UPDATE webhooks.endpoints
+        SET enabled = false, disabled_reason = $2, dropped_before = clock_timestamp(), updated_at = now(),
+            version = version + 1
+        WHERE id = ANY($1) AND enabled AND deleted_at IS NULL
+        RETURNING account_id, id
+        """,
+        endpoint_ids,
+        reason,
+    )
+    return [(row["account_id"], row["id"]) for row in rows]
+
+
+async def list_enabled(connection: Connection, account_ids: Sequence[UUID]) -> list[SealedEndpoint]:
+    """Return the enabled endpoints of several accounts."""
+    rows = await connection.fetch(
+        f"SELECT {_SEALED} FROM webhooks.endpoints WHERE account_id = ANY($1) AND enabled AND deleted_at IS NULL",
+        account_ids,
+    )
+    return [SealedEndpoint(*row) for row in rows]
+
+
+async def list_sealed(pool: Pool, endpoint_ids: Sequence[UUID]) -> list[SealedEndpoint]:
+    """Return endpoints by id, whosever they are and whatever became of them."""
+    rows = await pool.fetch(f"SELECT {_SEALED} FROM webhooks.endpoints WHERE id = ANY($1)", endpoint_ids)
+    return [SealedEndpoint(*row) for row in rows]

@@ -1,0 +1,114 @@
+"""What follows from an attempt (the end, another try, or the endpoint's) and how it is written: many at once.
+
+An answer of 2xx ends a delivery; anything else is tried again after the schedule's next delay, give or take a fifth,
+and after the last of them no more. 410 disables the endpoint. Sends nothing itself.
+"""
+
+import random
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import structlog
+from prometheus_client import Counter, Histogram
+
+from ghasi.storage import audit
+from ghasi.storage.batch import Batcher, QueueFullError
+from ghasi.storage.pool import Pool
+from ghasi.webhooks import delivery_queries, queries
+from ghasi.webhooks.lanes import Job
+from ghasi.webhooks.model import EXHAUSTED, GONE, RETRY, SUCCEEDED, Pace, Result
+from ghasi.webhooks.sending import Answer
+from ghasi.webhooks.targets import Target
+
+log = structlog.get_logger("ghasi.webhooks")
+_attempts = Counter("ghasi_webhook_attempts_total", "Attempts to deliver an event, by what became of them", ["outcome"])
+_latency_s = Histogram(
+    "ghasi_webhook_delivery_seconds",
+    "From an event to its successful delivery",
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600, 3600, 36000),
+)
+_BY_OUTCOME = {
+    outcome: _attempts.labels("retried" if outcome == RETRY else outcome) for outcome in (SUCCEEDED, RETRY, EXHAUSTED)
+}
+
+
+def judge(target: Target, job: Job, answer: Answer, pace: Pace) -> Result:
+    """Decide what an attempt means for its delivery."""
+    number = job.attempts + 1
+    due_in_s = None
+    if answer.error is None:
+        outcome = SUCCEEDED
+    elif number > len(pace.schedule_s):
+        outcome = EXHAUSTED
+    else:
+        outcome = RETRY
+        due_in_s = delay_s(number, answer.retry_after_s, pace)
+    return Result(
+        target.endpoint_id,
+        job.event_id,
+        job.claims,
+        number,
+        outcome,
+        answer.at,
+        answer.duration_ms,
+        answer.status_code,
+        answer.error,
+        answer.response,
+        due_in_s,
+        answer.status_code == 410,  # noqa: PLR2004 - Gone
+    )
+
+
+def delay_s(number: int, retry_after_s: float | None, pace: Pace) -> float:
+    """Return the seconds to wait after failed attempt `number`: Retry-After makes it longer, at most twice as long."""
+    delay = pace.schedule_s[number - 1] * random.uniform(1 - pace.jitter, 1 + pace.jitter)  # noqa: S311 - no secret
+    return delay if retry_after_s is None else min(max(delay, retry_after_s), 2 * delay)
+
+
+class Recorder:
+    """Writes results in the order they come, as many at a time as have gathered."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._batcher: Batcher[Result, None] = Batcher(self._write, attempts=None)
+
+    def record(self, target: Target, job: Job, answer: Answer, pace: Pace) -> None:
+        """Queue what became of an attempt; when it is lost the attempt is made again."""
+        result = judge(target, job, answer, pace)
+        _BY_OUTCOME[result.outcome].inc()
+        if result.outcome == SUCCEEDED:
+            _latency_s.observe((datetime.now(UTC) - job.at).total_seconds())
+        try:
+            self._batcher.put(result)
+        except QueueFullError:
+            log.warning("result_dropped", endpoint_id=str(result.endpoint_id), event_id=str(result.event_id))
+
+    async def drain(self) -> None:
+        """Wait until all is written."""
+        await self._batcher.drain()
+
+    async def _write(self, results: Sequence[Result], again: bool) -> Sequence[None]:
+        del again  # every statement is safe to repeat
+        over = [result for result in results if result.outcome != RETRY]
+        failed = [result for result in results if result.error is not None]
+        if not failed:
+            await delivery_queries.finish(self._pool, over)
+            return [None] * len(results)
+        async with self._pool.acquire() as connection, connection.transaction():
+            await delivery_queries.insert_attempts(connection, failed)
+            if len(over) < len(results):
+                await delivery_queries.postpone(connection, failed)
+            if over:
+                await delivery_queries.finish(connection, over)
+            gone = {result.endpoint_id for result in failed if result.gone}
+            if gone:
+                for account_id, endpoint_id in await queries.disable_gone(connection, list(gone), GONE):
+                    await audit.record(
+                        connection,
+                        actor="system:webhooks",
+                        action="webhook.disabled",
+                        subject=str(endpoint_id),
+                        account_id=account_id,
+                        reason=GONE,
+                    )
+        return [None] * len(results)

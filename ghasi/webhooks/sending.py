@@ -1,0 +1,152 @@
+"""One attempt: a signed POST to an endpoint, and what came of it.
+
+Redirects are not followed, certificates are verified, compressed answers stay compressed, and no more than 64 KiB of an
+answer is read. Decides nothing about retries.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+
+import aiohttp
+from multidict import CIMultiDict
+
+import ghasi
+from ghasi.webhooks.addresses import AddressRefusedError, Lookup, look_up, open_connector
+from ghasi.webhooks.signing import sign
+from ghasi.webhooks.targets import Target
+
+USER_AGENT = f"Ghasi-Webhooks/{ghasi.__version__}"
+READ_BYTES = 64 * 1024
+KEPT_BYTES = 4 * 1024
+_LONGEST_ERROR = 300
+_LONGEST_WAIT = timedelta(days=1)
+_CONTENT_TYPE = "application/json"
+_FAILURES: dict[type[BaseException], str] = {
+    TimeoutError: "timeout: no complete answer in time",
+    aiohttp.ClientConnectorDNSError: "name: the host name does not resolve ({})",
+    aiohttp.ClientConnectorCertificateError: "tls: the certificate was refused ({})",
+    aiohttp.ClientSSLError: "tls: {}",
+    aiohttp.InvalidURL: "url: cannot be used",
+    aiohttp.ClientConnectorError: "connect: {}",
+    aiohttp.ServerDisconnectedError: "connection: closed before the answer was complete",
+    ConnectionError: "connection: closed before the answer was complete",
+    aiohttp.ClientPayloadError: "connection: closed before the answer was complete",
+    aiohttp.ClientOSError: "connection: {}",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of an attempt: a status, or an error with its stable code in front; `response` is the body's start.
+
+    `retry_after_s` is the wait that a 429 or 503 asks for.
+    """
+
+    at: datetime
+    duration_ms: int
+    status_code: int | None
+    error: str | None
+    response: str | None
+    retry_after_s: float | None = None
+
+
+@asynccontextmanager
+async def open_session(
+    *, private_allowed: bool, timeout_s: float, lookup: Lookup = look_up
+) -> AsyncIterator[aiohttp.ClientSession]:
+    """Open the session that all endpoints share."""
+    async with aiohttp.ClientSession(
+        connector=open_connector(private_allowed=private_allowed, lookup=lookup),
+        timeout=aiohttp.ClientTimeout(total=timeout_s),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        skip_auto_headers=("Accept-Encoding",),
+        read_bufsize=READ_BYTES,
+    ) as session:
+        yield session
+
+
+async def post(session: aiohttp.ClientSession, target: Target, webhook_id: str, body: bytes) -> Answer:
+    """Make one attempt; every failure that an endpoint can cause is an Answer, none an exception."""
+    at = datetime.now(UTC)
+    timestamp = int(at.timestamp())
+    headers = CIMultiDict(target.headers)
+    headers["Content-Type"] = _CONTENT_TYPE
+    headers["User-Agent"] = USER_AGENT
+    headers["webhook-id"] = webhook_id
+    headers["webhook-timestamp"] = str(timestamp)
+    headers["webhook-signature"] = sign(target.keys(), webhook_id, timestamp, body)
+    began = time.perf_counter()
+    status = response = error = retry_after_s = None
+    try:
+        async with session.post(target.url, data=body, headers=headers, allow_redirects=False) as answer:
+            status = answer.status
+            response = _text(await _read(answer))
+            if not 200 <= status < 300:  # noqa: PLR2004 - RFC 9110, section 15.3: successful
+                error = _status_error(status)
+                if status in (429, 503):
+                    retry_after_s = _retry_after_s(answer.headers.get("Retry-After"), at)
+    except (aiohttp.ClientError, OSError, TimeoutError, ValueError, asyncio.IncompleteReadError) as failure:
+        error = describe(failure)[:_LONGEST_ERROR]
+    return Answer(at, round((time.perf_counter() - began) * 1000), status, error, response, retry_after_s)
+
+
+async def _read(answer: aiohttp.ClientResponse) -> bytes:
+    """Read an answer's beginning; what goes on beyond is cut off together with its connection."""
+    content = answer.content
+    chunk = await content.readany()
+    if content.at_eof():
+        return chunk
+    chunks = [chunk]
+    size = len(chunk)
+    while size < READ_BYTES:
+        chunk = await content.readany()
+        if not chunk:
+            break
+        chunks.append(chunk)
+        size += len(chunk)
+    else:
+        if not content.at_eof():
+            answer.close()
+    return b"".join(chunks)
+
+
+def _text(body: bytes) -> str | None:
+    if not body:
+        return None
+    return body[:KEPT_BYTES].decode("utf-8", "replace").replace("\0", "\ufffd")
+
+
+def _status_error(status: int) -> str:
+    if 300 <= status < 400:  # noqa: PLR2004 - RFC 9110, section 15.4: redirection
+        return f"redirect: the endpoint answered {status}, and redirects are not followed"
+    return f"status: the endpoint answered {status}"
+
+
+def describe(failure: BaseException) -> str:
+    """Say what went wrong, with a stable code in front."""
+    cause = getattr(failure, "os_error", None) or failure
+    if isinstance(cause, AddressRefusedError):
+        return f"address_refused: webhooks are not sent to {cause}"
+    for kind, text in _FAILURES.items():  # from the particular to the general
+        if isinstance(failure, kind):
+            return text.format(getattr(cause, "strerror", None) or cause)
+    return f"answer: not valid HTTP ({type(failure).__name__})"
+
+
+def _retry_after_s(value: str | None, now: datetime) -> float | None:
+    """Read Retry-After, RFC 9110, section 10.2.3: seconds or a date."""
+    if value is None:
+        return None
+    if value.isascii() and value.isdecimal():
+        return min(float(value[:9]), _LONGEST_WAIT.total_seconds())
+    try:
+        wait = parsedate_to_datetime(value) - now
+    except (ValueError, TypeError):  # TypeError: a date without a zone
+        return None
+    return max(0.0, min(wait, _LONGEST_WAIT).total_seconds())

@@ -1,0 +1,229 @@
+"""Delivers: follows the messages outbox, claims what is due, sends it and writes down what came of it.
+
+A delivery is made at least once: whatever this process had leased when it was killed is due again when the lease ends,
+under the same webhook-id. A success is one row (the delivery's own, moved from webhooks.pending to webhooks.deliveries
+with the attempt in it); a failed attempt is a row of webhooks.attempts. Nothing is written for an account without
+endpoints.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import Counter as Tally
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+import aiohttp
+import structlog
+from prometheus_client import Gauge
+
+from ghasi.storage import outbox
+from ghasi.storage.pool import UNAVAILABLE, Pool
+from ghasi.storage.resources import Resources
+from ghasi.storage.sealing import SealError
+from ghasi.webhooks import delivery_queries, queries
+from ghasi.webhooks.addresses import Lookup, look_up
+from ghasi.webhooks.feed import Feed
+from ghasi.webhooks.lanes import Job, Lane, Lanes
+from ghasi.webhooks.model import IDEMPOTENCY_WINDOW, RETENTION, Claimed, Pace, SealedEndpoint
+from ghasi.webhooks.recording import Recorder
+from ghasi.webhooks.sending import open_session, post
+from ghasi.webhooks.targets import Targets
+
+log = structlog.get_logger("ghasi.webhooks")
+_due = Gauge("ghasi_webhook_due", "Deliveries that are due and wait for a worker", multiprocess_mode="livemax")
+_in_memory = Gauge(
+    "ghasi_webhook_in_memory", "Deliveries leased by a worker, waiting or under way", multiprocess_mode="livesum"
+)
+_FLUSH_S = 2.0
+_PRUNED_AT_ONCE = 5000
+_MOST_COUNTED = 1_000_000
+_COUNT_EVERY_S = 15.0
+_DEFAULT_PACE = Pace()
+
+
+async def work(resources: Resources, *, pace: Pace = _DEFAULT_PACE, lookup: Lookup = look_up) -> None:
+    """Deliver until `stopping` is set; then give attempts under way up to 5 s, give the other leases back, and return.
+
+    Cancelled, it stops at once, as a kill would; `pace` and `lookup` are for tests.
+    """
+    async with open_session(private_allowed=resources.settings.dev, timeout_s=pace.timeout_s, lookup=lookup) as session:
+        await _Worker(resources, pace, session).run()
+
+
+class _Worker:
+    """What one process has under way."""
+
+    def __init__(self, resources: Resources, pace: Pace, session: aiohttp.ClientSession) -> None:
+        self._resources = resources
+        self._pool: Pool = resources.pool
+        self._pace = pace
+        self._session = session
+        self._wake = asyncio.Event()
+        self._targets = Targets(resources.sealer)
+        self._recorder = Recorder(resources.pool)
+        self._lanes = Lanes(self._attempt, pace, self._wake)
+        self._feed = Feed(self._lanes, self._targets, pace)
+
+    async def run(self) -> None:
+        """Run the loops until `stopping` is set; should one of them end in an error, so does this."""
+        loops = [
+            asyncio.create_task(work, name=name)
+            for name, work in (
+                ("webhooks-feed", self._follow()),
+                ("webhooks-claim", self._claim_due()),
+                ("webhooks-housekeeping", self._keep_house()),
+                ("webhooks-count", self._count()),
+            )
+        ]
+        stopping = asyncio.create_task(self._resources.stopping.wait(), name="webhooks-stopping")
+        try:
+            done, _ = await asyncio.wait((stopping, *loops), return_when=asyncio.FIRST_COMPLETED)
+            await _cancel(loops)
+            await self._drain()
+            for task in done - {stopping}:
+                task.result()
+        finally:
+            await _cancel([stopping, *loops])
+            await self._lanes.kill()
+
+    async def _follow(self) -> None:
+        await outbox.follow(
+            self._pool,
+            "messages",
+            "webhooks",
+            self._feed.handle,
+            wake=self._resources.bells.event("messages"),
+            applied=self._feed.hand_over,
+        )
+
+    async def _attempt(self, lane: Lane, job: Job) -> bool:
+        target = lane.target
+        answer = await post(self._session, target, job.webhook_id, job.body)
+        self._recorder.record(target, job, answer, self._pace)
+        return answer.status_code is not None
+
+    async def _claim_due(self) -> None:
+        """Claim what is due, whenever there is room: overflow of the feed, retries, and what a killed worker left."""
+        after = delivery_queries.NIL
+        while True:
+            self._wake.clear()
+            try:
+                count, last = await self._claim(after)
+            except UNAVAILABLE as error:
+                log.warning("claim_failed", error=type(error).__name__)
+                count, last = 0, delivery_queries.NIL
+            went_round = after == delivery_queries.NIL
+            after = last if count == self._pace.claim else delivery_queries.NIL
+            if count < self._pace.claim and went_round:
+                self._lanes.forget_idle()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), self._pace.poll_s)
+
+    async def _claim(self, after: UUID) -> tuple[int, UUID]:
+        """Claim once; return how many there were and the last endpoint."""
+        if len(self._lanes) >= self._pace.most_in_memory:
+            return 0, delivery_queries.NIL
+        rooms = self._lanes.rooms()
+        start_by = time.monotonic() + self._pace.lease_s - self._pace.timeout_s - self._pace.spare_s
+        claimed = await delivery_queries.claim(
+            self._pool,
+            after=after,
+            most=self._pace.claim,
+            most_per_endpoint=self._pace.claim_per_endpoint,
+            rooms=rooms,
+            lease=timedelta(seconds=self._pace.lease_s),
+        )
+        if not claimed:
+            return 0, delivery_queries.NIL
+        counts = Tally(delivery.endpoint_id for delivery in claimed)
+        endpoints = {endpoint.id: endpoint for endpoint in await queries.list_sealed(self._pool, list(counts))}
+        unwanted = []
+        for delivery in claimed:
+            endpoint = endpoints.get(delivery.endpoint_id)
+            if endpoint is None or not _wanted(endpoint, delivery):
+                unwanted.append((delivery.endpoint_id, delivery.event_id, delivery.claims))
+            else:
+                self._queue(endpoint, delivery, start_by)
+        for endpoint_id, count in counts.items():
+            endpoint = endpoints.get(endpoint_id)
+            if (
+                endpoint is not None
+                and endpoint.live
+                and count >= rooms.get(endpoint_id, self._pace.claim_per_endpoint)
+            ):
+                self._mark_more(endpoint)
+        self._lanes.start()
+        if unwanted:
+            await delivery_queries.cancel(self._pool, unwanted)
+        return len(claimed), max(counts)
+
+    def _queue(self, endpoint: SealedEndpoint, delivery: Claimed, start_by: float) -> None:
+        try:
+            lane = self._lanes.lane(self._targets.of(endpoint))
+        except SealError:  # its deliveries come back when the lease ends, and wait for the right key
+            log.exception("endpoint_does_not_open", endpoint_id=str(endpoint.id))
+            return
+        self._lanes.add(
+            lane,
+            Job(
+                delivery.event_id,
+                str(delivery.event_id),
+                delivery.body.encode(),
+                delivery.attempts,
+                delivery.claims,
+                delivery.at,
+                start_by,
+            ),
+        )
+
+    def _mark_more(self, endpoint: SealedEndpoint) -> None:
+        with contextlib.suppress(SealError):
+            self._lanes.lane(self._targets.of(endpoint)).more = True
+
+    async def _drain(self) -> None:
+        """End what is under way, give back what is not, and write what is known."""
+        left = self._feed.take_back() + await self._lanes.close(self._pace.drain_s)
+        leases = [(lane.target.endpoint_id, job.event_id, job.claims) for lane, job in left]
+        try:
+            async with asyncio.timeout(_FLUSH_S):
+                if leases:
+                    await delivery_queries.release(self._pool, leases)
+                await self._recorder.drain()
+        except UNAVAILABLE as error:  # the leases run out by themselves
+            log.warning("drain_failed", error=type(error).__name__, leases=len(leases))
+        log.info("webhooks_drained", given_back=len(leases))
+
+    async def _keep_house(self) -> None:
+        """Delete what is older than it is kept, a bounded batch at a time."""
+        while True:
+            try:
+                while await delivery_queries.prune(self._pool, RETENTION, _PRUNED_AT_ONCE) == _PRUNED_AT_ONCE:
+                    pass
+                while (
+                    await delivery_queries.prune_idempotency_keys(self._pool, IDEMPOTENCY_WINDOW, _PRUNED_AT_ONCE)
+                    == _PRUNED_AT_ONCE
+                ):
+                    pass
+            except UNAVAILABLE as error:
+                log.warning("housekeeping_failed", error=type(error).__name__)
+            await asyncio.sleep(self._pace.housekeeping_s)
+
+    async def _count(self) -> None:
+        while True:
+            with contextlib.suppress(*UNAVAILABLE):
+                _due.set(await delivery_queries.count_due(self._pool, _MOST_COUNTED))
+            _in_memory.set(len(self._lanes))
+            await asyncio.sleep(_COUNT_EVERY_S)
+
+
+def _wanted(endpoint: SealedEndpoint, delivery: Claimed) -> bool:
+    """Say whether an endpoint still wants a delivery: neither deleted nor disabled since it was made."""
+    return endpoint.live and (endpoint.dropped_before is None or delivery.created_at > endpoint.dropped_before)
+
+
+async def _cancel(tasks: Sequence[asyncio.Task[None] | asyncio.Task[bool]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
