@@ -5,9 +5,11 @@ which invoices, lines, numbers and tallies stand or fall together: a crash betwe
 and closing again goes on with the rest. Closers take turns by the lock on the series of numbers.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
+from operator import itemgetter
 from uuid import UUID
 
 from ghasi.billing import queries
@@ -95,11 +97,10 @@ async def _close_batch(connection: Connection, start: datetime, end: datetime, a
 
 def make_lines(tallies: Sequence[Tally]) -> list[Line]:
     """Put tallies of one account on lines by country and price, each rounded once to the currency's minor unit."""
-    sums: dict[tuple[str, int, str], Sums] = {}
+    sums: dict[tuple[str, int, str], Sums] = defaultdict(Sums)
     for tally in tallies:
         kind = (tally.key.country, tally.key.unit_micros, tally.key.currency)
-        added = Sums(tally.messages, tally.segments, tally.amount_micros)
-        sums[kind] = sums[kind] + added if kind in sums else added
+        sums[kind].add(tally.messages, tally.segments, tally.amount_micros)
     return [
         Line(
             description="SMS to numbers of no country" if country == UNKNOWN_COUNTRY else f"SMS to {country}",
@@ -109,5 +110,5 @@ def make_lines(tallies: Sequence[Tally]) -> list[Line]:
             unit_micros=unit_micros,
             amount_micros=round_to_minor(one.amount_micros, currency),
         )
-        for (country, unit_micros, currency), one in sorted(sums.items())
+        for (country, unit_micros, currency), one in sorted(sums.items(), key=itemgetter(0))
     ]

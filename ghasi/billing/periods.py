@@ -4,7 +4,8 @@ Pure functions. Billing knows no other time zone.
 """
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import Literal
 
 from ghasi.billing.model import BillingError
@@ -17,7 +18,15 @@ _MONTH = re.compile(r"(?P<year>\d{4})-(?P<month>0[1-9]|1[0-2])", re.ASCII)
 
 def hour_start(at: datetime) -> datetime:
     """Return the beginning of the hour in UTC."""
-    return at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    if at.tzinfo is not UTC:
+        at = at.astimezone(UTC)
+    return datetime(at.year, at.month, at.day, at.hour, tzinfo=UTC)  # quicker than replace()
+
+
+@lru_cache(maxsize=1024)
+def month_of(hour: datetime) -> date:
+    """Return the first day of the month of an hour in UTC."""
+    return hour.date().replace(day=1)
 
 
 def month_start(at: datetime) -> datetime:

@@ -7,7 +7,6 @@ from uuid import UUID
 from ghasi.billing.model import Charge, Invoice, Line, Rate, Sums, Tally, TallyKey, UsageHour
 from ghasi.billing.periods import Granularity
 from ghasi.contract.values import new_id
-from ghasi.storage.outbox import Event
 from ghasi.storage.pool import Connection, Pool
 
 _INVOICE = """
@@ -101,55 +100,30 @@ async def insert_accounts(connection: Connection, accounts: Collection[UUID], cu
 # charges and usage; only the consumer writes them, alone while it holds its position's lock
 
 
+_CHARGE = ", ".join(Charge._fields)
+
+
 async def list_charges(connection: Connection, message_ids: Collection[UUID]) -> dict[UUID, Charge]:
     """Return the charges of those messages that have one."""
-    rows = await connection.fetch(
-        """
-        SELECT message_id, account_id, sent_at, country, segments, unit_micros, amount_micros, currency, rate_id,
-               status, sequence
-        FROM billing.charges WHERE message_id = ANY($1)
-        """,
-        message_ids,
-    )
-    return {row[0]: Charge(*row) for row in rows}
+    rows = await connection.fetch(f"SELECT {_CHARGE} FROM billing.charges WHERE message_id = ANY($1)", message_ids)
+    return {row[0]: Charge._make(row) for row in rows}
 
 
-async def move_charges(connection: Connection, events: Sequence[Event], statuses: Sequence[str]) -> None:
-    """Set the status and sequence of charges."""
+async def move_charges(connection: Connection, moved: Sequence[tuple[UUID, str, int]]) -> None:
+    """Set charges, named by their messages' ids, to a status and sequence."""
     await connection.execute(
         """
         UPDATE billing.charges AS charge SET status = moved.status, sequence = moved.sequence
         FROM unnest($1::uuid[], $2::text[], $3::int[]) AS moved (message_id, status, sequence)
         WHERE charge.message_id = moved.message_id
         """,
-        [event.subject_id for event in events],
-        statuses,
-        [event.sequence for event in events],
+        *zip(*moved, strict=True),
     )
 
 
-async def insert_charges(connection: Connection, charges: Sequence[Charge], tally_ids: Sequence[UUID]) -> None:
-    """Add charges with the tallies that count them."""
-    await connection.execute(
-        """
-        INSERT INTO billing.charges (message_id, account_id, tally_id, rate_id, sent_at, country, segments,
-                                     unit_micros, amount_micros, currency, status, sequence)
-        SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::timestamptz[], $6::text[],
-                             $7::int[], $8::bigint[], $9::bigint[], $10::text[], $11::text[], $12::int[])
-        """,
-        [charge.message_id for charge in charges],
-        [charge.account_id for charge in charges],
-        tally_ids,
-        [charge.rate_id for charge in charges],
-        [charge.sent_at for charge in charges],
-        [charge.country for charge in charges],
-        [charge.segments for charge in charges],
-        [charge.unit_micros for charge in charges],
-        [charge.amount_micros for charge in charges],
-        [charge.currency for charge in charges],
-        [charge.status for charge in charges],
-        [charge.sequence for charge in charges],
-    )
+async def insert_charges(connection: Connection, charges: Sequence[Charge]) -> None:
+    """Add charges, by COPY: so many columns cost more as arrays."""
+    await connection.copy_records_to_table("charges", schema_name="billing", columns=Charge._fields, records=charges)
 
 
 async def add_tallies(connection: Connection, sums: Sequence[tuple[TallyKey, Sums]]) -> dict[TallyKey, UUID]:
@@ -176,7 +150,7 @@ async def add_tallies(connection: Connection, sums: Sequence[tuple[TallyKey, Sum
         [one.segments for _, one in sums],
         [one.amount_micros for _, one in sums],
     )
-    return {TallyKey(*row[:5]): row[5] for row in rows}
+    return {TallyKey._make(row[:5]): row[5] for row in rows}
 
 
 async def add_usage(connection: Connection, deltas: Mapping[UsageHour, Sums]) -> None:

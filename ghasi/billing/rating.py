@@ -8,9 +8,10 @@ sequence. Works on a batch at a time, with no query for a single message.
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from operator import itemgetter
+from typing import NamedTuple, cast
 from uuid import UUID
 
 import msgspec
@@ -26,14 +27,16 @@ from ghasi.billing.model import (
     TallyKey,
     UsageHour,
 )
-from ghasi.billing.periods import hour_start, month_start
+from ghasi.billing.periods import hour_start, month_of
 from ghasi.contract.values import new_id
 from ghasi.storage import outbox
 from ghasi.storage.outbox import Event
 from ghasi.storage.pool import Connection
 
-Deltas = dict[UsageHour, Sums]
-_NOTHING = Sums(0, 0, 0)
+Usage = dict[UsageHour, Sums]
+Move = tuple[UUID, str, int]
+"""A message's id, and the status and sequence that its charge moves to."""
+_NOTHING = Sums()
 _COUNTRY_LENGTH = 2
 
 
@@ -51,18 +54,21 @@ class MessageState(msgspec.Struct, frozen=True):
 class Rated(msgspec.Struct, frozen=True):
     """Data of the event `message.rated`."""
 
-    message_id: str
+    message_id: UUID
     amount_micros: int
     currency: str
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(NamedTuple):
     """The newest known state of a message that was sent."""
 
     event: Event
     state: MessageState
-    sent_at: datetime
+
+    @property
+    def sent_at(self) -> datetime:
+        """When it was sent, which makes it one of these."""
+        return cast("datetime", self.state.sent_at)
 
 
 _decode = msgspec.json.Decoder(MessageState).decode
@@ -74,15 +80,15 @@ async def apply(connection: Connection, events: Sequence[Event]) -> None:
     if not newest:
         return
     charged = await queries.list_charges(connection, list(newest))
-    usage: Deltas = defaultdict(lambda: _NOTHING)
-    _move(charged, newest, usage)
-    moved = [one.event for one in newest.values() if _is_newer(one.event, charged.get(one.event.subject_id))]
+    usage: Usage = defaultdict(Sums)
+    moved = move_usage(charged, newest, usage)
     if moved:
-        await queries.move_charges(connection, moved, [newest[event.subject_id].state.status for event in moved])
-    fresh = [one for one in newest.values() if one.event.subject_id not in charged]
-    if fresh:
+        await queries.move_charges(connection, moved)
+    if len(charged) < len(newest):
+        fresh = [sent for message_id, sent in newest.items() if message_id not in charged]
         await _charge(connection, fresh, usage)
-    await queries.add_usage(connection, {hour: sums for hour, sums in usage.items() if sums != _NOTHING})
+    if differences := {hour: sums for hour, sums in usage.items() if sums != _NOTHING}:
+        await queries.add_usage(connection, differences)
 
 
 def find_sent(events: Sequence[Event]) -> dict[UUID, Sent]:
@@ -97,40 +103,45 @@ def find_sent(events: Sequence[Event]) -> dict[UUID, Sent]:
             continue
         known = newest.get(event.subject_id)
         if known is None or event.sequence > known.event.sequence:
-            newest[event.subject_id] = Sent(event, state, state.sent_at)
+            newest[event.subject_id] = Sent(event, state)
     return newest
 
 
-def _is_newer(event: Event, charge: Charge | None) -> bool:
-    return charge is not None and event.sequence > charge.sequence
-
-
-def _move(charged: dict[UUID, Charge], newest: dict[UUID, Sent], usage: Deltas) -> None:
+def move_usage(charged: Mapping[UUID, Charge], newest: Mapping[UUID, Sent], usage: Usage) -> list[Move]:
+    """Return the charges that a greater sequence moves, and move their usage from one status to the other."""
+    moved: list[Move] = []
     for message_id, charge in charged.items():
         sent = newest[message_id]
-        if not _is_newer(sent.event, charge) or sent.state.status == charge.status:
+        sequence, status = sent.event.sequence, sent.state.status
+        if sequence <= charge.sequence:
             continue
-        hour = hour_start(charge.sent_at)
-        usage[UsageHour(charge.account_id, hour, charge.country, charge.status)] += Sums(
-            -1, -charge.segments, -charge.amount_micros
-        )
-        usage[UsageHour(charge.account_id, hour, charge.country, sent.state.status)] += Sums(
-            1, charge.segments, charge.amount_micros
-        )
+        moved.append((message_id, status, sequence))
+        if status != charge.status:
+            hour = hour_start(charge.sent_at)
+            segments, amount_micros = charge.segments, charge.amount_micros
+            usage[UsageHour(charge.account_id, hour, charge.country, charge.status)].add(-1, -segments, -amount_micros)
+            usage[UsageHour(charge.account_id, hour, charge.country, status)].add(1, segments, amount_micros)
+    return moved
 
 
-async def _charge(connection: Connection, fresh: Sequence[Sent], usage: Deltas) -> None:
-    currencies = await _fix_currencies(connection, {one.event.account_id for one in fresh})
-    countries = {_country(one.state.country) for one in fresh}
+async def _charge(connection: Connection, fresh: Sequence[Sent], usage: Usage) -> None:
+    currencies = await _fix_currencies(connection, {sent.event.account_id for sent in fresh})
+    countries = {_country(sent.state.country) for sent in fresh}
     prices = PriceList(await queries.list_rates_of(connection, set(currencies.values()), {*countries, EVERY_COUNTRY}))
-    charges = [_price(one, currencies[one.event.account_id], prices) for one in fresh]
-    tallies: dict[TallyKey, Sums] = defaultdict(lambda: _NOTHING)
-    for charge in charges:
-        sums = Sums(1, charge.segments, charge.amount_micros)
-        tallies[_tally_key(charge)] += sums
-        usage[UsageHour(charge.account_id, hour_start(charge.sent_at), charge.country, charge.status)] += sums
-    tally_ids = await queries.add_tallies(connection, sorted(tallies.items(), key=lambda item: item[0]))
-    await queries.insert_charges(connection, charges, [tally_ids[_tally_key(charge)] for charge in charges])
+    kinds: list[tuple[Sent, Rate, TallyKey]] = []
+    tallies: dict[TallyKey, Sums] = defaultdict(Sums)
+    for sent in fresh:
+        account_id, country, segments = sent.event.account_id, _country(sent.state.country), sent.state.segments
+        rate = prices.find(currencies[account_id], country, sent.state.created_at)
+        hour = hour_start(sent.sent_at)
+        key = TallyKey(account_id, month_of(hour), country, rate.currency, rate.amount_micros)
+        amount_micros = segments * rate.amount_micros
+        tallies[key].add(1, segments, amount_micros)
+        usage[UsageHour(account_id, hour, country, sent.state.status)].add(1, segments, amount_micros)
+        kinds.append((sent, rate, key))
+    tally_ids = await queries.add_tallies(connection, sorted(tallies.items(), key=itemgetter(0)))
+    charges = [_make_charge(sent, rate, key.country, tally_ids[key]) for sent, rate, key in kinds]
+    await queries.insert_charges(connection, charges)
     now = datetime.now(UTC)
     await outbox.append(connection, "billing", [_rated(charge, now) for charge in charges])
 
@@ -140,35 +151,27 @@ def _country(country: str | None) -> str:
     return country if country and len(country) == _COUNTRY_LENGTH else UNKNOWN_COUNTRY
 
 
-def _price(sent: Sent, currency: str, prices: "PriceList") -> Charge:
-    state = sent.state
-    country = _country(state.country)
-    rate = prices.find(currency, country, state.created_at)
+def _make_charge(sent: Sent, rate: Rate, country: str, tally_id: UUID) -> Charge:
+    event, state = sent
     return Charge(
-        message_id=sent.event.subject_id,
-        account_id=sent.event.account_id,
+        message_id=event.subject_id,
+        account_id=event.account_id,
         sent_at=sent.sent_at,
         country=country,
         segments=state.segments,
         unit_micros=rate.amount_micros,
         amount_micros=state.segments * rate.amount_micros,
-        currency=currency,
+        currency=rate.currency,
         rate_id=rate.id,
+        tally_id=tally_id,
         status=state.status,
-        sequence=sent.event.sequence,
+        sequence=event.sequence,
     )
 
 
-def _tally_key(charge: Charge) -> TallyKey:
-    month = month_start(charge.sent_at).date()
-    return TallyKey(charge.account_id, month, charge.country, charge.currency, charge.unit_micros)
-
-
 def _rated(charge: Charge, at: datetime) -> Event:
-    data = Rated(str(charge.message_id), charge.amount_micros, charge.currency)
-    return Event(
-        new_id(), "message.rated", charge.account_id, charge.message_id, 1, at, outbox.to_json(data)
-    )  # fmt: skip
+    data = Rated(charge.message_id, charge.amount_micros, charge.currency)
+    return Event(new_id(), "message.rated", charge.account_id, charge.message_id, 1, at, outbox.to_json(data))
 
 
 async def _fix_currencies(connection: Connection, accounts: set[UUID]) -> dict[UUID, str]:

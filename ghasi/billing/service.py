@@ -25,7 +25,9 @@ async def get_usage(pool: Pool, caller: Caller, query: shapes.UsageQuery) -> sha
     rows = await queries.list_usage(
         pool, caller.account_id, since=since, until=until, granularity=query.granularity, group_by=query.group_by
     )
-    total = sum((sums for _, _, sums in rows), Sums(0, 0, 0))
+    total = Sums()
+    for _, _, sums in rows:
+        total.add(sums.messages, sums.segments, sums.amount_micros)
     currency = await queries.find_currency(pool, caller.account_id)
     return shapes.Usage(
         data=[
