@@ -11,7 +11,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import jwt
-from aiohttp import ClientSession
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
@@ -194,12 +193,6 @@ async def running(
         yield gateway
     finally:
         await gateway.close()
-
-
-@asynccontextmanager
-async def session() -> AsyncIterator[ClientSession]:
-    async with ClientSession(auto_decompress=False) as client:
-        yield client
 
 
 def foreign_token() -> str:

@@ -80,7 +80,7 @@ BAD_TOKENS = {
     "no iss": (lambda: make_token(without=("iss",)), "Unauthorized"),
     "no account": (lambda: make_token(without=("account_id",)), "Unauthorized"),
     "account no UUID": (lambda: make_token(account_id="1\r\nX-User-Id: 2"), "Unauthorized"),
-    "account of braces": (lambda: make_token(account_id="{%s}" % ACCOUNT_ID[:34]), "Unauthorized"),
+    "account of braces": (lambda: make_token(account_id=f"{{{ACCOUNT_ID[:34]}}}"), "Unauthorized"),
     "no sub": (lambda: make_token(without=("sub",)), "Unauthorized"),
     "sub a number": (lambda: make_token(sub=5), "Unauthorized"),
 }
@@ -182,15 +182,18 @@ async def test_the_kid_may_stand_in_the_claims(gateway: Gateway) -> None:
 
 
 async def test_a_401_over_a_socket_carries_kongs_headers(gateway: Gateway) -> None:
-    async with live(gateway, server_header=False) as url, aiohttp.ClientSession() as client:
-        async with client.get(f"{url}/v1/messages", headers=bearer("garbage")) as answer:
-            assert answer.status == 401
-            assert await answer.json() == {"message": "Bad token; invalid JSON"}
-            assert answer.headers.getall("server") == [f"ghasi/{__version__}"]
-            assert len(bytes.fromhex(answer.headers["x-kong-request-id"])) == 16
-            assert int(answer.headers["x-kong-response-latency"]) >= 0
-            assert "via" not in answer.headers
-            assert answer.headers["content-type"] == "application/json; charset=utf-8"
+    async with (
+        live(gateway, server_header=False) as url,
+        aiohttp.ClientSession() as client,
+        client.get(f"{url}/v1/messages", headers=bearer("garbage")) as answer,
+    ):
+        assert answer.status == 401
+        assert await answer.json() == {"message": "Bad token; invalid JSON"}
+        assert answer.headers.getall("server") == [f"ghasi/{__version__}"]
+        assert len(bytes.fromhex(answer.headers["x-kong-request-id"])) == 16
+        assert int(answer.headers["x-kong-response-latency"]) >= 0
+        assert "via" not in answer.headers
+        assert answer.headers["content-type"] == "application/json; charset=utf-8"
 
 
 async def test_a_new_keys_token_is_believed_at_once_by_one_fetch_for_all(auth: AuthService, gateway: Gateway) -> None:
@@ -212,6 +215,7 @@ async def test_tokens_of_unknown_keys_fetch_at_most_once_a_second(auth: AuthServ
     assert auth.key_fetches - fetches <= (time.monotonic() - started_at) / MIN_BETWEEN_FETCHES_S + 1
 
 
+@pytest.mark.usefixtures("quick_fetches")
 async def test_a_key_no_longer_published_stops_working_even_for_tokens_believed(
     auth: AuthService, gateway: Gateway
 ) -> None:
@@ -223,6 +227,7 @@ async def test_a_key_no_longer_published_stops_working_even_for_tokens_believed(
     assert answer.json == {"message": "No credentials found for given 'kid'"}
 
 
+@pytest.mark.usefixtures("quick_fetches")
 async def test_a_kid_whose_key_changed_is_believed_by_the_new_key_alone(auth: AuthService, gateway: Gateway) -> None:
     headers = bearer()
     assert (await request(gateway, "GET", "/v1/messages", headers=headers)).status == 200
@@ -248,6 +253,7 @@ async def test_published_keys_are_looked_at_again_without_being_asked_for(
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.usefixtures("quick_fetches")
 async def test_known_keys_serve_on_while_auth_service_is_away(auth: AuthService, gateway: Gateway) -> None:
     auth.away = True
     assert not await gateway._tokens.keys.refresh()
