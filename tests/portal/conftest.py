@@ -1,0 +1,202 @@
+"""A portal on a real socket, before an API and an identity provider that answer as a test says, and a browser."""
+
+import base64
+import json
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from typing import Any, Self
+
+import aiohttp
+import msgspec
+import pytest
+
+from ghasi.contract import shapes
+from ghasi.contract.serving import Asgi, Receive, Scope, Send, answer, read_body
+from ghasi.portal.app import portal_app
+from ghasi.settings import Settings
+from tests.client.fake_api import ACCOUNT, USER, FakeApi, Given
+from tests.live import live
+
+SECRET = "the portal's proof"
+
+
+def token(life_s: float = 900, roles: tuple[str, ...] = ("customer",), **more: Any) -> str:
+    claims = {"sub": "u", "account_id": "a", "email": "ann@example.com", "roles": roles, "exp": time.time() + life_s}
+    parts = [json.dumps(part).encode() for part in ({"alg": "RS256"}, {**claims, **more})]
+    return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in [*parts, b"signature"])
+
+
+def session(access_token: str | None = None, refresh: str = "grt_1") -> Given:
+    cookie = f"ghasi_refresh={refresh}; Max-Age=2592000; Path=/; HttpOnly; SameSite=Lax"
+    body = shapes.Session(access_token or token(), "Bearer", 900, USER, ACCOUNT)
+    return Given(200, body, {"Set-Cookie": cookie})
+
+
+class FakeIdentity:
+    """Answers what `given` says, and remembers what it was sent."""
+
+    def __init__(self) -> None:
+        self.given = Given(200, {"idToken": "an id token"})
+        self.seen: list[tuple[str, Any]] = []
+
+    def refuse(self, message: str, status: int = 400) -> None:
+        self.given = Given(status, {"error": {"code": status, "message": message, "errors": []}})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        raw = await read_body(receive)
+        self.seen.append((f"{scope['path']}?{scope['query_string'].decode()}", msgspec.json.decode(raw)))
+        body = self.given.body
+        await answer(send, self.given.status, None, body if isinstance(body, bytes) else msgspec.json.encode(body))
+
+
+class PageParser(HTMLParser):
+    """Collects what the tests ask of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+@dataclass
+class Shown:
+    status: int
+    headers: Any
+    raw: str
+    tags: list[tuple[str, dict[str, str | None]]] = field(default_factory=list)
+    text: str = ""
+
+    def input(self, identifier: str) -> dict[str, str | None]:
+        return next(attributes for _, attributes in self.tags if attributes.get("id") == identifier)
+
+
+class Browser:
+    """A browser's cookies and headers, without following redirects."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.http = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.http.close()
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        return {cookie.key: cookie.value for cookie in self.http.cookie_jar}
+
+    def set(self, **cookies: str) -> None:
+        self.http.cookie_jar.update_cookies(cookies, aiohttp.client.URL(self.url))
+
+    async def get(self, path: str = "/", **headers: str) -> Shown:
+        return await self._request("GET", path, headers)
+
+    async def post(self, path: str, form: dict[str, str] | None = None, **headers: str) -> Shown:
+        return await self._request("POST", path, headers or {"Sec-Fetch-Site": "same-origin"}, form)
+
+    async def _request(
+        self, method: str, path: str, headers: dict[str, str], form: dict[str, str] | None = None
+    ) -> Shown:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        async with self.http.request(
+            method, self.url + path, headers=named, data=form, allow_redirects=False
+        ) as response:
+            shown = Shown(response.status, response.headers, await response.text())
+        parser = PageParser()
+        parser.feed(shown.raw)
+        shown.tags, shown.text = parser.tags, " ".join("".join(parser.text).split())
+        check_page(shown)
+        return shown
+
+
+def check_page(shown: Shown) -> None:
+    """Whatever a page shows: the policy is there and the page needs nothing that the policy forbids."""
+    policy = shown.headers["content-security-policy"]
+    assert policy == (
+        "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; "
+        "base-uri 'none'"
+    )
+    assert shown.headers["x-content-type-options"] == "nosniff"
+    assert shown.headers["referrer-policy"] == "same-origin"
+    assert "cache-control" in shown.headers
+    for tag, attributes in shown.tags:
+        assert tag not in {"script", "style", "iframe", "object", "base"}
+        assert "style" not in attributes
+        assert not [name for name in attributes if name.startswith("on")]
+        if tag in {"img", "link"}:
+            assert (attributes.get("src") or attributes.get("href") or "").startswith("/assets/")
+        if tag == "form":
+            assert str(attributes["action"]).startswith("/")
+    labels = {attributes["for"] for tag, attributes in shown.tags if tag == "label"}
+    inputs = [attributes for tag, attributes in shown.tags if tag == "input"]
+    assert labels == {attributes["id"] for attributes in inputs}
+    assert all(attributes["autocomplete"] for attributes in inputs)
+
+
+@dataclass
+class Place:
+    url: str
+    api: FakeApi
+    identity: FakeIdentity
+    counted: "Counted"
+
+
+class Counted:
+    """Counts the requests that have come in."""
+
+    def __init__(self, app: Asgi) -> None:
+        self.app, self.requests = app, 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.requests += scope["type"] == "http"
+        await self.app(scope, receive, send)
+
+
+@pytest.fixture(scope="module")
+async def place() -> AsyncIterator[Place]:
+    api, identity = FakeApi(), FakeIdentity()
+    async with live(api) as api_url, live(identity) as identity_url:
+        settings = Settings(
+            api_internal_url=api_url,
+            api_url="https://api.example.com",
+            portal_url="http://portal.example.com",
+            portal_secret=SECRET,
+            trusted_proxies="10.0.0.0/8",
+            firebase_auth_url=f"{identity_url}/identitytoolkit.googleapis.com",
+            firebase_api_key="web key",
+        )
+        counted = Counted(portal_app(settings))
+        async with live(counted) as url:
+            yield Place(url, api, identity, counted)
+
+
+@pytest.fixture
+async def api(place: Place) -> AsyncIterator[FakeApi]:
+    place.api.answers["sign_in_with_firebase"] = lambda _: session()
+    yield place.api
+    place.api.released.set()
+    place.api.reset()
+
+
+@pytest.fixture
+def identity(place: Place) -> FakeIdentity:
+    place.identity.__init__()  # type: ignore[misc] # as new for each test
+    return place.identity
+
+
+@pytest.fixture
+async def browser(place: Place) -> AsyncIterator[Browser]:
+    async with Browser(place.url) as browser:
+        yield browser
