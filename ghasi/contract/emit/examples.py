@@ -52,7 +52,7 @@ _WEBHOOK = shapes.Webhook(
 )
 _INVOICE = shapes.Invoice(
     id="01937b2e-0000-7a10-8c5d-4e3f2a1b0c9d",
-    number="2026-000001",
+    number="GH-2026-000001",
     status="open",
     currency="USD",
     period_start="2026-10-01T00:00:00.000Z",
@@ -110,7 +110,7 @@ _EXAMPLES: tuple[Any, ...] = (
         **msgspec.structs.asdict(_INVOICE),
         line_items=[
             shapes.InvoiceLine(
-                description="SMS to Afghanistan",
+                description="SMS to AF",
                 country="AF",
                 messages=1100,
                 segments=1200,
