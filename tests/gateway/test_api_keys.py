@@ -33,7 +33,7 @@ def test_a_new_key_has_its_checksum_and_any_other_character_breaks_it() -> None:
     assert len(key_hash(key)) == 64
 
 
-@pytest.mark.parametrize("text", ["", "ghk_", "ghk_" + "0" * 36, "é" * 40, "ghk_" + "é" * 36, new_key() + "0"])
+@pytest.mark.parametrize("text", ["", "ghk_", "ghk_" + "0" * 36, "é" * 40, "ghk_" + "é" * 36, "xhk_" + "0" * 36])
 def test_what_is_no_key_has_no_valid_checksum(text: str) -> None:
     assert not checksum_valid(text)
 
