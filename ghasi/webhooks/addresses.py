@@ -67,6 +67,7 @@ _LAST_32_BITS = tuple(map(IPv6Network, ("::ffff:0:0/96", "::ffff:0:0:0/96", "64:
 _ISATAP = 0x5EFE  # RFC 5214: an interface id of 0000:5efe or 0200:5efe and an IPv4 address
 
 _NUMBER = re.compile(r"(\d+|0[xX][0-9a-fA-F]*)\Z")
+_AFTER_AUTHORITY = re.compile(r"[/?#]")
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f\\]")
 
 
@@ -133,7 +134,7 @@ def parse_url(text: str, *, dev: bool) -> URL:
         raise _refused("must begin with https://" + (" or http://" if dev else ""))
     if not url.host or not port:
         raise _refused("must have a host, and a port other than 0")
-    if "@" in url.raw_authority:
+    if "@" in _AFTER_AUTHORITY.split(text.partition("//")[2], maxsplit=1)[0]:
         raise _refused("must not contain a user name or password; use `headers`")
     if "#" in text:
         raise _refused("must not have a fragment")

@@ -100,8 +100,13 @@ class Lanes:
         return lane
 
     def rooms(self) -> dict[UUID, int]:
-        """How many jobs each known lane takes."""
-        return {endpoint_id: lane.room for endpoint_id, lane in self._lanes.items()}
+        """Return how many jobs a lane takes, of each where that is not what an unknown endpoint is given."""
+        usual = self._pace.claim_per_endpoint
+        return {
+            endpoint_id: lane.room
+            for endpoint_id, lane in self._lanes.items()
+            if lane.room < usual or (lane.more and lane.room > usual)
+        }
 
     def add(self, lane: Lane, job: Job) -> None:
         """Queue a job; it starts when it is the lane's turn."""

@@ -5,7 +5,7 @@ A delivery is `pending` until it is over: `succeeded` (a 2xx answer), `exhausted
 `disabled_reason`; it is null while the endpoint is enabled and when the customer disabled it.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -30,8 +30,10 @@ DISABLED_REASONS: dict[str, str] = {
 """Every `disabled_reason` and its meaning; a reason, once published, never changes its meaning."""
 GONE = "gone"
 
-SUCCEEDED, EXHAUSTED, CANCELED, RETRY = "succeeded", "exhausted", "canceled", "retry"
-"""How an attempt leaves its delivery; the first three are states, after RETRY it stays pending."""
+SUCCEEDED, EXHAUSTED, RETRY = "succeeded", "exhausted", "retry"
+"""How an attempt leaves its delivery; after RETRY it stays pending."""
+CANCELED_AT_ONCE = 5000
+"""Deliveries canceled in the transaction that ends their endpoint; workers cancel the others as they come to them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,4 +134,4 @@ class Pace:
     window: int = 16
     most_window: int = 64
     claim: int = 500
-    claim_per_endpoint: int = field(default=64)
+    claim_per_endpoint: int = 256

@@ -16,7 +16,7 @@ from ghasi.storage.batch import Batcher, QueueFullError
 from ghasi.storage.pool import Pool
 from ghasi.webhooks import delivery_queries, queries
 from ghasi.webhooks.lanes import Job
-from ghasi.webhooks.model import EXHAUSTED, GONE, RETRY, SUCCEEDED, Pace, Result
+from ghasi.webhooks.model import CANCELED_AT_ONCE, EXHAUSTED, GONE, RETRY, SUCCEEDED, Pace, Result
 from ghasi.webhooks.sending import Answer
 from ghasi.webhooks.targets import Target
 
@@ -103,6 +103,7 @@ class Recorder:
             gone = {result.endpoint_id for result in failed if result.gone}
             if gone:
                 for account_id, endpoint_id in await queries.disable_gone(connection, list(gone), GONE):
+                    await queries.cancel_pending(connection, account_id, endpoint_id, CANCELED_AT_ONCE)
                     await audit.record(
                         connection,
                         actor="system:webhooks",

@@ -23,10 +23,8 @@ from ghasi.storage.sealing import Sealer
 from ghasi.webhooks import queries
 from ghasi.webhooks.addresses import parse_url
 from ghasi.webhooks.inputs import check_events, check_headers
-from ghasi.webhooks.model import IDEMPOTENCY_WINDOW, MAX_ENDPOINTS, SECRET_OVERLAP, Endpoint
+from ghasi.webhooks.model import CANCELED_AT_ONCE, IDEMPOTENCY_WINDOW, MAX_ENDPOINTS, SECRET_OVERLAP, Endpoint
 from ghasi.webhooks.signing import new_secret
-
-_CANCELED_AT_ONCE = 5000
 
 
 async def list_webhooks(pool: Pool, caller: Caller, query: PageQuery) -> Page[Webhook]:
@@ -117,7 +115,7 @@ async def update_webhook(
             connection, after, _seal(sealer, headers), headers_kept=headers is UNSET, pending_dropped=dropped
         )
         if dropped:
-            await queries.cancel_pending(connection, caller.account_id, endpoint_id, _CANCELED_AT_ONCE)
+            await queries.cancel_pending(connection, caller.account_id, endpoint_id, CANCELED_AT_ONCE)
         await audit.record(
             connection,
             actor=_actor(caller),
@@ -162,7 +160,7 @@ async def delete_webhook(pool: Pool, caller: Caller, endpoint_id: UUID, *, reque
     async with pool.acquire() as connection, connection.transaction():
         if not await queries.delete_endpoint(connection, caller.account_id, endpoint_id):
             raise Problem("not_found")
-        await queries.cancel_pending(connection, caller.account_id, endpoint_id, _CANCELED_AT_ONCE)
+        await queries.cancel_pending(connection, caller.account_id, endpoint_id, CANCELED_AT_ONCE)
         await audit.record(
             connection,
             actor=_actor(caller),

@@ -111,8 +111,8 @@ class _Worker:
             self._wake.clear()
             try:
                 count, last = await self._claim(after)
-            except UNAVAILABLE as error:
-                log.warning("claim_failed", error=type(error).__name__)
+            except Exception as error:  # whatever it is, the feed goes on and the next poll tries again
+                log.exception("claim_failed", error=type(error).__name__)
                 count, last = 0, delivery_queries.NIL
             went_round = after == delivery_queries.NIL
             after = last if count == self._pace.claim else delivery_queries.NIL
@@ -206,8 +206,8 @@ class _Worker:
                     == _PRUNED_AT_ONCE
                 ):
                     pass
-            except UNAVAILABLE as error:
-                log.warning("housekeeping_failed", error=type(error).__name__)
+            except Exception as error:  # it is tried again; deliveries go on
+                log.exception("housekeeping_failed", error=type(error).__name__)
             await asyncio.sleep(self._pace.housekeeping_s)
 
     async def _count(self) -> None:

@@ -179,3 +179,11 @@ async def working(resources: Resources, pace: Pace = QUICK, lookup: Lookup = loo
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def log_of(pool: Pool, endpoint_id: str) -> list[Any]:
+    return await pool.fetch("SELECT * FROM webhooks.deliveries WHERE endpoint_id = $1", endpoint_id)
+
+
+async def attempts_of(pool: Pool, endpoint_id: str) -> list[Any]:
+    return await pool.fetch("SELECT * FROM webhooks.attempts WHERE endpoint_id = $1 ORDER BY number", endpoint_id)

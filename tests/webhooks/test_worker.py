@@ -1,0 +1,202 @@
+"""Fairness, crashes and stopping: real workers, several at once, killed and asked to end."""
+
+import asyncio
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from aiohttp import web
+from yarl import URL
+
+from ghasi.contract.values import new_id
+from ghasi.storage.pool import Pool
+from ghasi.storage.resources import Resources
+from ghasi.webhooks.lanes import Job, Lane, Lanes
+from ghasi.webhooks.model import Pace
+from ghasi.webhooks.targets import Target
+from ghasi.webhooks.worker import work
+from tests.webhooks.conftest import (
+    QUICK,
+    Customer,
+    Receiver,
+    publish,
+    raw_server,
+    receiving,
+    until,
+    working,
+)
+
+
+async def test_a_hanging_endpoint_with_1000_deliveries_delays_no_other(
+    resources: Resources, pool: Pool, customer: Customer, receiver: Receiver, app: Any
+) -> None:
+    other = Customer(app)
+
+    async def hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with raw_server(hang) as url:
+        await customer.create(url)
+        await customer.create(receiver.url, ["message.failed"])
+        await other.create(receiver.url)
+        await publish(pool, customer.account_id, 1000)
+        async with working(resources, replace(QUICK, drain_s=0.1)):
+            await until(lambda: pool.fetchval("SELECT count(*) = 1000 FROM webhooks.pending"))
+            for account_id, status in ((other.account_id, "delivered"), (customer.account_id, "failed")) * 3:
+                began = time.perf_counter()
+                (event,) = await publish(pool, account_id, status=status)
+                await until(lambda event=event: str(event.id) in receiver.ids)
+                assert time.perf_counter() - began < 1.0
+        # and what had been leased for the hanging one was given back
+        assert await pool.fetchval("SELECT count(*) = 1003 FROM webhooks.pending WHERE due_at <= now()")
+
+
+async def test_the_endpoints_of_one_account_cannot_take_all_places(
+    resources: Resources, pool: Pool, customer: Customer, receiver: Receiver, app: Any
+) -> None:
+    other = Customer(app)
+    held = 0
+
+    async def hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        nonlocal held
+        held += 1
+        await reader.read()
+
+    async with raw_server(hang) as url:
+        for _ in range(10):
+            await customer.create(url)
+        await other.create(receiver.url)
+        await publish(pool, customer.account_id, 20)
+        pace = replace(QUICK, most_in_flight=10, most_in_flight_per_account=8, drain_s=0.1)
+        async with working(resources, pace):
+            await until(lambda: held == 8)
+            await publish(pool, other.account_id)
+            await until(lambda: receiver.got, 1.0)
+        assert held == 8
+
+
+async def test_more_than_there_is_room_for_is_claimed_and_all_arrives_once(
+    resources: Resources, pool: Pool, customer: Customer, receiver: Receiver
+) -> None:
+    await customer.create(receiver.url)
+    pace = replace(QUICK, window=1, most_window=4, claim=50, claim_per_endpoint=20)
+    async with working(resources, pace):
+        events = await publish(pool, customer.account_id, 500)
+        await until(lambda: pool.fetchval("SELECT count(*) = 500 FROM webhooks.deliveries"), 20)
+    assert receiver.ids == {str(event.id) for event in events}
+    assert len(receiver.got) == 500
+
+
+async def test_a_killed_worker_loses_nothing_and_keeps_ids(
+    resources: Resources, pool: Pool, customer: Customer, receiver: Receiver
+) -> None:
+    slow = asyncio.Event()
+
+    async def answer(_: web.Request) -> web.Response:
+        await slow.wait()
+        return web.Response()
+
+    receiver.answer = answer
+    await customer.create(receiver.url)
+    events = await publish(pool, customer.account_id, 300)
+    pace = replace(QUICK, lease_s=1.5, timeout_s=1.0, spare_s=0.1)
+    killed = asyncio.create_task(work(resources, pace=pace))
+    await until(lambda: receiver.got)
+    killed.cancel()
+    await asyncio.gather(killed, return_exceptions=True)
+    before = receiver.ids
+    slow.set()
+    async with working(resources, pace):
+        await until(lambda: pool.fetchval("SELECT count(*) = 300 FROM webhooks.deliveries WHERE state = 'succeeded'"))
+    assert receiver.ids == {str(event.id) for event in events}
+    assert before <= receiver.ids
+    assert len(receiver.got) > 300  # what was under way was sent again, under its own id
+
+
+async def test_two_workers_share_the_work_and_send_nothing_twice(
+    resources: Resources, pool: Pool, customer: Customer, receiver: Receiver
+) -> None:
+    await customer.create(receiver.url)
+    pace = replace(QUICK, window=2, most_window=4, claim=30)
+    async with working(resources, pace), working(resources, pace):
+        for _ in range(5):
+            await publish(pool, customer.account_id, 100)
+        await until(lambda: pool.fetchval("SELECT count(*) = 500 FROM webhooks.deliveries"), 20)
+    assert len(receiver.got) == len(receiver.ids) == 500
+
+
+async def test_stopping_ends_what_is_under_way_and_gives_back_the_rest(
+    resources: Resources, pool: Pool, customer: Customer, receiver: Receiver
+) -> None:
+    begun = asyncio.Event()
+
+    async def slow(_: web.Request) -> web.Response:
+        begun.set()
+        await asyncio.sleep(0.3)
+        return web.Response()
+
+    receiver.answer = slow
+    await customer.create(receiver.url)
+    async with working(resources, replace(QUICK, window=4, most_window=4)):
+        await publish(pool, customer.account_id, 50)
+        await begun.wait()
+    done = await pool.fetchval("SELECT count(*) FROM webhooks.deliveries WHERE state = 'succeeded'")
+    assert 4 <= done == len(receiver.got)
+    assert await pool.fetchval("SELECT count(*) FROM webhooks.pending WHERE due_at <= now()") == 50 - done
+
+
+async def test_stopping_does_not_wait_for_an_endpoint_that_hangs(
+    resources: Resources, pool: Pool, customer: Customer
+) -> None:
+    reached = asyncio.Event()
+
+    async def hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        reached.set()
+        await reader.read()
+
+    async with raw_server(hang) as url:
+        await customer.create(url)
+        async with working(resources, replace(QUICK, drain_s=0.3)):
+            await publish(pool, customer.account_id)
+            await reached.wait()
+            began = time.perf_counter()
+        assert 0.3 <= time.perf_counter() - began < 2.0
+    row = await pool.fetchrow("SELECT attempts, due_at <= now() AS due FROM webhooks.pending")
+    assert (row["attempts"], row["due"]) == (0, True)
+    assert Pace().drain_s + 2.5 < 8.0  # by default too it is over in time
+
+
+async def test_an_endpoint_that_does_not_open_waits_for_its_key_and_holds_up_no_other(
+    resources: Resources, pool: Pool, customer: Customer, receiver: Receiver
+) -> None:
+    async with receiving() as locked:
+        endpoint = await customer.create(locked.url)
+        await customer.create(receiver.url)
+        sealed = await pool.fetchval("SELECT secret FROM webhooks.endpoints WHERE id = $1", endpoint["id"])
+        await pool.execute("UPDATE webhooks.endpoints SET secret = $2 WHERE id = $1", endpoint["id"], b"of another key")
+        pace = replace(QUICK, lease_s=1.5, timeout_s=1.0, spare_s=0.1)
+        async with working(resources, pace):
+            (event,) = await publish(pool, customer.account_id)
+            await until(lambda: receiver.got)
+            await until(lambda: pool.fetchval("SELECT claims > 0 FROM webhooks.pending"))
+            assert not locked.got
+            await pool.execute("UPDATE webhooks.endpoints SET secret = $2 WHERE id = $1", endpoint["id"], sealed)
+            await until(lambda: locked.ids == {str(event.id)})
+
+
+async def test_a_job_whose_lease_is_too_short_is_left_to_the_next_claim() -> None:
+    tried: list[str] = []
+
+    async def attempt(_: Lane, job: Job) -> bool:
+        tried.append(job.webhook_id)
+        return True
+
+    lanes = Lanes(attempt, Pace(), asyncio.Event())
+    target = Target(new_id(), new_id(), 1, URL("https://example.com"), b"", None, None, ())
+    now = time.monotonic()
+    for name, start_by in (("late", now - 1), ("in time", now + 60), ("late too", now - 1)):
+        lanes.add(lanes.lane(target), Job(new_id(), name, b"", 0, 1, datetime.now(UTC), start_by))
+    lanes.start()
+    await until(lambda: len(lanes) == 0)
+    assert tried == ["in time"]
