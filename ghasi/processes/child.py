@@ -14,7 +14,7 @@ import structlog
 from ghasi.contract.table import Upstream
 from ghasi.processes.children import ChildOrder
 from ghasi.processes.health import HealthChecks, neighbour, socket_path
-from ghasi.processes.hosting import WORKERS, CannotRun, Host, PartEnded
+from ghasi.processes.hosting import WORKERS, CannotRun, Host, PartEnded, url_setting
 from ghasi.processes.lifetime import Lifetime, run
 from ghasi.processes.listening import HttpServer, bind_unix
 from ghasi.processes.logs import configure_logs
@@ -91,4 +91,4 @@ async def _open(order: ChildOrder, host: Host) -> None:
 
 def _in_process(settings: Settings) -> list[Upstream]:
     """Return the upstreams whose URL is not set."""
-    return [item for item in Upstream if not getattr(settings, f"{item.value.replace('-', '_')}_url")]
+    return [item for item in Upstream if not getattr(settings, url_setting(item))]

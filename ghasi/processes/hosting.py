@@ -222,6 +222,11 @@ class Host:
             raise PartEnded(f"{name} ended by itself")
 
 
+def url_setting(upstream: Upstream) -> str:
+    """Return the name of the setting that says where a split upstream is."""
+    return f"{upstream.value.replace('-', '_')}_url"
+
+
 async def wait_until_answering(checks: HealthChecks, on_ready: Callable[[], None]) -> None:
     """Call `on_ready` once all checks pass."""
     while (await checks.run())["status"] != "ok":

@@ -46,13 +46,10 @@ class Refusal(Exception):  # noqa: N818 - says what is the matter
 
 
 def check_settings(settings: Settings) -> Settings:
-    """Return the settings as `up` takes them, with --dev's own defaults but for ports; raises Refusal."""
-    if settings.dev:
-        if settings.firebase_project_id is None:
-            settings = settings.model_copy(update={"firebase_project_id": "demo-ghasi"})
-    elif settings.firebase_project_id is None:
+    """Return the settings as `up` takes them; raises Refusal."""
+    if not settings.dev and settings.firebase_project_id is None:
         raise Refusal("GHASI_FIREBASE_PROJECT_ID is not set: sign-in needs a Firebase project (or start with --dev)")
-    elif settings.carriers is None:
+    if not settings.dev and settings.carriers is None:
         raise Refusal("GHASI_CARRIERS is not set: it is the path of carriers.toml (or start with --dev)")
     if settings.carriers is not None:
         from ghasi.carriers.configuration import CarrierConfigurationError, read_carriers  # noqa: PLC0415 - seldom
@@ -116,12 +113,21 @@ async def _bind_all(settings: Settings, stack: AsyncExitStack, tell: Tell) -> tu
         port = METRICS_PORT if port is None else port
         listeners[name] = stack.enter_context(await bind(host, port, f"GHASI_{setting.upper()}", on_wait=tell))
         changed[setting] = port_of(listeners[name])
-    if settings.dev:
-        identity = f"http://{address_of(listeners['identity'])}"
-        for setting, path in (("firebase_certs_url", CERTIFICATES_PATH), ("firebase_auth_url", AUTH_PATH)):
-            if setting not in settings.model_fields_set:
-                changed[setting] = identity + path
-    return settings.model_copy(update=changed), listeners
+    return with_development_defaults(settings.model_copy(update=changed)), listeners
+
+
+def with_development_defaults(settings: Settings) -> Settings:
+    """With --dev, return settings whose sign-in is the local identity server's wherever they do not say otherwise."""
+    if not settings.dev:
+        return settings
+    identity = f"http://{LOOPBACK}:{settings.identity_port}"
+    defaults = {
+        "firebase_project_id": "demo-ghasi",
+        "firebase_certs_url": identity + CERTIFICATES_PATH,
+        "firebase_auth_url": identity + AUTH_PATH,
+    }
+    missing = {name: value for name, value in defaults.items() if name not in settings.model_fields_set}
+    return settings.model_copy(update=missing)
 
 
 @asynccontextmanager

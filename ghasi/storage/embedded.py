@@ -168,7 +168,12 @@ def alive(data_dir: Path) -> bool:
 
 def psql(connection: Connection) -> list[str]:
     """Return the command line of a psql that connects to the server; the password goes by PGPASSWORD."""
-    return [str(_installed_binaries() / "psql"), "-h", connection.socket_dir, "-U", USER, "-d", DATABASE]
+    return [installed("psql"), "-h", connection.socket_dir, "-U", USER, "-d", DATABASE]
+
+
+def installed(program: str) -> str:
+    """Return the path of one of PostgreSQL's programs as pip installed it; raises EmbeddedError."""
+    return str(_installed_binaries() / program)
 
 
 def _installed_binaries() -> Path:
