@@ -23,16 +23,28 @@ class Recipient:
 
 def parse_recipient(text: str) -> Recipient:
     """Read a number that a message may go to; raises Problem invalid_number."""
-    if not _DIGITS.fullmatch(text):
-        raise invalid("to", INVALID_NUMBER, "invalid_number")
-    try:
-        number = phonenumbers.parse(text, None)
-    except phonenumbers.NumberParseException:
-        raise invalid("to", INVALID_NUMBER, "invalid_number") from None
-    country = phonenumbers.region_code_for_number(number)
-    if country is None or not phonenumbers.is_valid_number_for_region(number, country):
+    number = _number(text)
+    country = None if number is None else phonenumbers.region_code_for_number(number)
+    if number is None or country is None or not phonenumbers.is_valid_number_for_region(number, country):
         raise invalid("to", INVALID_NUMBER, "invalid_number")
     return Recipient(text, None if country == "001" else country)
+
+
+def _number(text: str) -> phonenumbers.PhoneNumber | None:
+    """Take E.164 apart; other notations and trunk prefixes, which phonenumbers.parse reads too, are no numbers here."""
+    if not _DIGITS.fullmatch(text):
+        return None
+    for length in (1, 2, 3):
+        code, national = int(text[1 : 1 + length]), text[1 + length :]
+        if code in phonenumbers.COUNTRY_CODE_TO_REGION_CODE and national:
+            zeros = len(national) - len(national.lstrip("0"))
+            return phonenumbers.PhoneNumber(
+                country_code=code,
+                national_number=int(national),
+                italian_leading_zero=True if zeros else None,
+                number_of_leading_zeros=zeros if zeros > 1 else None,
+            )
+    return None
 
 
 def parse_sender(text: str | None) -> str | None:
@@ -42,12 +54,9 @@ def parse_sender(text: str | None) -> str | None:
     """
     if text is None or _SHORT_CODE.fullmatch(text) or (_NAME.fullmatch(text) and text == text.strip()):
         return text
-    if _DIGITS.fullmatch(text):
-        try:
-            if phonenumbers.is_possible_number(phonenumbers.parse(text, None)):
-                return text
-        except phonenumbers.NumberParseException:
-            pass
+    number = _number(text)
+    if number is not None and phonenumbers.is_possible_number(number):
+        return text
     raise invalid("from", "must be E.164, a short code of 3 to 8 digits, or a name of 1 to 11 letters and digits",
                   "invalid_sender")  # fmt: skip
 

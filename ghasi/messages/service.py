@@ -99,8 +99,11 @@ async def send(
 
 async def _rules(sending: Sending, account_id: UUID, now: float) -> AccountRules:
     cached = sending.accounts.get(account_id)
-    if cached is not None and cached[0] > now:
-        return cached[1]
+    if cached is not None:
+        if cached[0] > now:
+            return cached[1]
+        # one asks; the others go on with what they have for the moment that takes
+        sending.accounts[account_id] = (now + ACCOUNT_CACHE_S, cached[1])
     row = await queries.find_account(sending.pool, account_id)
     rules = _UNRESTRICTED
     if row is not None:
