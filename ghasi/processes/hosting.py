@@ -25,7 +25,6 @@ from ghasi.storage.pool import UNAVAILABLE, check, open_pool
 from ghasi.storage.resources import Resources
 from ghasi.storage.sealing import Sealer
 
-CHANNELS = ("auth", "messages", "webhooks", "billing", "dispatch")
 PACKAGES: dict[Upstream, str] = {
     Upstream.AUTH: "auth",
     Upstream.ORCHESTRATOR: "messages",
@@ -80,8 +79,6 @@ class Host:
             pool = await open_pool(settings.database_url, size=settings.database_pool_size)
             self._stack.push_async_callback(_close_pool, pool)
             bells = Bells(pool)
-            for channel in CHANNELS:
-                bells.event(channel)  # known before listening begins: it listens to what is known then
             listening = asyncio.create_task(bells.listen(settings.database_url))
             self._stack.push_async_callback(_end, listening)
             self._resources = Resources(settings, settings.database_url, pool, sealer, bells, self._stopping)

@@ -14,6 +14,8 @@ import structlog
 from ghasi.storage.pool import Pool
 
 SHORTEST_S = 0.05
+CHANNELS = ("auth", "messages", "webhooks", "billing", "dispatch")
+"""A service's name rings when its outbox has more; `dispatch` when messages were accepted."""
 log = structlog.get_logger("ghasi.storage")
 
 
@@ -22,20 +24,25 @@ class Bells:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._here: dict[str, asyncio.Event] = {}
+        self._here: dict[str, list[asyncio.Event]] = {channel: [] for channel in CHANNELS}
         self._last: dict[str, float] = {}
         self._ringing: dict[str, asyncio.Task[None]] = {}
 
     def event(self, channel: str) -> asyncio.Event:
-        """Return the event that is set when the channel rings; whoever waits for it clears it."""
-        return self._here.setdefault(channel, asyncio.Event())
+        """Make an event that is set when the channel rings. It is one waiter's own, who clears it."""
+        event = asyncio.Event()
+        self._here[channel].append(event)
+        return event
 
     def ring(self, channel: str) -> None:
         """Wake whoever waits for the channel, after the commit that gives them something to do; returns at once."""
-        if channel in self._here:
-            self._here[channel].set()
+        self._wake(channel)
         if channel not in self._ringing:
             self._ringing[channel] = asyncio.get_running_loop().create_task(self._notify(channel))
+
+    def _wake(self, channel: str) -> None:
+        for event in self._here[channel]:
+            event.set()
 
     async def _notify(self, channel: str) -> None:
         try:
@@ -55,9 +62,11 @@ class Bells:
                 try:
                     lost = asyncio.Event()
                     connection.add_termination_listener(lambda _, lost=lost: lost.set())
-                    for channel, event in self._here.items():
-                        await connection.add_listener(f"ghasi_{channel}", lambda *_, event=event: event.set())
-                        event.set()  # what rang while nobody listened
+                    for channel in CHANNELS:
+                        await connection.add_listener(
+                            f"ghasi_{channel}", lambda *_, channel=channel: self._wake(channel)
+                        )
+                        self._wake(channel)  # what rang while nobody listened
                     await lost.wait()
                 finally:
                     connection.terminate()

@@ -105,12 +105,12 @@ async def test_concurrent_writers_and_readers_lose_and_repeat_nothing(pool: Pool
 async def test_follow_is_woken(pool: Pool, tables: None, database_url: str) -> None:
     here, elsewhere, seen = Bells(pool), Bells(pool), Collector()
     tasks = [
-        asyncio.create_task(outbox.follow(pool, "shop", "mail", seen, wake=here.event("shop"))),
+        asyncio.create_task(outbox.follow(pool, "shop", "mail", seen, wake=here.event("messages"))),
         asyncio.create_task(here.listen(database_url)),
     ]
     async with pool.acquire() as connection, connection.transaction():
         await outbox.append(connection, "shop", [event()])
-    elsewhere.ring("shop")
+    elsewhere.ring("messages")
     async with asyncio.timeout(5):
         while not seen.events:
             await asyncio.sleep(0.01)
