@@ -16,7 +16,21 @@ app = App(
     version_flags=["--version"],
     help_flags=["--help", "-h"],
 )
+admin = App(name="admin", help="What an operator does; each change is in the audit log.")
+# by name, so that a command loads only what it needs
+for name in ("accounts", "users", "keys", "carriers", "audit"):
+    admin.command(f"ghasi.commands.admin_accounts:{name}", name=name)
+for name in ("rates", "invoices"):
+    admin.command(f"ghasi.commands.admin_billing:{name}", name=name)
+app.command("ghasi.commands.contract:contract", name="contract")
+app.command(admin)
 running.register(app)
+
+
+@app.command(name="version")
+def print_version() -> None:
+    """Print the version."""
+    sys.stdout.write(version("ghasi") + "\n")
 
 
 def run(arguments: Sequence[str]) -> int:

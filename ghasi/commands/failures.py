@@ -4,7 +4,10 @@ from dataclasses import dataclass
 
 import asyncpg
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
+from ghasi.billing.model import BillingError
+from ghasi.contract.errors import Problem
 from ghasi.processes.hosting import CannotRun
 from ghasi.processes.listening import PortTaken
 from ghasi.processes.run_folder import RunError
@@ -26,20 +29,39 @@ class Failure:
     status: int
 
 
+USAGE_ERRORS = (Refusal, CannotRun, SealError)
+FAILURES = (EmbeddedError, BillingError, PortTaken, SecretsError, MigrationError, RunError)
+
+
 def explain(error: Exception) -> Failure | None:
     """Return what to say of an error that is no fault of the program; None for any other."""
-    if isinstance(error, ValidationError):
-        return Failure("; ".join(_explain_setting(fault) for fault in error.errors(include_input=False)), USAGE)
-    if isinstance(error, Refusal | CannotRun | SealError):
-        return Failure(str(error), USAGE)
-    if isinstance(error, EmbeddedError | PortTaken | SecretsError | MigrationError | RunError):
-        return Failure(str(error), FAILED)
-    if isinstance(error, UNAVAILABLE | asyncpg.PostgresError):
-        return Failure(f"the database can't be used: {type(error).__name__}: {error}", FAILED)
-    return None
+    match error:
+        case ValidationError():
+            faults = error.errors(include_input=False, include_url=False)
+            failure = Failure("; ".join(map(_explain_setting, faults)), USAGE)
+        case Problem():
+            failure = Failure(_explain_problem(error), FAILED if error.code == "not_found" else USAGE)
+        case UnicodeDecodeError():
+            failure = Failure("the file is not UTF-8", FAILED)
+        case OSError(filename=str(filename), strerror=str(reason)):
+            failure = Failure(f"{filename}: {reason}", FAILED)
+        case _ if isinstance(error, USAGE_ERRORS):
+            failure = Failure(str(error), USAGE)
+        case _ if isinstance(error, FAILURES):
+            failure = Failure(str(error), FAILED)
+        case _ if isinstance(error, (*UNAVAILABLE, asyncpg.PostgresError)):
+            failure = Failure(f"the database can't be used: {type(error).__name__}: {error}", FAILED)
+        case _:
+            return None
+    return failure
 
 
-def _explain_setting(fault: object) -> str:
-    location, message = fault["loc"], fault["msg"]  # type: ignore[index]
+def _explain_setting(fault: ErrorDetails) -> str:
+    location, message = fault["loc"], fault["msg"]
     name = str(location[0]) if location else "settings"
     return f"GHASI_{name.upper()}: {message}"
+
+
+def _explain_problem(problem: Problem) -> str:
+    names = ", ".join(fault.field for fault in problem.errors)
+    return f"{names}: {problem.detail}" if names else problem.detail or str(problem)

@@ -79,7 +79,7 @@ def migrate(*, settings: SettingFlags | None = None) -> int:
     configure_logs("migrate", "warning")
 
     async def apply() -> int:
-        async with borrow_database(settings) as url:
+        async with borrow_database(settings, make=True) as url:
             done = await storage_migrate.migrate(url)
         tell("\n".join(done) if done else "up to date")
         return 0

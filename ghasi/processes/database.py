@@ -42,16 +42,18 @@ async def with_database(settings: Settings) -> Settings:
 
 
 @asynccontextmanager
-async def borrow_database(settings: Settings) -> AsyncIterator[str]:
+async def borrow_database(settings: Settings, *, make: bool = False) -> AsyncIterator[str]:
     """Give a database for the time of a command: one that runs, else the embedded one, started and stopped again.
 
-    Raises EmbeddedError.
+    Raises EmbeddedError; CannotRun when the data folder holds none and `make` is not given.
     """
     url = find_database(settings)
     if url is not None:
         yield url
         return
     data_dir = settings.data_dir
+    if not make and not embedded.exists(data_dir):
+        raise CannotRun(f"there is no database in {data_dir}: give --data-dir or GHASI_DATABASE_URL")
     with embedded.locked(data_dir):
         try:
             yield (await asyncio.to_thread(embedded.start, data_dir)).url

@@ -161,6 +161,11 @@ def stop(data_dir: Path, timeout_s: float = FAST_STOP_S) -> None:
     cluster.connection_file.unlink(missing_ok=True)
 
 
+def exists(data_dir: Path) -> bool:
+    """Whether a data folder holds a cluster."""
+    return (data_dir / "postgres" / "PG_VERSION").exists()
+
+
 def alive(data_dir: Path) -> bool:
     """Whether the server process of a data folder's cluster runs."""
     return _postmaster(_open_cluster(data_dir)) is not None

@@ -1,0 +1,182 @@
+"""`ghasi admin accounts | users | keys | carriers | audit`: who may do what, and what was changed."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from cyclopts import App, Parameter
+
+from ghasi.auth import admin
+from ghasi.auth.model import Account, AccountEntry, AccountStatus, KeyEntry, UserEntry
+from ghasi.commands.operator import Operator, OperatorFlags, do, fields
+from ghasi.commands.output import print_line, print_row, print_rows
+from ghasi.contract.errors import Problem
+from ghasi.messages.admin import list_carriers as list_carriers_of
+from ghasi.storage import audit as audit_log
+from ghasi.storage.resources import Resources
+
+accounts = App(name="accounts", help="Customers: their status, limits, countries and cap.")
+users = App(name="users", help="People and their roles.")
+keys = App(name="keys", help="The keys that sign access tokens.")
+carriers = App(name="carriers", help="Connections to operators.")
+audit = App(name="audit", help="What operators and customers changed.")
+
+HERE = Operator()
+AllOrNumber = Annotated[str, Parameter(help="A number, or `none`")]
+
+
+def _account(account: Account) -> dict[str, Any]:
+    return fields(account, "id", "name", "status", "countries", "daily_cap", "created_at")
+
+
+def _entry(entry: AccountEntry) -> dict[str, Any]:
+    return _account(entry.account) | {"limits": entry.limits}
+
+
+@accounts.command(name="list")
+def list_accounts(*, before: UUID | None = None, limit: int = 50, operator: OperatorFlags = HERE) -> None:
+    """List accounts, newest first; `--before ID` goes on from there."""
+    found = do(operator, lambda it: admin.list_accounts(it.pool, before=before, limit=limit))
+    columns = ("id", "name", "status", "countries", "daily_cap", "limits", "created_at")
+    print_rows([_entry(entry) for entry in found], as_json=operator.json, columns=columns)
+
+
+@accounts.command(name="show")
+def show_account(account: UUID, *, operator: OperatorFlags = HERE) -> None:
+    """Show an account."""
+
+    async def find(it: Resources) -> AccountEntry:
+        # ids sort, so the newest one before the next id is this one if it is there
+        found = await admin.list_accounts(it.pool, before=UUID(int=account.int + 1), limit=1)
+        if not found or found[0].account.id != account:
+            raise Problem("not_found", f"There is no account {account}.")
+        return found[0]
+
+    print_row(_entry(do(operator, find)), as_json=operator.json)
+
+
+@accounts.command(name="suspend")
+def suspend_account(account: UUID, *, operator: OperatorFlags = HERE) -> None:
+    """Suspend an account: within a second it may send no more."""
+    _set_status(account, "suspended", operator)
+
+
+@accounts.command(name="activate")
+def activate_account(account: UUID, *, operator: OperatorFlags = HERE) -> None:
+    """Let a suspended account send again."""
+    _set_status(account, "active", operator)
+
+
+def _set_status(account: UUID, status: AccountStatus, operator: Operator) -> None:
+    changed = do(operator, lambda it: admin.set_status(it, account, status, operator=operator.name))
+    print_line(f"{changed.name} is {changed.status}", _account(changed), as_json=operator.json)
+
+
+@accounts.command(name="limits")
+def set_limits(account: UUID, group: str, per_minute: AllOrNumber, *, operator: OperatorFlags = HERE) -> None:
+    """Give an account a limit per minute of its own in a group (sends, reads, ...); `none` is the settings' again."""
+    limit = _number(per_minute)
+    do(operator, lambda it: admin.set_limit(it, account, group, limit, operator=operator.name))
+    row = {"id": account, "group": group, "per_minute": limit}
+    said = "the settings' limit" if limit is None else f"{limit} per minute"
+    print_line(f"{group}: {said}", row, as_json=operator.json)
+
+
+@accounts.command(name="countries")
+def set_countries(account: UUID, *countries: str, operator: OperatorFlags = HERE) -> None:
+    """Let an account send to these countries only (AF PK ...), or to `all`."""
+    allowed = None if [country.lower() for country in countries] == ["all"] else countries
+    changed = do(operator, lambda it: admin.set_countries(it, account, allowed, operator=operator.name))
+    text = "every country" if changed.countries is None else ", ".join(changed.countries)
+    print_line(f"{changed.name} may send to {text}", _account(changed), as_json=operator.json)
+
+
+@accounts.command(name="cap")
+def set_cap(account: UUID, messages: AllOrNumber, *, operator: OperatorFlags = HERE) -> None:
+    """Let an account send so many messages a UTC day, or with `none` any number."""
+    cap = _number(messages)
+    changed = do(operator, lambda it: admin.set_daily_cap(it, account, cap, operator=operator.name))
+    text = "any number of messages" if cap is None else f"{cap} messages"
+    print_line(f"{changed.name} may send {text} a day", _account(changed), as_json=operator.json)
+
+
+def _number(text: str) -> int | None:
+    if text.lower() == "none":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise Problem("invalid_request", f"{text!r} is neither a number nor `none`") from None
+
+
+@users.command(name="list")
+def list_users(
+    *,
+    account: UUID | None = None,
+    email: str | None = None,
+    before: UUID | None = None,
+    limit: int = 50,
+    operator: OperatorFlags = HERE,
+) -> None:
+    """List users, newest first, of one account or of all."""
+
+    def row(entry: UserEntry) -> dict[str, Any]:
+        user = fields(entry.user, "id", "account_id", "account_name", "email", "name", "roles")
+        return user | fields(entry, "created_at", "signed_in_at")
+
+    found = do(
+        operator, lambda it: admin.list_users(it.pool, account_id=account, email=email, before=before, limit=limit)
+    )
+    columns = ("id", "email", "name", "roles", "account_id", "signed_in_at")
+    print_rows([row(entry) for entry in found], as_json=operator.json, columns=columns)
+
+
+@users.command(name="roles")
+def set_roles(
+    user: UUID, *, add: tuple[str, ...] = (), remove: tuple[str, ...] = (), operator: OperatorFlags = HERE
+) -> None:
+    """Give a user roles and take others away; tokens have it from their next refresh."""
+    roles = do(operator, lambda it: admin.set_roles(it, user, add=add, remove=remove, operator=operator.name))
+    print_line(f"roles: {', '.join(roles) or 'none'}", {"id": user, "roles": roles}, as_json=operator.json)
+
+
+def _key(entry: KeyEntry) -> dict[str, Any]:
+    return fields(entry, "kid", "state", "created_at", "signs_from", "published_until")
+
+
+@keys.command(name="list")
+def list_keys(*, operator: OperatorFlags = HERE) -> None:
+    """List the keys that sign access tokens, newest first."""
+    found = do(operator, lambda it: admin.list_keys(it.pool))
+    columns = ("kid", "state", "created_at", "signs_from", "published_until")
+    print_rows([_key(entry) for entry in found], as_json=operator.json, columns=columns)
+
+
+@keys.command(name="rotate")
+def rotate_keys(*, operator: OperatorFlags = HERE) -> None:
+    """Publish a new key, which signs a little later; tokens of the old one stay good until they expire."""
+    made = do(operator, lambda it: admin.rotate_keys(it, operator=operator.name))
+    print_line(f"{made.kid} signs from {made.signs_from:%Y-%m-%d %H:%M:%S}", _key(made), as_json=operator.json)
+
+
+@carriers.command(name="list")
+def list_carriers(*, operator: OperatorFlags = HERE) -> None:
+    """List carriers as the worker sees them."""
+    found = do(operator, lambda it: list_carriers_of(it.pool))
+    columns = (
+        "name", "kind", "bound", "outstanding", "window_size", "submitted", "resubmitted", "detail", "seen_at"
+    )  # fmt: skip
+    print_rows(found, as_json=operator.json, columns=columns)
+
+
+@audit.command(name="list")
+def list_audit(*, account: UUID | None = None, limit: int = 50, operator: OperatorFlags = HERE) -> None:
+    """List what was changed, newest first."""
+    found = do(operator, lambda it: audit_log.list_entries(it.pool, account_id=account, limit=limit))
+
+    def row(entry: audit_log.Entry) -> dict[str, Any]:
+        known = fields(entry, "id", "at", "actor", "action", "subject", "account_id", "request_id")
+        return known | {"detail": msgspec.json.decode(entry.detail)}
+
+    columns = ("at", "actor", "action", "subject", "account_id", "detail")
+    print_rows([row(entry) for entry in found], as_json=operator.json, columns=columns)

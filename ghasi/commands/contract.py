@@ -1,0 +1,28 @@
+"""`ghasi contract`: the contract as a table, as OpenAPI and as Markdown."""
+
+import sys
+
+from cyclopts import App
+from rich.console import Console
+
+from ghasi.contract import emit
+
+contract = App(name="contract", help="The contract: its routes, OpenAPI and reference.")
+
+
+@contract.command
+def show() -> None:
+    """Print the routes as a table."""
+    emit.show(Console())
+
+
+@contract.command
+def openapi() -> None:
+    """Print the OpenAPI 3.1 document."""
+    sys.stdout.write(emit.openapi_json())
+
+
+@contract.command
+def docs() -> None:
+    """Print the reference as Markdown."""
+    sys.stdout.write(emit.markdown())

@@ -1,0 +1,77 @@
+"""What every operator command shares: its flags, the database it works on, and who the audit log names."""
+
+import getpass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from cyclopts import Parameter
+
+from ghasi.processes.database import borrow_database, with_database
+from ghasi.processes.hosting import CannotRun
+from ghasi.processes.lifetime import run
+from ghasi.processes.logs import configure_logs
+from ghasi.settings import Settings
+from ghasi.storage.bells import Bells
+from ghasi.storage.pool import open_pool
+from ghasi.storage.resources import Resources
+from ghasi.storage.sealing import Sealer
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """Flags of operator commands."""
+
+    json: Annotated[bool, Parameter(help="Print JSON", negative="")] = False
+    operator: Annotated[str | None, Parameter(help="Who the audit log names; by default the system's user")] = None
+    data_dir: Annotated[Path | None, Parameter(help="Data folder of the embedded database")] = None
+    database_url: Annotated[str | None, Parameter(help="Any PostgreSQL instead of the embedded one")] = None
+
+    @property
+    def name(self) -> str:
+        """Who the audit log names."""
+        return self.operator or getpass.getuser()
+
+    @property
+    def actor(self) -> str:
+        """The audit log's actor."""
+        return f"operator:{self.name}"
+
+    def settings(self) -> Settings:
+        """Read the settings, with these flags over them."""
+        given = {"data_dir": self.data_dir, "database_url": self.database_url}
+        return Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+
+
+OperatorFlags = Annotated[Operator, Parameter(name="*")]
+
+
+def do(operator: Operator, action: Callable[[Resources], Awaitable[T]]) -> T:
+    """Run an action on the database: the one that is set or runs, else the embedded one, started for it."""
+    configure_logs("admin", "warning")
+    result: list[T] = []
+
+    async def main() -> int:
+        settings = operator.settings()
+        async with borrow_database(settings) as url:
+            settings = await with_database(settings.model_copy(update={"database_url": url}))
+            if settings.secret_key is None:
+                raise CannotRun("GHASI_SECRET_KEY is not set")
+            pool = await open_pool(url, size=2, name="ghasi admin")
+            try:
+                resources = Resources(settings, url, pool, Sealer(settings.secret_key), Bells(pool))
+                result.append(await action(resources))
+            finally:
+                await pool.close()
+        return 0
+
+    run(main)
+    return result[0]
+
+
+def fields(thing: Any, *names: str) -> dict[str, Any]:
+    """Return some attributes of a thing as a row."""
+    return {name: getattr(thing, name) for name in names}
