@@ -50,12 +50,15 @@ class Limits:
         self._counts: dict[tuple[str, str], int] = {}
 
     def count(self, group: LimitGroup, key: str, accounts: AccountLimits) -> Allowance:
-        """Count one request of `key` (an account's id, or a client's address) and say whether it passes."""
+        """Count one request of `key` and say whether it passes.
+
+        `key` is an account's id or a client's address; `accounts` holds the accounts' own limits, by id and group.
+        """
         now = self._clock()
         window = int(now // WINDOW_S)
         if window != self._window:
             self._window, self._counts = window, {}
-        own = accounts.get(key) if group.per == "account" else None
+        own = accounts.get(key)
         limit = own.get(group.name, self._defaults[group.name]) if own else self._defaults[group.name]
         used = self._counts.get((group.name, key), 0)
         reset_s = max(1, math.ceil((window + 1) * WINDOW_S - now))

@@ -80,7 +80,8 @@ BAD_TOKENS = {
     "no iss": (lambda: make_token(without=("iss",)), "Unauthorized"),
     "no account": (lambda: make_token(without=("account_id",)), "Unauthorized"),
     "account no UUID": (lambda: make_token(account_id="1\r\nX-User-Id: 2"), "Unauthorized"),
-    "account of braces": (lambda: make_token(account_id=f"{{{ACCOUNT_ID[:34]}}}"), "Unauthorized"),
+    "account of braces": (lambda: make_token(account_id=f"{{{ACCOUNT_ID}}}"), "Unauthorized"),
+    "account without hyphens": (lambda: make_token(account_id=ACCOUNT_ID.replace("-", "")), "Unauthorized"),
     "no sub": (lambda: make_token(without=("sub",)), "Unauthorized"),
     "sub a number": (lambda: make_token(sub=5), "Unauthorized"),
 }
