@@ -20,6 +20,8 @@ UNAUTHORIZED: tuple[str, ...] = (
     "Bad token; invalid alg",
     "Invalid algorithm",
     "Bad token; invalid JSON",
+    "Bad token; invalid typ",
+    "Bad token; invalid signature",
     "Multiple tokens provided",
 )
 """What the gateway answers a bad token with (Kong 3.9.3); the two about `exp` stand under `exp`, not `message`."""
@@ -27,6 +29,7 @@ UNAUTHORIZED: tuple[str, ...] = (
 GATEWAY_MESSAGES: Mapping[int, tuple[str, ...]] = {
     401: UNAUTHORIZED,
     404: ("no Route matched with those values",),
+    408: ("Request timeout",),
     413: ("Request size limit exceeded",),
     429: ("API rate limit exceeded",),
     500: ("An unexpected error occurred",),
@@ -57,13 +60,12 @@ def problem_codes(row: Row) -> dict[int, list[str]]:
 def gateway_messages(row: Row) -> dict[int, tuple[str, ...]]:
     """Return what the gateway itself may answer a row with, in Kong's words, by status.
 
-    A request that matches no row has no row to answer for: its 404 is in GATEWAY_MESSAGES alone.
+    A request that matches no row has no row to answer for: its 404 is in GATEWAY_MESSAGES alone. A body may come with
+    any request, wanted or not, and be too slow or too large.
     """
-    applies = {500, 502, 503, 504}
+    applies = {408, 413, 500, 502, 503, 504}
     if row.auth is Auth.BEARER:
         applies.add(401)
-    if row.body is not None:
-        applies.add(413)
     if row.limit is not None:
         applies.add(429)
     return {status: messages for status, messages in GATEWAY_MESSAGES.items() if status in applies}

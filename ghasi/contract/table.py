@@ -122,7 +122,9 @@ CONTRACT: tuple[Row, ...] = (
         operation="create_api_key", method="POST", path="/v1/api-keys", upstreams=(Upstream.AUTH,), auth=Auth.BEARER,
         limit=API_KEY_LIMIT, timeout_s=TIMEOUT_AUTH_S, body=shapes.NewApiKey, success=201,
         response=shapes.CreatedApiKey, idempotent_by_key=True,
-        problems=("already_created", "idempotency_key_reused", "too_many_api_keys", "account_suspended"),
+        problems=(
+            "user_not_found", "account_suspended", "already_created", "idempotency_key_reused", "too_many_api_keys",
+        ),
         summary="Create an API key, shown once",
     ),
     Row(

@@ -32,8 +32,14 @@ _LIMIT_HEADERS = {
     "X-RateLimit-Limit-Minute": "Requests a minute",
     "X-RateLimit-Remaining-Minute": "Requests left in this minute",
 }
-_AFTER_LIMITING = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT)
-"""Answers of the gateway alone that come once a request was counted; a bad token or a large body comes before."""
+_AFTER_LIMITING = (
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.BAD_GATEWAY,
+    HTTPStatus.GATEWAY_TIMEOUT,
+)
+"""Answers of the gateway alone that come once a request was counted; a bad token's comes before."""
 _UPSTREAMS = {
     Upstream.AUTH: "Sign-in, access tokens and API keys",
     Upstream.ORCHESTRATOR: "Accepts and sends messages",

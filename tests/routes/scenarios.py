@@ -1,0 +1,504 @@
+"""What provokes each status that a row declares: one function for each operation, status and code.
+
+Most hold for many rows alike and are made for each of them; those about one service's rules are written one by one.
+A scenario returns the answer; who calls it holds the answer against the contract.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from ghasi.auth import admin as auth_admin
+from ghasi.auth import api_keys
+from ghasi.auth.model import MOST_API_KEYS
+from ghasi.billing import admin as billing_admin
+from ghasi.contract.serving import Caller
+from ghasi.contract.shapes import SCOPES, NewApiKey, WebhookInput
+from ghasi.contract.table import BY_OPERATION, MAX_BODY_BYTES, ROWS, Auth, Row
+from ghasi.gateway.upstreams import HttpUpstream, UpstreamRequest
+from ghasi.webhooks import service as webhooks
+from ghasi.webhooks.model import MAX_ENDPOINTS
+from tests.asgi import Answer
+from tests.auth.identity_provider import id_token
+from tests.billing.conftest import LAST_MONTH, Messages, Sms
+from tests.live import live
+from tests.routes.conftest import Worlds
+from tests.routes.world import MESSAGE, WEBHOOK, Customer, World, ask, body_of, misbehaving, target_of, unused_url
+
+Key = tuple[str, int, str | None]
+"""Operation, status and code; no code for success and for what the gateway alone answers."""
+Scenario = Callable[[Worlds], Awaitable[Answer]]
+OPERATOR = "ann"
+SCENARIOS: dict[Key, Scenario] = {}
+
+
+def provokes(operation: str, status: int, code: str | None = None) -> Callable[[Scenario], Scenario]:
+    """Enter a scenario in the table."""
+
+    def enter(scenario: Scenario) -> Scenario:
+        key = (operation, status, code)
+        assert key not in SCENARIOS, key
+        SCENARIOS[key] = scenario
+        return scenario
+
+    return enter
+
+
+# what the gateway answers by itself
+
+
+async def no_token(row: Row, worlds: Worlds) -> Answer:
+    return await (await worlds.plain()).call(row.method, target_of(row), json=body_of(row))
+
+
+async def slow_body(row: Row, worlds: Worlds) -> Answer:
+    """The client sends half of a body and no more; it has 0.1 s in place of a minute."""
+    world = await worlds.plain()
+    customer = await world.sign_in()
+    target = target_of(row)
+    headers = [(name.encode(), value.encode()) for name, value in customer.bearer.items()]
+    halves = iter([{"type": "http.request", "body": b"{", "more_body": True}])
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        for half in halves:
+            return half
+        return await asyncio.get_running_loop().create_future()
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http", "method": row.method, "path": target, "raw_path": target.encode(), "query_string": b"",
+        "headers": [*headers, (b"content-length", b"10")], "client": (customer.address, 1), "scheme": "http",
+        "server": ("127.0.0.1", 8000),
+    }  # fmt: skip
+    await world.gateway(scope, receive, send)
+    head, body = sent
+    decoded = [(name.decode(), value.decode()) for name, value in head["headers"]]
+    return Answer(head["status"], decoded, body["body"])
+
+
+async def large_body(row: Row, worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    return await ask(customer, row, body=b" " * (MAX_BODY_BYTES + 1))
+
+
+async def over_the_limit(row: Row, worlds: Worlds) -> Answer:
+    customer = await (await worlds.tight()).sign_in()
+    for _ in range(3):  # a minute may end in between
+        answer = await ask(customer, row)
+        if answer.status == 429:
+            break
+    return answer
+
+
+async def gateway_breaks(row: Row, worlds: Worlds) -> Answer:
+    """The connections to the service were closed under the gateway, as when it ends amidst a request."""
+    customer = await worlds.bent()
+
+    async def anything(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async with live(anything) as url:
+        closed = HttpUpstream(url)
+        assert (await closed.send(UpstreamRequest("GET", "/", b"", []))).status == 204
+        await closed.close()
+    return await ask_elsewhere(customer, row, closed)
+
+
+async def bad_gateway(row: Row, worlds: Worlds) -> Answer:
+    """The service refuses, closes and resets; each is answered the same."""
+    customer = await worlds.bent()
+    answer = await ask_elsewhere(customer, row, HttpUpstream(unused_url()))
+    for how in ("closes", "resets"):
+        async with misbehaving(how) as url:
+            another = await ask_elsewhere(customer, row, HttpUpstream(url))
+        assert (another.status, another.json["message"]) == (answer.status, answer.json["message"])
+    return answer
+
+
+async def no_address(row: Row, worlds: Worlds) -> Answer:
+    return await ask_elsewhere(await worlds.bent(), row, HttpUpstream("http://nowhere.invalid:8080"))
+
+
+async def too_slow(row: Row, worlds: Worlds) -> Answer:
+    started = await worlds.hanging()
+    return await started[row.operation]
+
+
+async def ask_elsewhere(customer: Customer, row: Row, upstream: HttpUpstream) -> Answer:
+    switch = customer.world.upstreams
+    home, switch.client = switch.client, upstream
+    try:
+        return await ask(customer, row)
+    finally:
+        switch.client = home
+        with contextlib.suppress(Exception):
+            await upstream.close()
+
+
+# what every service of its kind answers
+
+
+async def broken(row: Row, worlds: Worlds) -> Answer:
+    return await _until(500, await worlds.broken(), row)
+
+
+async def away(row: Row, worlds: Worlds) -> Answer:
+    return await _until(503, await worlds.away(), row)
+
+
+async def _until(status: int, customer: Customer, row: Row) -> Answer:
+    """Ask until the published keys, which a process knows for a second, are old too."""
+    deadline = time.monotonic() + 3
+    while True:
+        answer = await ask(customer, row)
+        if answer.status == status or time.monotonic() > deadline:
+            return answer
+        await asyncio.sleep(0.05)
+
+
+async def not_json(row: Row, worlds: Worlds) -> Answer:
+    return await ask(await (await worlds.plain()).sign_in(), row, body=b"{")
+
+
+async def unknown_field(row: Row, worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    answer = await ask(customer, row, json=(body_of(row) or {}) | {"surprise": 1})
+    assert [error["field"] for error in answer.json["errors"]] == ["surprise"]
+    return answer
+
+
+async def unknown_parameter(row: Row, worlds: Worlds) -> Answer:
+    answer = await ask(await (await worlds.plain()).sign_in(), row, query="?surprise=1")
+    assert [error["field"] for error in answer.json["errors"]] == ["surprise"]
+    return answer
+
+
+async def bad_cursor(row: Row, worlds: Worlds) -> Answer:
+    return await ask(await (await worlds.plain()).sign_in(), row, query="?cursor=nonsense")
+
+
+async def bad_idempotency_key(row: Row, worlds: Worlds) -> Answer:
+    return await ask(await (await worlds.plain()).sign_in(), row, idempotency_key="x" * 256)
+
+
+async def key_without_scope(row: Row, worlds: Worlds) -> Answer:
+    """A key of every scope but the row's; where the row has none, a key of every scope."""
+    customer = await (await worlds.plain()).sign_in()
+    key = await customer.create_key(*(scope for scope in SCOPES if scope != row.scope))
+    return await ask(customer, row, authorization=f"Bearer {key['key']}")
+
+
+async def nobodys_id(row: Row, worlds: Worlds) -> Answer:
+    return await ask(await (await worlds.plain()).sign_in(), row)
+
+
+def _enter_common() -> None:
+    for row in ROWS:
+        common: list[tuple[int, str | None, Callable[[Row, Worlds], Awaitable[Answer]]]] = [
+            (408, None, slow_body), (413, None, large_body), (500, None, gateway_breaks), (502, None, bad_gateway),
+            (503, None, no_address), (504, None, too_slow), (500, "internal_error", broken),
+            (503, "service_unavailable", away),
+        ]  # fmt: skip
+        if row.limit is not None:
+            common.append((429, None, over_the_limit))
+        if row.auth is Auth.BEARER:
+            common.append((401, None, no_token))
+            common.append((403, "insufficient_scope" if row.scope else "user_required", key_without_scope))
+        if row.body is not None:
+            common += [(400, "invalid_json", not_json), (422, "invalid_request", unknown_field)]
+        if row.query is not None:
+            common.append((422, "invalid_request", unknown_parameter))
+            if "cursor" in row.query.__struct_fields__:
+                common.append((422, "invalid_cursor", bad_cursor))
+        if row.idempotent_by_key:
+            common.append((422, "invalid_idempotency_key", bad_idempotency_key))
+        if row.parameters:
+            common.append((404, "not_found", nobodys_id))
+        for status, code, scenario in common:
+            provokes(row.operation, status, code)(partial(scenario, row))
+
+
+_enter_common()
+
+
+# successes
+
+
+async def succeed(row: Row, worlds: Worlds) -> Answer:
+    return await ask(await (await worlds.plain()).sign_in(), row)
+
+
+for _operation, _status in (
+    ("sign_in_with_firebase", 200), ("refresh_session", 200), ("get_me", 200), ("create_api_key", 201),
+    ("send_message", 202), ("create_webhook", 201), ("get_usage", 200), ("sign_out", 204),
+    ("get_json_web_keys", 200),
+):  # fmt: skip
+    provokes(_operation, _status)(partial(succeed, BY_OPERATION[_operation]))
+
+
+@provokes("list_api_keys", 200)
+async def list_a_key(worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    created = await customer.create_key(expires_at="2999-01-01T00:00:00Z")
+    answer = await ask(customer, BY_OPERATION["list_api_keys"])
+    del created["key"]
+    assert answer.json == {"data": [created], "next_cursor": None}
+    return answer
+
+
+@provokes("revoke_api_key", 204)
+async def revoke_a_key(worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    return await ask(customer, BY_OPERATION["revoke_api_key"], resource_id=(await customer.create_key())["id"])
+
+
+@provokes("list_messages", 200)
+async def list_a_message(worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    sent = await customer.send()
+    answer = await ask(customer, BY_OPERATION["list_messages"])
+    assert answer.json == {"data": [sent], "next_cursor": None}
+    return answer
+
+
+@provokes("get_message", 200)
+async def get_a_message(worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    sent = await customer.send()
+    answer = await ask(customer, BY_OPERATION["get_message"], resource_id=sent["id"])
+    assert [event["status"] for event in answer.json["events"]] == ["accepted"]
+    return answer
+
+
+@provokes("list_webhooks", 200)
+async def list_a_webhook(worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    created = await customer.create_webhook()
+    answer = await ask(customer, BY_OPERATION["list_webhooks"])
+    del created["secret"]
+    assert answer.json == {"data": [created], "next_cursor": None}
+    return answer
+
+
+async def with_a_webhook(row: Row, worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    return await ask(customer, row, resource_id=(await customer.create_webhook())["id"])
+
+
+for _operation, _status in (
+    ("get_webhook", 200), ("update_webhook", 200), ("delete_webhook", 204), ("rotate_webhook_secret", 200),
+):  # fmt: skip
+    provokes(_operation, _status)(partial(with_a_webhook, BY_OPERATION[_operation]))
+
+
+async def with_an_invoice(worlds: Worlds) -> tuple[Customer, str]:
+    """A customer who sent a message last month, and the number of the invoice for it."""
+    world = await worlds.plain()
+    customer = await world.sign_in()
+    pool = world.resources.pool
+    await Messages(pool).happen(Sms(account_id=customer.account_id, at=LAST_MONTH))
+    await billing_admin.close_period(pool, f"{LAST_MONTH:%Y-%m}", actor=f"operator:{OPERATOR}")
+    [invoice] = (await ask(customer, BY_OPERATION["list_invoices"])).json["data"]
+    return customer, invoice["id"]
+
+
+@provokes("list_invoices", 200)
+async def list_an_invoice(worlds: Worlds) -> Answer:
+    customer, _ = await with_an_invoice(worlds)
+    return await ask(customer, BY_OPERATION["list_invoices"])
+
+
+@provokes("get_invoice", 200)
+async def get_an_invoice(worlds: Worlds) -> Answer:
+    customer, invoice_id = await with_an_invoice(worlds)
+    answer = await ask(customer, BY_OPERATION["get_invoice"], resource_id=invoice_id)
+    assert [line["messages"] for line in answer.json["line_items"]] == [1]
+    return answer
+
+
+# auth-service
+
+
+@provokes("sign_in_with_firebase", 401, "invalid_id_token")
+async def expired_id_token(worlds: Worlds) -> Answer:
+    world = await worlds.plain()
+    return await world.call("POST", "/v1/auth/firebase", json={"id_token": id_token(exp=1)})
+
+
+@provokes("sign_in_with_firebase", 503, "identity_unavailable")
+async def no_certificates(worlds: Worlds) -> Answer:
+    world = await worlds.without_identity_provider()
+    return await world.call("POST", "/v1/auth/firebase", json={"id_token": id_token()})
+
+
+@provokes("refresh_session", 401, "refresh_token_missing")
+async def no_cookie(worlds: Worlds) -> Answer:
+    return await (await worlds.plain()).call("POST", "/v1/auth/refresh")
+
+
+@provokes("refresh_session", 401, "invalid_refresh_token")
+async def made_up_cookie(worlds: Worlds) -> Answer:
+    return await (await worlds.plain()).call("POST", "/v1/auth/refresh", headers={"cookie": "ghasi_refresh=made-up"})
+
+
+async def foreign_origin(row: Row, worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    answer = await ask(customer, row, origin="https://evil.example")
+    assert answer.header("set-cookie") is None
+    return answer
+
+
+for _operation in ("refresh_session", "sign_out"):
+    provokes(_operation, 403, "foreign_origin")(partial(foreign_origin, BY_OPERATION[_operation]))
+
+
+@provokes("get_me", 401, "user_not_found")
+async def user_is_gone(worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    await customer.world.resources.pool.execute("DELETE FROM auth.users WHERE id = $1", customer.user_id)
+    return await ask(customer, BY_OPERATION["get_me"])
+
+
+@provokes("create_api_key", 401, "user_not_found")
+async def account_is_gone(worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    pool = customer.world.resources.pool
+    await pool.execute("DELETE FROM auth.users WHERE id = $1", customer.user_id)
+    await pool.execute("DELETE FROM auth.accounts WHERE id = $1", customer.account_id)
+    return await ask(customer, BY_OPERATION["create_api_key"])
+
+
+@provokes("create_api_key", 403, "account_suspended")
+async def suspended_before_a_key(worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    await auth_admin.set_status(customer.world.resources, customer.account_id, "suspended", operator=OPERATOR)
+    return await ask(customer, BY_OPERATION["create_api_key"])
+
+
+@provokes("create_api_key", 409, "too_many_api_keys")
+async def too_many_keys(worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    for _ in range(MOST_API_KEYS):
+        await api_keys.create_api_key(
+            customer.world.resources.pool, caller(customer), NewApiKey(name="a key"),
+            idempotency_key=None, now=datetime.now(UTC), request_id="",
+        )  # fmt: skip
+    return await ask(customer, BY_OPERATION["create_api_key"])
+
+
+def caller(customer: Customer) -> Caller:
+    return Caller(customer.account_id, customer.user_id, is_api_key=False, credential="a kid")
+
+
+# Idempotency-Key
+
+
+async def created_already(row: Row, worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    first = await ask(customer, row, idempotency_key="once")
+    assert first.status == 201
+    answer = await ask(customer, row, idempotency_key="once")
+    assert first.json["id"] in answer.json["detail"]
+    return answer
+
+
+async def key_reused(row: Row, worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    assert (await ask(customer, row, idempotency_key="once")).status == row.success
+    field = {"create_api_key": "name", "send_message": "reference", "create_webhook": "description"}[row.operation]
+    return await ask(customer, row, json=(body_of(row) or {}) | {field: "another"}, idempotency_key="once")
+
+
+for _operation in ("create_api_key", "create_webhook"):
+    provokes(_operation, 409, "already_created")(partial(created_already, BY_OPERATION[_operation]))
+for _operation in ("create_api_key", "create_webhook", "send_message"):
+    provokes(_operation, 409, "idempotency_key_reused")(partial(key_reused, BY_OPERATION[_operation]))
+
+
+# sms-orchestrator
+
+TOO_LONG = "x" * (10 * 153 + 1)
+
+
+async def refused_message(fields: dict[str, str], worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    answer = await ask(customer, BY_OPERATION["send_message"], json=MESSAGE | fields)
+    assert [error["field"] for error in answer.json["errors"]] == list(fields)
+    return answer
+
+
+for _code, _fields in {
+    "invalid_number": {"to": "+999"}, "invalid_sender": {"from": "much too long a name"},
+    "body_too_long": {"body": TOO_LONG},
+}.items():  # fmt: skip
+    provokes("send_message", 422, _code)(partial(refused_message, _fields))
+
+
+async def _told(worlds: Worlds, change: Callable[[World, Customer], Awaitable[Any]]) -> Customer:
+    """A customer of whose account something was said that messages has heard."""
+    world = await worlds.plain()
+    customer = await world.sign_in()
+    await change(world, customer)
+    await world.hear_of_accounts()
+    return customer
+
+
+@provokes("send_message", 403, "account_suspended")
+async def suspended_before_a_message(worlds: Worlds) -> Answer:
+    async def change(world: World, customer: Customer) -> None:
+        await auth_admin.set_status(world.resources, customer.account_id, "suspended", operator=OPERATOR)
+
+    return await ask(await _told(worlds, change), BY_OPERATION["send_message"])
+
+
+@provokes("send_message", 403, "country_not_allowed")
+async def country_not_allowed(worlds: Worlds) -> Answer:
+    async def change(world: World, customer: Customer) -> None:
+        await auth_admin.set_countries(world.resources, customer.account_id, ["AF"], operator=OPERATOR)
+
+    return await ask(await _told(worlds, change), BY_OPERATION["send_message"])
+
+
+@provokes("send_message", 403, "daily_cap_reached")
+async def daily_cap_reached(worlds: Worlds) -> Answer:
+    async def change(world: World, customer: Customer) -> None:
+        await auth_admin.set_daily_cap(world.resources, customer.account_id, 1, operator=OPERATOR)
+
+    customer = await _told(worlds, change)
+    for _ in range(3):  # a day may end in between
+        answer = await ask(customer, BY_OPERATION["send_message"])
+        if answer.status != 202:
+            break
+    return answer
+
+
+# webhook-dispatcher
+
+
+async def bad_url(row: Row, worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    return await ask(customer, row, json=WEBHOOK | {"url": "https://169.254.169.254/latest/meta-data"})
+
+
+for _operation in ("create_webhook", "update_webhook"):
+    provokes(_operation, 422, "invalid_url")(partial(bad_url, BY_OPERATION[_operation]))
+
+
+@provokes("create_webhook", 409, "too_many_webhooks")
+async def too_many_webhooks(worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    resources = customer.world.resources
+    for _ in range(MAX_ENDPOINTS):
+        await webhooks.create_webhook(
+            resources.pool, resources.sealer, caller(customer), WebhookInput(**WEBHOOK), key=None, request_id="",
+            dev=False,
+        )  # fmt: skip
+    return await ask(customer, BY_OPERATION["create_webhook"])

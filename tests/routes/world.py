@@ -1,0 +1,229 @@
+"""A gateway before all four services over a database of its own, and customers who signed in to it for real."""
+
+import asyncio
+import itertools
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from ghasi.contract.table import Row, Upstream
+from ghasi.contract.values import new_id
+from ghasi.gateway.app import Gateway
+from ghasi.gateway.upstreams import InProcessUpstream, UpstreamAnswer, UpstreamClient, UpstreamRequest
+from ghasi.messages.service import take_accounts
+from ghasi.processes.hosting import Host
+from ghasi.settings import Settings
+from ghasi.storage import outbox
+from ghasi.storage.resources import Resources
+from ghasi.storage.sealing import new_secret_key
+from tests.asgi import Answer, request
+from tests.auth.identity_provider import PROJECT, id_token
+
+ROOMY = dict.fromkeys(("limit_auth", "limit_api_keys", "limit_sends", "limit_reads", "limit_writes"), 1_000_000)
+_numbers = itertools.count(1)
+
+
+class Switch:
+    """A way to the services that a test may bend to somewhere else; what the gateway knows by then it keeps."""
+
+    def __init__(self, client: UpstreamClient) -> None:
+        self.client = client
+
+    async def send(self, request: UpstreamRequest) -> UpstreamAnswer:
+        return await self.client.send(request)
+
+    async def close(self) -> None:
+        await self.client.close()
+
+
+def new_address() -> str:
+    """An address that nobody else calls from: sign-ins are counted by it."""
+    number = next(_numbers)
+    return f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+
+
+@dataclass
+class Customer:
+    """A person who signed in, at an address of their own."""
+
+    world: "World"
+    account_id: UUID
+    user_id: UUID
+    token: str
+    cookie: str
+    address: str
+
+    @property
+    def bearer(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.token}"}
+
+    async def call(
+        self, method: str, target: str, json: Any = None, *, body: bytes | None = None, **headers: str
+    ) -> Answer:
+        more = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.world.call(
+            method, target, headers=self.bearer | more, json=json, body=body, client=self.address
+        )
+
+    async def create_key(self, *scopes: str, **fields: Any) -> dict[str, Any]:
+        body = {"name": "a key", **({"scopes": list(scopes)} if scopes else {}), **fields}
+        answer = await self.call("POST", "/v1/api-keys", body)
+        assert answer.status == 201, answer.body
+        return answer.json
+
+    async def create_webhook(self) -> dict[str, Any]:
+        answer = await self.call("POST", "/v1/webhooks", WEBHOOK)
+        assert answer.status == 201, answer.body
+        return answer.json
+
+    async def send(self, **fields: Any) -> dict[str, Any]:
+        answer = await self.call("POST", "/v1/messages", MESSAGE | fields)
+        assert answer.status == 202, answer.body
+        return answer.json
+
+
+@dataclass
+class World:
+    """All of the API in this process."""
+
+    gateway: Gateway
+    resources: Resources
+    upstreams: Switch
+    customers: list[Customer] = field(default_factory=list)
+
+    async def call(self, method: str, target: str, *, client: str | None = None, **more: Any) -> Answer:
+        return await request(self.gateway, method, target, client=client or new_address(), **more)
+
+    async def sign_in(self) -> Customer:
+        """A new customer, from an address not used before."""
+        address = new_address()
+        body = {"id_token": id_token(sub=str(new_id()))}
+        answer = await self.call("POST", "/v1/auth/firebase", json=body, client=address)
+        assert answer.status == 200, answer.body
+        session = answer.json
+        return Customer(
+            self,
+            UUID(session["account"]["id"]),
+            UUID(session["user"]["id"]),
+            session["access_token"],
+            cookie_of(answer),
+            address,
+        )
+
+    async def hear_of_accounts(self) -> None:
+        """Let messages read what auth-service said of accounts, as its worker does."""
+        idle = 0
+        while idle < 2:  # the first look at an outbox only makes the position
+            read = await outbox.consume(self.resources.pool, "auth", "messages", take_accounts)
+            idle = 0 if read else idle + 1
+
+
+@asynccontextmanager
+async def open_world(database_url: str, certificates_url: str, **changed: Any) -> AsyncIterator[World]:
+    """Open the services as a process does, and a gateway before them."""
+    given: dict[str, Any] = {
+        "database_url": database_url,
+        "secret_key": new_secret_key(),
+        "database_pool_size": 5,
+        "firebase_project_id": PROJECT,
+        "firebase_certs_url": certificates_url,
+    }
+    settings = Settings(**(given | changed))
+    async with Host(settings, asyncio.Event()) as host:
+        home = InProcessUpstream(await host.open_services(Upstream))
+        upstreams = Switch(home)
+        gateway = Gateway(settings, dict.fromkeys(Upstream, upstreams), instance="instance-1", health=_healthy)
+        await gateway.start()
+        assert gateway.ready
+        try:
+            yield World(gateway, await host.open_resources(), upstreams)
+        finally:
+            await gateway.close()
+
+
+async def _healthy() -> dict[str, Any]:
+    return {"status": "ok"}
+
+
+def cookie_of(answer: Answer) -> str:
+    header = answer.header("set-cookie")
+    assert header is not None
+    return header.partition(";")[0].partition("=")[2]
+
+
+MESSAGE = {"to": "+46700000010", "body": "Hello"}
+WEBHOOK = {"url": "https://example.com/hooks", "events": ["message.*"]}
+BODIES: dict[str, dict[str, Any]] = {
+    "sign_in_with_firebase": {"id_token": "replaced by a fresh one"},
+    "create_api_key": {"name": "a key"},
+    "send_message": MESSAGE,
+    "create_webhook": WEBHOOK,
+    "update_webhook": WEBHOOK,
+}
+
+
+def target_of(row: Row, resource_id: UUID | str | None = None) -> str:
+    """The row's path, its parameter being a resource's id or one that nobody has."""
+    path = row.path
+    for name in row.parameters:
+        path = path.replace(f"{{{name}}}", str(resource_id or new_id()))
+    return path
+
+
+def body_of(row: Row) -> dict[str, Any] | None:
+    """A good body for a row, or None where it has none."""
+    if row.operation == "sign_in_with_firebase":
+        return {"id_token": id_token(sub=str(new_id()))}
+    return BODIES.get(row.operation)
+
+
+async def ask(
+    customer: Customer, row: Row, *, resource_id: UUID | str | None = None, query: str = "", **more: Any
+) -> Answer:
+    """A good request for a row by someone who is signed in; `resource_id` is of a resource, else there is none."""
+    given = {} if "body" in more or "json" in more else {"json": body_of(row)}
+    return await customer.call(
+        row.method, target_of(row, resource_id) + query, cookie=f"ghasi_refresh={customer.cookie}", **given, **more
+    )
+
+
+def unused_url() -> str:
+    """An address where nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@asynccontextmanager
+async def misbehaving(how: str) -> AsyncIterator[str]:
+    """The URL of a server that, once it has a request, hangs, closes or resets."""
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            if how == "hangs":
+                await reader.read()
+            elif how == "resets":
+                linger = b"\x01\x00\x00\x00\x00\x00\x00\x00"  # on, for 0 s: close sends RST
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                writer.transport.abort()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(behave, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+async def room_in_the_minute(seconds: float = 8) -> None:
+    """A window that ends amidst a test would begin its count anew."""
+    while time.time() % 60 > 60 - seconds:
+        await asyncio.sleep(0.1)
