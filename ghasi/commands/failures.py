@@ -8,11 +8,10 @@ from pydantic_core import ErrorDetails
 
 from ghasi.billing.model import BillingError
 from ghasi.contract.errors import Problem
-from ghasi.processes.hosting import CannotRun
-from ghasi.processes.listening import PortTaken
+from ghasi.processes.hosting import CannotRun, PartEnded
+from ghasi.processes.listening import CannotListen
 from ghasi.processes.run_folder import RunError
 from ghasi.processes.secrets_file import SecretsError
-from ghasi.processes.supervisor import Refusal
 from ghasi.storage.embedded import EmbeddedError
 from ghasi.storage.migrate import MigrationError
 from ghasi.storage.pool import UNAVAILABLE
@@ -29,8 +28,8 @@ class Failure:
     status: int
 
 
-USAGE_ERRORS = (Refusal, CannotRun, SealError)
-FAILURES = (EmbeddedError, BillingError, PortTaken, SecretsError, MigrationError, RunError)
+USAGE_ERRORS = (CannotRun, SealError)
+FAILURES = (EmbeddedError, BillingError, CannotListen, SecretsError, MigrationError, RunError, PartEnded)
 
 
 def explain(error: Exception) -> Failure | None:

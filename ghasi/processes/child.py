@@ -20,6 +20,7 @@ from ghasi.processes.listening import HttpServer, bind_unix
 from ghasi.processes.logs import configure_logs
 from ghasi.settings import Settings
 from ghasi.storage.pool import UNAVAILABLE
+from ghasi.storage.sealing import SealError
 
 log = structlog.get_logger("ghasi.process")
 
@@ -47,7 +48,7 @@ async def _run(order: ChildOrder, settings: Settings) -> int:
             finally:
                 health.stop()
                 await serving
-    except CannotRun as error:
+    except (CannotRun, SealError) as error:
         log.error("cannot_run", reason=str(error))  # noqa: TRY400 - it speaks for itself
         return 2
     except PartEnded as error:

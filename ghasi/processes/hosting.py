@@ -141,14 +141,10 @@ class Host:
             except gateway_exists as error:
                 raise CannotRun(str(error)) from error
 
-        async def ready() -> None:
-            if not gateway.ready:
-                raise ConnectionError("the gateway has no lease or no keys")
-
-        self.checks["gateway"] = ready
         watch = self.add_task("gateway", hold_lease())
         self._watches.append(watch)
-        self.add_server("gateway", gateway, listener)
+        # it answers without lease and keys too, but no caller can be verified then
+        self.add_server("gateway", gateway, listener, ready=lambda: gateway.ready)
 
     def add_portal(self, listener: socket.socket) -> None:
         """Host the portal."""
@@ -173,15 +169,16 @@ class Host:
             self.checks[name] = _nothing  # while this process answers: it ends when its work does
             self.add_task(name, import_module(f"ghasi.{WORKERS[name]}.worker").work(resources))
 
-    def add_server(self, name: str, app: Any, listener: socket.socket) -> None:
-        """Serve an ASGI app on a socket."""
+    def add_server(
+        self, name: str, app: Any, listener: socket.socket, *, ready: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Serve an ASGI app on a socket; it passes its check once it listens and is `ready`."""
         server = HttpServer(app, listener)
 
-        async def started() -> None:
-            if not server.started:
-                raise ConnectionError(f"{name} does not listen yet")
+        async def answers() -> Mapping[str, str]:
+            return {name: "ok" if server.started and ready() else "not ready"}
 
-        self.checks[name] = started
+        self.checks[name] = answers
         self._servers.append(server)
         self.add_task(name, server.run_until_stopped())
 

@@ -20,15 +20,14 @@ PATIENCE_S = 10.0
 DRAIN_S = 8
 
 
-class PortTaken(Exception):  # noqa: N818 - what happened, in the words of the house
-    """A port stays taken; the text names it and the setting that changes it."""
+class CannotListen(Exception):  # noqa: N818 - says what is the matter
+    """A port stays taken or is not to be had; the text names it and the setting that changes it."""
 
 
 async def bind(host: str, port: int, setting: str, *, on_wait: Callable[[str], None] = lambda _: None) -> socket.socket:
     """Bind and listen; port 0 is any free one.
 
-    A taken port is tried for up to 10 s, for the process before us may still drain. Raises PortTaken; OSError when the
-    address is none of this machine's.
+    A taken port is tried for up to 10 s, for the process before us may still drain. Raises CannotListen.
     """
     deadline = asyncio.get_running_loop().time() + PATIENCE_S
     told = False
@@ -37,10 +36,10 @@ async def bind(host: str, port: int, setting: str, *, on_wait: Callable[[str], N
             return _bind(host, port)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
-                raise
+                raise CannotListen(f"port {port} on {host}: {error.strerror}; see GHASI_HOST and {setting}") from error
         taken = f"port {port} on {host} is taken by another program"
         if asyncio.get_running_loop().time() > deadline:
-            raise PortTaken(f"{taken}; stop that, or choose another port by {setting} (0 is any free one)")
+            raise CannotListen(f"{taken}; stop that, or choose another port by {setting} (0 is any free one)")
         if not told:
             on_wait(f"{taken}; waiting for it, {PATIENCE_S:.0f} s at most")
             told = True

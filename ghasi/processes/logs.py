@@ -81,10 +81,10 @@ def configure_logs(part: str, level: str = "info") -> None:
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(handlers=[_FromLogging()], level=max(least, logging.INFO), force=True)
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "asyncio", "aiohttp"):
+    logging.getLogger("uvicorn.access").disabled = True  # the gateway counts requests; none is worth a line
+    for name in ("uvicorn", "uvicorn.error", "asyncio", "aiohttp"):
         library = logging.getLogger(name)
         library.handlers.clear()
-        library.propagate = name != "uvicorn.access"
         library.setLevel(max(least, logging.WARNING))
 
 

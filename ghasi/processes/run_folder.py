@@ -28,11 +28,13 @@ class RunError(Exception):
     """A run cannot begin."""
 
 
+PREFIX = "ghasi-run-"
+Tell = Callable[[str], None]
 log = structlog.get_logger("ghasi.supervisor")
 
 
 @asynccontextmanager
-async def open_run(data_dir: Path, on_wait: Callable[[str], None]) -> AsyncIterator[tuple[Path, int]]:
+async def open_run(data_dir: Path, on_wait: Tell) -> AsyncIterator[tuple[Path, int]]:
     """Make a run folder and give it with the lock that every child must inherit, so that it speaks for all of them.
 
     Waits first for children of an earlier run to end; the caller holds the data folder's lock.
@@ -40,7 +42,7 @@ async def open_run(data_dir: Path, on_wait: Callable[[str], None]) -> AsyncItera
     note = data_dir / "run"
     with (data_dir / "children.lock").open("w") as lock:
         await _end_earlier_run(_read_note(note), lock, on_wait)
-        folder = Path(tempfile.mkdtemp(prefix="ghasi-run-"))
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
         (folder / "metrics").mkdir()
         note.write_text(str(folder))
         try:
@@ -50,23 +52,33 @@ async def open_run(data_dir: Path, on_wait: Callable[[str], None]) -> AsyncItera
             note.unlink(missing_ok=True)
 
 
-async def _end_earlier_run(earlier: Path | None, lock: IO[str], on_wait: Callable[[str], None]) -> None:
-    deadline = asyncio.get_running_loop().time() + LEFTOVERS_TIMEOUT_S
+async def _end_earlier_run(earlier: Path | None, lock: IO[str], on_wait: Tell) -> None:
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + LEFTOVERS_TIMEOUT_S
     told = False
     while not _locks(lock):
+        leftovers = list_leftovers(earlier) if earlier is not None else []
         if not told:
             on_wait("waiting for the processes of an earlier run to end")
+            _signal(
+                leftovers, signal.SIGTERM, signal.SIGCONT
+            )  # a stopped one would not see that its supervisor is gone
             told = True
-        if asyncio.get_running_loop().time() > deadline:
-            if earlier is None or not list_leftovers(earlier):
+        if clock() > deadline:
+            if not leftovers:
                 raise RunError(f"processes of an earlier run still hold {lock.name}")
-            for process_id in list_leftovers(earlier):
-                log.warning("leftover_killed", pid=process_id)
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(process_id, signal.SIGKILL)
+            log.warning("leftovers_killed", processes=leftovers)
+            _signal(leftovers, signal.SIGKILL)
         await asyncio.sleep(0.05)
-    if earlier is not None and earlier.name.startswith("ghasi-run-"):
+    if earlier is not None and earlier.name.startswith(PREFIX):
         shutil.rmtree(earlier, ignore_errors=True)
+
+
+def _signal(process_ids: list[int], *numbers: signal.Signals) -> None:
+    for process_id in process_ids:
+        for number in numbers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process_id, number)
 
 
 def _read_note(note: Path) -> Path | None:

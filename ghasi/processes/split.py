@@ -18,7 +18,7 @@ from ghasi.processes.hosting import WORKERS, CannotRun, Host, url_setting, wait_
 from ghasi.processes.lifetime import Lifetime
 from ghasi.processes.listening import HttpServer, address_of, bind, is_loopback, port_of
 from ghasi.processes.secrets_file import find_secrets, make_secrets, with_secrets
-from ghasi.processes.supervisor import open_database, with_development_defaults
+from ghasi.processes.supervisor import check_carriers, open_database, with_development_defaults
 from ghasi.settings import Settings
 from ghasi.storage import embedded
 from ghasi.storage.migrate import migrate
@@ -35,7 +35,7 @@ Tell = Callable[[str], None]
 async def serve(names: Sequence[str], port: int | None, settings: Settings, tell: Tell) -> int:
     """Serve parts until SIGTERM: the gateway and upstreams on one port, each other part on its own.
 
-    Raises CannotRun where settings are missing or do not fit; PortTaken; one of UNAVAILABLE.
+    Raises CannotRun where settings are missing or do not fit; CannotListen; one of UNAVAILABLE.
     """
     lifetime = Lifetime()
     wanted = list(dict.fromkeys(names))
@@ -78,7 +78,7 @@ async def work(names: Sequence[str], settings: Settings, tell: Tell) -> int:
     lifetime = Lifetime()
     if unknown := [name for name in names if name not in WORKERS]:
         raise CannotRun(f"no such work: {', '.join(unknown)}; there are {', '.join(WORKERS)}")
-    settings = with_development_defaults(settings)
+    settings = check_carriers(with_development_defaults(settings))
     settings = await with_database(settings)
     if settings.carriers is None and not settings.dev and "dispatch" in (names or WORKERS):
         raise CannotRun("GHASI_CARRIERS is not set: it is the path of carriers.toml (or give --dev)")

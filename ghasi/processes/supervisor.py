@@ -20,6 +20,7 @@ import structlog
 from ghasi.processes import metrics
 from ghasi.processes.children import Child, ChildOrder, environment_of
 from ghasi.processes.health import Health, HealthChecks, ask, neighbour
+from ghasi.processes.hosting import CannotRun
 from ghasi.processes.lifetime import Lifetime
 from ghasi.processes.listening import HttpServer, address_of, bind, port_of
 from ghasi.processes.run_folder import open_run
@@ -28,6 +29,7 @@ from ghasi.settings import Settings
 from ghasi.storage import embedded
 from ghasi.storage.migrate import migrate
 from ghasi.storage.pool import wait_for_database
+from ghasi.storage.sealing import Sealer
 
 LOOPBACK = "127.0.0.1"
 METRICS_PORT = 9464
@@ -41,31 +43,34 @@ log = structlog.get_logger("ghasi.supervisor")
 Tell = Callable[[str], None]
 
 
-class Refusal(Exception):  # noqa: N818 - says what is the matter
-    """The settings do not allow to start; the text names the setting."""
-
-
 def check_settings(settings: Settings) -> Settings:
-    """Return the settings as `up` takes them; raises Refusal."""
+    """Return the settings as `up` takes them; raises CannotRun."""
     if not settings.dev and settings.firebase_project_id is None:
-        raise Refusal("GHASI_FIREBASE_PROJECT_ID is not set: sign-in needs a Firebase project (or start with --dev)")
+        raise CannotRun("GHASI_FIREBASE_PROJECT_ID is not set: sign-in needs a Firebase project (or start with --dev)")
     if not settings.dev and settings.carriers is None:
-        raise Refusal("GHASI_CARRIERS is not set: it is the path of carriers.toml (or start with --dev)")
-    if settings.carriers is not None:
-        from ghasi.carriers.configuration import CarrierConfigurationError, read_carriers  # noqa: PLC0415 - seldom
-
-        try:
-            read_carriers(settings.carriers)
-        except CarrierConfigurationError as error:
-            raise Refusal(f"GHASI_CARRIERS: {error}") from error
-        settings = settings.model_copy(update={"carriers": settings.carriers.resolve()})
+        raise CannotRun("GHASI_CARRIERS is not set: it is the path of carriers.toml (or start with --dev)")
+    settings = check_carriers(settings)
     return settings.model_copy(update={"data_dir": settings.data_dir.resolve()})
+
+
+def check_carriers(settings: Settings) -> Settings:
+    """Return the settings with the full path of carriers.toml; raises CannotRun, saying what is wrong in it."""
+    if settings.carriers is None:
+        return settings
+    from ghasi.carriers.configuration import CarrierConfigurationError, read_carriers  # noqa: PLC0415 - seldom
+
+    try:
+        read_carriers(settings.carriers)
+    except CarrierConfigurationError as error:
+        raise CannotRun(f"GHASI_CARRIERS: {error}") from error
+    return settings.model_copy(update={"carriers": settings.carriers.resolve()})
 
 
 async def supervise(settings: Settings, tell: Tell) -> int:
     """Run all of Ghasi until SIGTERM or SIGINT; returns the exit code.
 
-    `tell` gets what a person should read. Raises Refusal, EmbeddedError, PortTaken, SecretsError, MigrationError.
+    `tell` gets what a person should read. Raises CannotRun, CannotListen, EmbeddedError, SecretsError, SealError,
+    MigrationError, RunError; one of UNAVAILABLE when a given database does not answer for 30 s.
     """
     settings = check_settings(settings)
     lifetime = Lifetime(limit_s=None)  # the drain below has limits of its own
@@ -86,8 +91,10 @@ async def supervise(settings: Settings, tell: Tell) -> int:
 async def _run(settings: Settings, tell: Tell) -> int:
     async with open_run(settings.data_dir, tell) as (folder, lock):
         kept = make_secrets(settings.data_dir)
+        settings = with_secrets(settings, kept)
+        Sealer(settings.secret_key or "")  # a malformed key is better known before anything starts
         async with AsyncExitStack() as stack:
-            settings, listeners = await _bind_all(with_secrets(settings, kept), stack, tell)
+            settings, listeners = await _bind_all(settings, stack, tell)
             database_url = await stack.enter_async_context(open_database(settings, tell))
             done = await migrate(database_url)
             tell(f"migrations: {len(done)} applied" if done else "migrations: up to date")
