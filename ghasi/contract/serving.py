@@ -232,6 +232,8 @@ def decode_body(raw: bytes, shape: type[I]) -> I:
     try:
         body: I = decoder.decode(raw)
     except msgspec.ValidationError as error:
+        # the decoder stops at the first wrong field, and what follows need not even be JSON
+        _refuse_what_is_no_json(raw)
         raise _field_problem(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Problem("invalid_json", str(error)) from None
@@ -263,6 +265,15 @@ def decode_query(raw: bytes, shape: type[I]) -> I:
         raise _field_problem(error) from None
     _refuse_far_times(query)
     return query
+
+
+def _refuse_what_is_no_json(raw: bytes) -> None:
+    try:
+        msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Problem("invalid_json", str(error)) from None
+    except RecursionError:  # nested deeper than anything of ours: its first wrong field says enough
+        return
 
 
 def _field_problem(error: msgspec.ValidationError) -> Problem:
@@ -310,7 +321,7 @@ def _refuse_nul(value: Any, name: str) -> None:
     if isinstance(value, dict):
         for key, item in value.items():
             _refuse_nul(key, name)
-            _refuse_nul(item, key)
+            _refuse_nul(item, key if name == "$" else f"{name}.{key}")
     elif isinstance(value, list):
         for item in value:
             _refuse_nul(item, name)
