@@ -68,7 +68,7 @@ async def test_killing_the_worker_with_a_thousand_in_flight(deployment: Deployme
         accepted: set[str] = set()
 
         async def send(number: int) -> None:
-            body = {"to": f"+4670{1_000_000 + number}", "body": f"message {number}"}
+            body = {"to": f"+4670{1_001_000 + number}", "body": f"message {number}"}
             accepted.add((await customer.good("POST", "/v1/messages", body))["id"])
 
         sending = [asyncio.create_task(send(number)) for number in range(1000)]
@@ -91,7 +91,7 @@ async def test_killing_the_api_while_it_accepts(deployment: Deployment) -> None:
 
         async def send(number: int) -> None:
             nonlocal broken
-            body = {"to": f"+4670{1_000_000 + number}", "body": f"message {number}"}
+            body = {"to": f"+4670{1_001_000 + number}", "body": f"message {number}"}
             for _ in range(200):
                 try:
                     answer = await customer.call("POST", "/v1/messages", body, Idempotency_Key=f"message-{number}")
@@ -124,7 +124,7 @@ async def test_killing_the_database(deployment: Deployment) -> None:
         accepted: set[str] = set()
 
         async def send(number: int) -> None:
-            body = {"to": f"+4670{1_000_000 + number}", "body": f"message {number}"}
+            body = {"to": f"+4670{1_001_000 + number}", "body": f"message {number}"}
             answer = await customer.call("POST", "/v1/messages", body)
             if answer.status == 202:
                 accepted.add(answer.json["id"])
