@@ -47,7 +47,7 @@ class _FromLogging(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            structlog.get_logger(record.name).log(record.levelno, record.getMessage(), exc_info=record.exc_info)
+            structlog.get_logger(record.name).log(record.levelno, record.getMessage().strip(), exc_info=record.exc_info)
         except Exception:  # noqa: BLE001 - logging never raises into its caller
             self.handleError(record)
 

@@ -2,7 +2,10 @@
 
 import json
 import subprocess
+import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -10,35 +13,63 @@ import pytest
 
 from ghasi.contract.values import new_id
 from ghasi.storage.sealing import new_secret_key
-from tests.processes.running import Place, place
+from tests.processes.running import place
+
+SHELL = """
+import contextlib, io, json, os, sys
+from ghasi.commands.application import run
+for line in sys.stdin:
+    arguments, environment = json.loads(line)
+    os.environ.update(environment)
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = run(arguments)
+    print(json.dumps([status, out.getvalue(), err.getvalue()]), flush=True)
+"""
+"""Runs one command after the other: to start Python anew for each would take longer than all of them."""
 
 
-@pytest.fixture(scope="module")
-def here() -> Iterator[Place]:
-    with place() as it:
-        yield it
+@dataclass
+class Done:
+    status: int
+    stdout: str
+    stderr: str
 
 
 class Commands:
     """`ghasi ...` on a database of the test's own."""
 
-    def __init__(self, here: Place, database_url: str) -> None:
-        self.here = here
-        self.environment = {"GHASI_DATABASE_URL": database_url, "GHASI_SECRET_KEY": new_secret_key()}
+    def __init__(self, shell: subprocess.Popen[str], folder: Path, database_url: str) -> None:
+        self.folder = folder
+        self._shell = shell
+        self._environment = {"GHASI_DATABASE_URL": database_url, "GHASI_SECRET_KEY": new_secret_key()}
 
-    def run(self, *arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
-        done = self.here.run(*arguments, **self.environment)
-        assert done.returncode == expect, done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
+    def run(self, *arguments: str, expect: int = 0) -> Done:
+        assert self._shell.stdin
+        assert self._shell.stdout
+        self._shell.stdin.write(json.dumps([arguments, self._environment]) + "\n")
+        self._shell.stdin.flush()
+        done = Done(*json.loads(self._shell.stdout.readline()))
+        assert done.status == expect, done.stdout + done.stderr
         return done
 
     def json(self, *arguments: str) -> Any:
         return json.loads(self.run(*arguments, "--json").stdout)
 
 
+@pytest.fixture(scope="module")
+def shell() -> Iterator[subprocess.Popen[str]]:
+    with place() as here:
+        command = [sys.executable, "-c", SHELL]
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        with subprocess.Popen(command, env=here.environment(), text=True, **pipes) as process:
+            yield process
+            process.communicate(timeout=10)
+
+
 @pytest.fixture
-def commands(here: Place, database_url: str) -> Commands:
-    return Commands(here, database_url)
+def commands(shell: subprocess.Popen[str], tmp_path: Path, database_url: str) -> Commands:
+    return Commands(shell, tmp_path, database_url)
 
 
 @pytest.fixture
@@ -61,11 +92,9 @@ def test_accounts_are_changed_and_the_audit_log_says_by_whom(commands: Commands,
     )  # fmt: skip
     assert commands.json("admin", "accounts", "list") == [shown]
     assert "AF, PK" in commands.run("admin", "accounts", "list").stdout
-    commands.run("admin", "accounts", "countries", account, "all")
-    commands.run("admin", "accounts", "cap", account, "none")
-    commands.run("admin", "accounts", "activate", account)
-    shown = commands.json("admin", "accounts", "show", account)
-    assert (shown["status"], shown["countries"], shown["daily_cap"]) == ("active", None, None)
+    assert commands.json("admin", "accounts", "countries", account, "all")["countries"] is None
+    assert commands.json("admin", "accounts", "cap", account, "none")["daily_cap"] is None
+    assert commands.json("admin", "accounts", "activate", account)["status"] == "active"
     entries = commands.json("admin", "audit", "list", "--account", account)
     assert [entry["action"] for entry in entries][-1] == "account.suspended"
     assert entries[-1]["actor"] == "operator:ann"
@@ -83,12 +112,12 @@ def test_what_is_not_there_and_what_is_wrong_end_differently(commands: Commands,
 def test_keys_rates_carriers_and_invoices(commands: Commands) -> None:
     made = commands.json("admin", "keys", "rotate")
     assert made["kid"] in {key["kid"] for key in commands.json("admin", "keys", "list")}
-    file = commands.here.folder / "rates.csv"
+    file = commands.folder / "rates.csv"
     prices = {(rate["country"], rate["price"]) for rate in commands.json("admin", "rates", "list")}
     assert ("*", "0.0450") in prices
     file.write_text("nonsense\n1,2\n")
     assert commands.run("admin", "rates", "import", str(file), expect=1).stderr.startswith("ghasi: ")
-    commands.run("admin", "rates", "import", str(commands.here.folder / "none.csv"), expect=1)
+    commands.run("admin", "rates", "import", str(commands.folder / "none.csv"), expect=1)
     assert commands.json("admin", "carriers", "list") == []
     assert commands.json("admin", "invoices", "close", "--period", "2026-10") == {"made": [], "skipped": []}
     assert commands.run("admin", "invoices", "list").stdout == "none\n"
@@ -116,5 +145,5 @@ def test_the_contract_and_the_version_are_printed(commands: Commands) -> None:
     assert "/v1/messages" in commands.run("contract", "show").stdout
     assert json.loads(commands.run("contract", "openapi").stdout)["openapi"].startswith("3.1")
     assert commands.run("contract", "docs").stdout.startswith("<!-- Emitted")
-    assert commands.run("--version").stdout == commands.run("version").stdout
+    assert commands.run("--version").stdout == commands.run("version").stdout != ""
     assert "child" not in commands.run("--help").stdout
