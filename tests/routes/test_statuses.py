@@ -107,4 +107,4 @@ def holds_headers(row: Row, answer: Answer, code: str | None) -> None:
     assert (answer.header("x-kong-response-latency") is None) == forwarded
     if answer.status == 504:
         waited_s = int(answer.header("x-kong-upstream-latency") or 0) / 1000
-        assert row.upstream_timeout_s - 0.05 < waited_s < row.timeout_s + 1
+        assert row.upstream_timeout_s - 0.05 < waited_s < row.timeout_s + 3

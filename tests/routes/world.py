@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -93,15 +93,14 @@ class World:
     gateway: Gateway
     resources: Resources
     upstreams: Switch
-    customers: list[Customer] = field(default_factory=list)
 
     async def call(self, method: str, target: str, *, client: str | None = None, **more: Any) -> Answer:
         return await request(self.gateway, method, target, client=client or new_address(), **more)
 
-    async def sign_in(self) -> Customer:
-        """A new customer, from an address not used before."""
+    async def sign_in(self, subject: str | None = None) -> Customer:
+        """A new customer, or the person of a subject, from an address not used before."""
         address = new_address()
-        body = {"id_token": id_token(sub=str(new_id()))}
+        body = {"id_token": id_token(sub=subject or str(new_id()))}
         answer = await self.call("POST", "/v1/auth/firebase", json=body, client=address)
         assert answer.status == 200, answer.body
         session = answer.json
