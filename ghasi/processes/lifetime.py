@@ -22,7 +22,8 @@ class Lifetime:
         self._limit_s = limit_s
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            loop.add_signal_handler(number, self.stop)
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+                loop.add_signal_handler(number, self.stop)
         if lifeline is not None:
             os.set_blocking(lifeline, False)
             loop.add_reader(lifeline, self._lifeline_moved, lifeline)

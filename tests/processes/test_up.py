@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import stat
 import time
 from collections.abc import Iterator
@@ -186,6 +187,17 @@ def test_sigterm_while_it_starts_leaves_nothing(sign: str) -> None:
         assert running.stop() == 0
         assert elsewhere.processes() == []
         assert "Traceback" not in running.errors.read_text()
+
+
+def test_a_client_that_never_ends_its_request_does_not_keep_it() -> None:
+    with place() as elsewhere:
+        running = elsewhere.up()
+        host, _, port = running.addresses["API"].removeprefix("http://").partition(":")
+        with socket.create_connection((host, int(port))) as client:
+            client.sendall(b"POST /v1/auth/firebase HTTP/1.1\r\nHost: api\r\nContent-Length: 100\r\n\r\n{")
+            assert healthy(running)  # so the request has been read as well
+            assert running.stop() == 0
+        assert elsewhere.processes() == []
 
 
 def test_a_given_database_is_used_and_left_running(database_url: str) -> None:
