@@ -21,9 +21,10 @@ class Lifetime:
         self.stopping = asyncio.Event()
         self._limit_s = limit_s
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-                loop.add_signal_handler(number, self.stop)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # it is under nohup
+            loop.add_signal_handler(signal.SIGHUP, self.stop)
         if lifeline is not None:
             os.set_blocking(lifeline, False)
             loop.add_reader(lifeline, self._lifeline_moved, lifeline)
