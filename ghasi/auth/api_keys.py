@@ -164,7 +164,8 @@ class LastUses:
                 await self._write_or_warn()
         finally:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._write_or_warn(), 2)
+                async with asyncio.timeout(2):
+                    await self._write_or_warn()
 
     async def _write_or_warn(self) -> None:
         try:

@@ -27,7 +27,8 @@ async def work(resources: Resources) -> None:
         except Exception as error:  # noqa: BLE001 - the next round comes anyway
             log.warning("clearing_away_failed", error=type(error).__name__)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(resources.stopping.wait(), INTERVAL_S)
+            async with asyncio.timeout(INTERVAL_S):
+                await resources.stopping.wait()
 
 
 async def clear_away(pool: Pool, now: datetime, stopping: asyncio.Event, *, batch: int = BATCH) -> dict[str, int]:

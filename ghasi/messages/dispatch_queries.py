@@ -10,6 +10,8 @@ from ghasi.messages.lifecycle import Part
 from ghasi.messages.model import COLUMNS, Stored, stored
 from ghasi.storage.pool import Connection, Pool
 
+MOST_COUNTED = 1000
+"""Where counts of claims and throttles end: they say how often, and a smallint holds no more than 32,767."""
 _MESSAGE_COLUMNS = ", ".join(f"message.{column.strip()}" for column in COLUMNS.split(","))
 
 
@@ -31,7 +33,8 @@ async def claim(pool: Pool, most: int, lease: timedelta) -> list[Claim]:
             SELECT message_id FROM messages.dispatch WHERE due_at <= now()
             ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
         ), claimed AS (
-            UPDATE messages.dispatch AS dispatch SET due_at = now() + $2::interval, claims = claims + 1
+            UPDATE messages.dispatch AS dispatch SET due_at = now() + $2::interval,
+                                                     claims = least(claims + 1, $3)
             FROM due WHERE dispatch.message_id = due.message_id
             RETURNING dispatch.message_id, dispatch.claims, dispatch.throttles, dispatch.expires_at
         )
@@ -40,6 +43,7 @@ async def claim(pool: Pool, most: int, lease: timedelta) -> list[Claim]:
         """,
         most,
         lease,
+        MOST_COUNTED,
     )
     width = len(Stored.__dataclass_fields__)
     return [Claim(Stored(*tuple(row)[:width]), *tuple(row)[width:]) for row in rows]
@@ -181,18 +185,23 @@ async def end_dispatch(connection: Connection, ids: Sequence[UUID]) -> None:
     await connection.execute("DELETE FROM messages.dispatch WHERE message_id = ANY($1::uuid[])", ids)
 
 
-async def retry_dispatch(connection: Connection, rows: Sequence[tuple[UUID, float, bool, bool]]) -> None:
-    """Make messages due again: (id, delay in seconds, throttled, whether the last submit is in doubt)."""
+async def retry_dispatch(connection: Connection, rows: Sequence[tuple[UUID, int, float, bool, bool]]) -> None:
+    """Make messages due again: (id, which claim, delay in seconds, throttled, whether the last submit is in doubt).
+
+    A claim that has been followed by another has nothing to say any more.
+    """
     await connection.execute(
         """
         UPDATE messages.dispatch AS dispatch
         SET due_at = now() + make_interval(secs => new.delay_s),
-            throttles = CASE WHEN new.throttled THEN least(throttles + 1, 1000) ELSE throttles END,
-            claims = CASE WHEN new.in_doubt THEN claims ELSE 0 END
-        FROM unnest($1::uuid[], $2::float[], $3::bool[], $4::bool[]) AS new (message_id, delay_s, throttled, in_doubt)
-        WHERE dispatch.message_id = new.message_id
+            throttles = CASE WHEN new.throttled THEN least(throttles + 1, $6) ELSE throttles END,
+            claims = CASE WHEN new.in_doubt THEN dispatch.claims ELSE 0 END
+        FROM unnest($1::uuid[], $2::int[], $3::float[], $4::bool[], $5::bool[])
+             AS new (message_id, claims, delay_s, throttled, in_doubt)
+        WHERE dispatch.message_id = new.message_id AND dispatch.claims = new.claims
         """,
         *(list(column) for column in zip(*rows, strict=True)),
+        MOST_COUNTED,
     )
 
 
@@ -231,26 +240,27 @@ async def take_parked_receipts(connection: Connection, most: int) -> list[Receip
     return [Receipt(**dict(row), handle=None) for row in rows]
 
 
-async def forget_old(pool: Pool, keep: timedelta, least_id: UUID) -> None:
+async def forget_old(pool: Pool, keep: timedelta, least_id: UUID) -> bool:
     """Delete parked receipts and idempotency keys of their age, and submissions whose receipts are out of the question.
 
-    `least_id` is the least message id that may still get a receipt. Bounded; what is left goes next time.
+    `least_id` is the least message id that may still get a receipt. Bounded; returns whether there may be more.
     """
-    await pool.execute(
+    parked = await pool.execute(
         "DELETE FROM messages.parked_receipts WHERE id IN "
         "(SELECT id FROM messages.parked_receipts WHERE at < now() - $1::interval LIMIT 5000)",
         keep,
     )
-    await pool.execute(
+    keys = await pool.execute(
         "DELETE FROM messages.idempotency_keys WHERE ctid = ANY(ARRAY("
         "SELECT ctid FROM messages.idempotency_keys WHERE created_at < now() - interval '24 hours' LIMIT 5000))"
     )
-    await pool.execute(
+    submissions = await pool.execute(
         "DELETE FROM messages.submissions WHERE (message_id, part) IN "
         "(SELECT message_id, part FROM messages.submissions WHERE message_id < $1 ORDER BY message_id LIMIT 5000)",
         least_id,
     )
     await pool.execute("DELETE FROM messages.daily_counts WHERE day < (now() AT TIME ZONE 'UTC')::date - 1")
+    return "DELETE 5000" in (parked, keys, submissions)
 
 
 async def make_partitions(pool: Pool) -> None:

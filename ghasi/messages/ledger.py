@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID
 
+import asyncpg
 import structlog
 from prometheus_client import Counter
 
@@ -24,7 +25,7 @@ from ghasi.storage import outbox
 from ghasi.storage.batch import Batcher
 from ghasi.storage.bells import Bells
 from ghasi.storage.outbox import Event
-from ghasi.storage.pool import Connection, Pool
+from ghasi.storage.pool import UNAVAILABLE, Connection, Pool
 
 MOST_REMEMBERED = 50_000
 log = structlog.get_logger("ghasi.messages")
@@ -34,8 +35,9 @@ _receipts = Counter("ghasi_receipts_total", "Receipts by what they matched", ["m
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Submit again after `delay_s`; `in_doubt`: the last submit may have been taken."""
+    """Submit again after `delay_s`; `claims` says which claim ends so; `in_doubt`: its submit may have been taken."""
 
+    claims: int
     delay_s: float
     throttled: bool = False
     in_doubt: bool = False
@@ -86,9 +88,30 @@ class Ledger:
         )
 
     async def _write(self, entries: Sequence[Entry], again: bool) -> Sequence[None]:
-        del again  # each step looks at what is there: twice is as good as once
-        results = [one for entry in entries for one in entry if isinstance(one, Submitted)]
-        receipts = [one for entry in entries for one in entry if isinstance(one, Receipt)]
+        try:
+            await self._commit([one for entry in entries for one in entry])
+        except UNAVAILABLE:
+            raise
+        except asyncpg.PostgresError:
+            if not again or len(entries) > 1:
+                raise  # the batcher tries each entry alone
+            await self._commit_apart(entries[0])
+        return [None] * len(entries)
+
+    async def _commit_apart(self, entry: Entry) -> None:
+        """Write the words of an entry one by one; one that the database refuses is dropped, its neighbours are not."""
+        for one in entry:
+            try:
+                await self._commit([one])
+            except UNAVAILABLE:
+                raise
+            except asyncpg.PostgresError as error:
+                of = one.message_id if isinstance(one, Submitted) else one.carrier_message_id[:64]
+                log.exception("carriers_word_dropped", kind=type(one).__name__, of=str(of), error=type(error).__name__)
+
+    async def _commit(self, words: Sequence[Submitted | Receipt]) -> None:
+        results = [one for one in words if isinstance(one, Submitted)]
+        receipts = [one for one in words if isinstance(one, Receipt)]
         async with self.pool.acquire() as connection, connection.transaction():
             passed = await self._apply(connection, results, receipts)
         if passed:
@@ -96,7 +119,6 @@ class Ledger:
         for status in passed:
             if status != "sent":
                 _finals.labels(status).inc()
-        return [None] * len(entries)
 
     async def match_parked(self, most: int = 500) -> int:
         """Apply parked receipts whose submission has become known since; return how many."""
@@ -170,7 +192,11 @@ class Ledger:
         long = [message_id for message_id, message in messages.items() if message.segments > 1]
         if not long:
             return
-        received = [(message_id, part) for message_id in long for part in facts.received.get(message_id, ())]
+        received = [  # the last word on each part: an UPDATE takes any one of several rows
+            (message_id, part)
+            for message_id in long
+            for part in {part.part: part for part in facts.received.get(message_id, ())}.values()
+        ]
         if received:
             await queries.set_part_states(connection, received)
         for message_id, parts in (await queries.list_parts(connection, long)).items():
@@ -187,7 +213,7 @@ class _Facts:
         self.resulted: set[UUID] = set()
         self.resubmitted: set[UUID] = set()
         self.endings: dict[UUID, Ending] = {}
-        self.retries: list[tuple[UUID, float, bool, bool]] = []
+        self.retries: list[tuple[UUID, int, float, bool, bool]] = []
 
     @property
     def touched(self) -> set[UUID]:
@@ -202,7 +228,7 @@ class _Facts:
             self.resubmitted.add(result.message_id)
         if result.retry is not None:
             retry = result.retry
-            self.retries.append((result.message_id, retry.delay_s, retry.throttled, retry.in_doubt))
+            self.retries.append((result.message_id, retry.claims, retry.delay_s, retry.throttled, retry.in_doubt))
         if result.ending is not None:
             self.endings[result.message_id] = result.ending
 

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from uuid import UUID
 
 import structlog
 from prometheus_client import Counter, Gauge
@@ -36,10 +37,11 @@ LEASE_S = 30.0
 SUBMIT_WITHIN_S = 15.0
 """After a claim; a submit may take 10 s to be answered, and the lease must outlast both."""
 POLL_S = 0.25
+MOST_PRUNED = 10_000
 MOST_CLAIMED = 500
 FEWEST_CLAIMED = 32
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 1.0, 60.0
-DRAIN_S = 5.0
+DRAIN_S, LAST_WRITES_S = 4.0, 1.5
 RECEIPTS_WITHIN = timedelta(hours=72)
 LONGEST_VALIDITY = timedelta(hours=48)
 
@@ -82,6 +84,7 @@ class Dispatcher:
         self._ready: deque[_Flight] = deque()
         self._under_way = 0
         self._done: list[Submitted] = []
+        self._held: set[UUID] = set()  # claimed here, and the end of that claim is not committed yet
         self._rate = 0
         self._second = (0.0, 0)
         self.totals = {carrier.name: _Totals() for carrier in carriers}
@@ -98,7 +101,8 @@ class Dispatcher:
                 await asyncio.sleep(POLL_S)
             if not busy:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), POLL_S)
+                    async with asyncio.timeout(POLL_S):
+                        await self._wake.wait()
         while self._ready:
             self._give_back(self._ready.popleft())
         with contextlib.suppress(TimeoutError):
@@ -113,18 +117,30 @@ class Dispatcher:
         wanted = min(MOST_CLAIMED, max(free, self._rate, FEWEST_CLAIMED if free else 0))
         if not free or len(self._ready) * 2 > wanted:
             return False
+        submit_until = time.monotonic() + SUBMIT_WITHIN_S  # before the claim: the lease runs from its statement
         claims = await queries.claim(self._pool, wanted - len(self._ready), timedelta(seconds=LEASE_S))
-        await self._take(claims)
+        await self._take(claims, submit_until)
         self._submit_ready()
         return bool(claims)
 
-    async def _take(self, claims: list[Claim]) -> None:
+    async def _take(self, claims: list[Claim], submit_until: float) -> None:
         """Make flights of claims; of a long message only the segments that no carrier has settled go again."""
         again = [claim.message.id for claim in claims if claim.message.segments > 1]
-        settled = await queries.list_parts(self._pool, again) if again else {}
-        now, until = datetime.now(UTC), time.monotonic() + SUBMIT_WITHIN_S
+        try:
+            settled = await queries.list_parts(self._pool, again) if again else {}
+        except BaseException:
+            for claim in claims:  # nothing of them was submitted, and there is no doubt about it
+                self._finish(Submitted(claim.message.id, retry=Retry(claim.claims, 0.1, in_doubt=claim.claims > 1)))
+            raise
+        now = datetime.now(UTC)
         for claim in claims:
             message = claim.message
+            if message.id in self._held:  # its lease ran out while the ledger waited for the database
+                continue
+            self._held.add(message.id)
+            if message.status != "accepted":  # a receipt told of its end before its submit's result was committed
+                self._finish(Submitted(message.id))
+                continue
             if claim.expires_at <= now or message.body is None:
                 self._finish(Submitted(message.id, ending=Ending("expired", "expired")))
                 continue
@@ -133,7 +149,7 @@ class Dispatcher:
             segments = deque(
                 Segment(
                     to=message.recipient, sender=message.sender, encoding=split.encoding, payload=payload, part=number,
-                    parts=split.count, udh_reference=message.id.int & 0xFF, validity_s=message.validity_s,
+                    parts=split.count, udh_reference=message.id.int & 0xFF, validity_s=_validity_left_s(claim, now),
                 )
                 for number, payload in enumerate(split.parts, 1)
                 if number not in done
@@ -141,12 +157,13 @@ class Dispatcher:
             if not segments:  # a crash came between the last segment's result and the message's
                 self._finish(Submitted(message.id))
                 continue
-            self._ready.append(_Flight(claim, segments, until, resubmits=claim.claims > 1))
+            self._ready.append(_Flight(claim, segments, submit_until, resubmits=claim.claims > 1))
 
     def _submit_ready(self) -> None:
         """Submit while a carrier has room. A message's segments go to one carrier."""
         now = time.monotonic()
-        while self._ready:
+        passed = 0
+        while passed < len(self._ready):
             flight = self._ready[0]
             if now > flight.submit_until:
                 self._ready.popleft()
@@ -155,7 +172,11 @@ class Dispatcher:
             carrier = flight.carrier if flight.carrier and flight.carrier.capacity() else None
             carrier = carrier or (None if flight.carrier else choose(self._carriers, flight.claim.message.recipient))
             if carrier is None:
-                break
+                if flight.carrier is None or choose(self._carriers, flight.claim.message.recipient) is None:
+                    break
+                self._ready.rotate(-1)  # its own carrier has no room, another has: let the others pass
+                passed += 1
+                continue
             if flight.resubmits and flight.carrier is None and not self._resubmit(flight, carrier):
                 self._ready.popleft()
                 continue
@@ -221,7 +242,13 @@ class Dispatcher:
     def _hand_over(self) -> None:
         done, self._done = self._done, []
         if done:
-            self._ledger.put(done)
+            ids = [one.message_id for one in done]
+            self._ledger.put(done).add_done_callback(lambda _: self._held.difference_update(ids))
+
+
+def _validity_left_s(claim: Claim, now: datetime) -> int | None:
+    """Return what is left of the validity a customer asked for, in whole seconds."""
+    return None if claim.message.validity_s is None else max(1, int((claim.expires_at - now).total_seconds()))
 
 
 def _conclude(flight: _Flight) -> Submitted:
@@ -238,14 +265,15 @@ def _conclude(flight: _Flight) -> Submitted:
     message_id, retry, ending = flight.claim.message.id, None, None
     if Outcome.UNANSWERED in outcomes:
         resend = flight.carrier is None or flight.carrier.on_unknown_submit == "resend"
-        retry = Retry(FIRST_BACKOFF_S, in_doubt=True) if resend else None
+        backoff_s = min(FIRST_BACKOFF_S * 2 ** min(flight.claim.claims - 1, 10), LONGEST_BACKOFF_S)
+        retry = Retry(flight.claim.claims, backoff_s, in_doubt=True) if resend else None
         ending = None if resend else Ending("unknown", "no_answer")
     elif Outcome.THROTTLED in outcomes:
-        backoff_s = min(FIRST_BACKOFF_S * 2**flight.claim.throttles, LONGEST_BACKOFF_S)
-        retry = Retry(backoff_s, throttled=True)
+        backoff_s = min(FIRST_BACKOFF_S * 2 ** min(flight.claim.throttles, 10), LONGEST_BACKOFF_S)
+        retry = Retry(flight.claim.claims, backoff_s, throttled=True)
     elif Outcome.UNSENT in outcomes:
         # a doubt from an earlier claim stays when this one never came to the carrier
-        retry = Retry(0.1, in_doubt=flight.resubmits and not flight.answers)
+        retry = Retry(flight.claim.claims, 0.1, in_doubt=flight.resubmits and not flight.answers)
     return Submitted(message_id, parts, flight.resubmits and flight.carrier is not None, retry, ending)
 
 
@@ -267,10 +295,12 @@ async def work(resources: Resources) -> None:
     ]
     try:
         await dispatcher.run(stopping)
-        await ledger.batcher.drain()
     finally:
         await asyncio.gather(*(carrier.stop() for carrier in carriers))
-        await ledger.batcher.drain()
+        # a database that is away is not waited for: leases end by themselves, receipts come again
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WRITES_S):
+                await ledger.batcher.drain()
         for task in background:
             task.cancel()
         await asyncio.gather(*background, return_exceptions=True)
@@ -307,14 +337,18 @@ async def _tend(pool: Pool, ledger: Ledger, dispatcher: Dispatcher, carriers: li
     for carrier in carriers:
         totals = dispatcher.totals[carrier.name]
         rows.append((carrier.state(), totals.submitted, totals.resubmitted))
-        totals.submitted = totals.resubmitted = 0
     if rows:
         await queries.write_carriers(pool, rows)
+    for state, submitted, resubmitted in rows:
+        dispatcher.totals[state.name].submitted -= submitted
+        dispatcher.totals[state.name].resubmitted -= resubmitted
 
 
 async def _keep_house(pool: Pool) -> None:
-    """Once a minute: partitions ahead of time, and nothing kept longer than it is needed."""
-    await queries.make_partitions(pool)
+    """Once a minute: partitions ahead of time, and nothing is kept longer than it is needed."""
     oldest = datetime.now(UTC) - RECEIPTS_WITHIN - LONGEST_VALIDITY
-    await queries.forget_old(pool, RECEIPTS_WITHIN, first_id(oldest))
-    await outbox.prune(pool, "messages", timedelta(hours=24))
+    while await queries.forget_old(pool, RECEIPTS_WITHIN, first_id(oldest)):
+        pass
+    while await outbox.prune(pool, "messages", timedelta(hours=24)) == MOST_PRUNED:
+        pass
+    await queries.make_partitions(pool)  # last: it fails where messages_other holds rows

@@ -58,7 +58,8 @@ async def answer_health(send: Send, health: Health) -> None:
 
 async def _state(name: str, check: Check) -> Mapping[str, str]:
     try:
-        states = await asyncio.wait_for(check(), CHECK_TIMEOUT_S)
+        async with asyncio.timeout(CHECK_TIMEOUT_S):
+            states = await check()
     except TimeoutError:
         return {name: NO_ANSWER}
     except OSError:

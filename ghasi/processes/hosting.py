@@ -234,7 +234,8 @@ async def _nothing() -> None:
 
 async def _close_pool(pool: Any) -> None:
     try:
-        await asyncio.wait_for(pool.close(), 1.0)
+        async with asyncio.timeout(1.0):
+            await pool.close()
     except UNAVAILABLE:
         pool.terminate()
 

@@ -88,7 +88,9 @@ class Batcher(Generic[Item, Result]):
         finally:
             self._flusher = None
 
-    async def _results(self, items: Sequence[Item], *, again: bool) -> Sequence[Result | BaseException]:
+    async def _results(
+        self, items: Sequence[Item], *, again: bool, alone: bool = False
+    ) -> Sequence[Result | BaseException]:
         attempt = 0
         while True:
             attempt += 1
@@ -101,10 +103,12 @@ class Batcher(Generic[Item, Result]):
                 again = True
                 await asyncio.sleep(min(0.2 * attempt, 2.0))
             except asyncpg.PostgresError as error:
-                if len(items) == 1 and again:
+                # one that stands alone is tried once more too: after a lost connection the first try may be what it
+                # collides with, and then it counts as done
+                if alone:
                     return [error]
                 log.warning("flush_split", error=type(error).__name__, items=len(items))
-                return [(await self._results([item], again=True))[0] for item in items]
+                return [(await self._results([item], again=True, alone=True))[0] for item in items]
             except Exception as error:  # a fault in the flush itself must not leave waiters hanging
                 log.exception("flush_failed", items=len(items))
                 return [error] * len(items)

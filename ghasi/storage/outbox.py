@@ -161,8 +161,10 @@ async def follow(
             backoff_s = min(backoff_s * 2, 10.0)
             continue
         if count < most:
+            # not asyncio.wait_for: before Python 3.12 it swallows a cancellation that comes just as the event is set
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(wake.wait(), POLL_S)
+                async with asyncio.timeout(POLL_S):
+                    await wake.wait()
 
 
 async def prune(pool: Pool, source: str, keep: timedelta, most: int = 10_000) -> int:

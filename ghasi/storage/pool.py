@@ -20,6 +20,8 @@ UNAVAILABLE: tuple[type[BaseException], ...] = (
     asyncpg.InterfaceError,
     asyncpg.QueryCanceledError,
     asyncpg.DeadlockDetectedError,
+    asyncpg.InsufficientResourcesError,  # the disk is full, memory is short
+    asyncpg.ReadOnlySQLTransactionError,  # a standby, just before or after a failover
     ConnectionError,
     TimeoutError,
     OSError,

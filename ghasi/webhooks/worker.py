@@ -119,7 +119,8 @@ class _Worker:
             if count < self._pace.claim and went_round:
                 self._lanes.forget_idle()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), self._pace.poll_s)
+                    async with asyncio.timeout(self._pace.poll_s):
+                        await self._wake.wait()
 
     async def _claim(self, after: UUID) -> tuple[int, UUID]:
         """Claim once; return how many there were and the last endpoint."""

@@ -47,7 +47,7 @@ class Timing:
     """For a submit's answer, a bind's, an enquire_link's, and for the socket to take what is written."""
     enquire_after_s: float = 15.0
     """Silence of the peer after which it is asked whether it lives."""
-    stop_timeout_s: float = 5.0
+    stop_timeout_s: float = 1.0
     """For outstanding answers before the unbind."""
     unbind_timeout_s: float = 1.0
     least_backoff_s: float = 0.2

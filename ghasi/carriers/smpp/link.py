@@ -14,7 +14,7 @@ import structlog
 from ghasi.carriers.carrier import Outcome, Receipt, ReceiptSink, Segment, SubmitResult
 from ghasi.carriers.smpp import pdu, statuses
 from ghasi.carriers.smpp.configuration import SmppConfiguration, Timing
-from ghasi.carriers.smpp.receipts import is_receipt, read_receipt
+from ghasi.carriers.smpp.receipts import LONGEST_ID, is_receipt, read_receipt
 from ghasi.carriers.smpp.submit import UnusableAddressError, encode_submit
 
 _log = structlog.get_logger("ghasi.carriers")
@@ -179,7 +179,7 @@ class Link(asyncio.Protocol):
             _settle(waiting[0], statuses.failed_submit(frame.status))
         else:
             try:
-                message_id = pdu.decode_message_id(frame.body) or None
+                message_id = pdu.decode_message_id(frame.body)[:LONGEST_ID] or None
             except pdu.PduError:
                 message_id = None
             if message_id is None:

@@ -40,7 +40,7 @@ _TEXT_FIELD = re.compile(r"\btext:", re.IGNORECASE)
 _UCS2 = 8
 _DATE_LENGTHS = (10, 12)
 _OLDEST = timedelta(days=4)
-_LONGEST_ID = 64  # SMPP 3.4, 5.3.2.12: 65 octets with the NUL
+LONGEST_ID = 64  # SMPP 3.4, 5.3.2.12: 65 octets with the NUL
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def read_receipt(message: ShortMessage, now: datetime) -> ReadReceipt | None:
         number = tlvs.get(MESSAGE_STATE)
         if number:
             stat = _STATES_BY_NUMBER.get(number[0], f"STATE {number[0]}")
-    if not identifier or len(identifier) > _LONGEST_ID:
+    if not identifier or len(identifier) > LONGEST_ID:
         return None
     if message.esm_class & _ESM_TYPE == ESM_INTERMEDIATE:
         state, error_code = _STATES["ENROUTE"]

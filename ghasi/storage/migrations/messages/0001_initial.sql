@@ -41,14 +41,23 @@ CREATE INDEX messages_by_reference ON messages.messages (account_id, reference, 
 -- What no month has claimed; empty unless the clock jumps.
 CREATE TABLE messages.messages_other PARTITION OF messages.messages DEFAULT;
 
+-- Rows that messages_other took meanwhile move along, or the new partition would be refused.
 CREATE FUNCTION messages.make_partition(month date) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    name text := 'messages_' || to_char(month, 'YYYY_MM');
+    first uuid := messages.first_id(date_trunc('month', month::timestamp) AT TIME ZONE 'UTC');
+    beyond uuid := messages.first_id((date_trunc('month', month::timestamp) + interval '1 month') AT TIME ZONE 'UTC');
 BEGIN
-    EXECUTE format(
-        'CREATE TABLE IF NOT EXISTS messages.%I PARTITION OF messages.messages FOR VALUES FROM (%L) TO (%L)
-         WITH (fillfactor = 75, autovacuum_vacuum_scale_factor = 0.1)',
-        'messages_' || to_char(month, 'YYYY_MM'),
-        messages.first_id(date_trunc('month', month::timestamp) AT TIME ZONE 'UTC'),
-        messages.first_id((date_trunc('month', month::timestamp) + interval '1 month') AT TIME ZONE 'UTC'));
+    IF to_regclass(format('messages.%I', name)) IS NOT NULL THEN
+        RETURN;
+    END IF;
+    LOCK TABLE messages.messages_other IN ACCESS EXCLUSIVE MODE;
+    EXECUTE format('CREATE TABLE messages.%I (LIKE messages.messages INCLUDING DEFAULTS)
+                    WITH (fillfactor = 75, autovacuum_vacuum_scale_factor = 0.1)', name);
+    EXECUTE format('WITH moved AS (DELETE FROM messages.messages_other WHERE id >= $1 AND id < $2 RETURNING *)
+                    INSERT INTO messages.%I SELECT * FROM moved', name) USING first, beyond;
+    EXECUTE format('ALTER TABLE messages.messages ATTACH PARTITION messages.%I FOR VALUES FROM (%L) TO (%L)',
+                   name, first, beyond);
 END
 $$;
 SELECT messages.make_partition((date_trunc('month', now() AT TIME ZONE 'UTC') + make_interval(months => n))::date)
