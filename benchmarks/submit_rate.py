@@ -56,7 +56,8 @@ async def measure(port: int, messages: int) -> None:
             waiting.add(carrier.submit(Segment(f"+93701{submitted % 90000 + 10000:05d}9", "Ghasi", "gsm7", payload)))
         ended, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         accepted += sum(1 for result in ended if result.result().outcome is Outcome.ACCEPTED)
-    await asyncio.wait_for(done.wait(), 10)
+    async with asyncio.timeout(10):
+        await done.wait()
     seconds, cpu = time.perf_counter() - begun, time.process_time() - begun_cpu
     await carrier.stop()
     print(f"{accepted} messages with receipts in {seconds:.2f} s: {accepted / seconds:.0f}/s,")

@@ -11,6 +11,7 @@ from uuid import uuid4
 import asyncpg
 import hypothesis
 import pytest
+import structlog
 
 from ghasi.settings import Settings
 from ghasi.storage import embedded
@@ -23,6 +24,16 @@ from ghasi.storage.sealing import Sealer, new_secret_key
 # a busy machine is no finding: how long one example takes says nothing about it being right
 hypothesis.settings.register_profile("ghasi", deadline=None)
 hypothesis.settings.load_profile("ghasi")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plain_tracebacks() -> Iterator[None]:
+    """Faults are provoked by the hundred: to print each with its colours and variables takes a second."""
+    before = structlog.get_config()
+    renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[structlog.processors.add_log_level, renderer])
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture(scope="session")

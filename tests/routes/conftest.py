@@ -3,14 +3,13 @@
 import asyncio
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
-import structlog
 
 from ghasi.contract.table import ROWS
 from ghasi.gateway.upstreams import HttpUpstream
@@ -125,17 +124,7 @@ class Worlds:
 
 
 @pytest.fixture(scope="session")
-def plain_tracebacks() -> Iterator[None]:
-    """A hundred faults are provoked: to print each with its colours and variables takes a second."""
-    before = structlog.get_config()
-    renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
-    structlog.configure(processors=[structlog.processors.add_log_level, renderer])
-    yield
-    structlog.configure(**before)
-
-
-@pytest.fixture(scope="session")
-async def worlds(server_url: str, template: str, plain_tracebacks: None) -> AsyncIterator[Worlds]:
+async def worlds(server_url: str, template: str) -> AsyncIterator[Worlds]:
     provider = IdentityProvider()
     await provider.start()
     worlds = Worlds(server_url, template, provider.url)
