@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from ghasi.storage.batch import Batcher, QueueFullError
-from ghasi.storage.pool import Pool
+from ghasi.storage.pool import Connection, Pool
 
 
 @pytest.fixture
@@ -56,6 +56,52 @@ async def test_a_lost_connection_after_the_commit_does_not_write_twice(pool: Poo
     assert await batcher.submit(1) == 1
     assert calls == [False, True]
     assert await pool.fetchval("SELECT count(*) FROM numbers") == 1
+
+
+async def test_a_commit_still_under_way_after_a_lost_connection_is_no_error(pool: Pool, numbers: None) -> None:
+    calls: list[bool] = []
+    commits: list[asyncio.Task[None]] = []
+
+    async def commit(connection: Connection) -> None:
+        """Carry out the first try as soon as the second one waits for it."""
+        waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        async with asyncio.timeout(10):
+            while not await pool.fetchval(f"SELECT EXISTS ({waiting})"):
+                await asyncio.sleep(0.01)
+        await connection.execute("COMMIT")
+        await pool.release(connection)
+
+    async def flush(items: Sequence[int], again: bool) -> Sequence[int]:
+        calls.append(again)
+        if not again:
+            connection = await pool.acquire()
+            await connection.execute("BEGIN")
+            await connection.execute("INSERT INTO numbers SELECT unnest($1::int[])", items)
+            commits.append(asyncio.create_task(commit(connection)))
+            raise ConnectionResetError  # the server has not noticed yet
+        known = {row["n"] for row in await pool.fetch("SELECT n FROM numbers")}
+        await pool.execute("INSERT INTO numbers SELECT unnest($1::int[])", [n for n in items if n not in known])
+        return list(items)
+
+    batcher: Batcher[int, int] = Batcher(flush)
+    assert await batcher.submit(1) == 1  # a batch of one
+    await asyncio.gather(*commits)
+    assert calls == [False, True, True]
+    assert await pool.fetchval("SELECT count(*) FROM numbers") == 1
+
+
+async def test_a_bad_row_that_stands_alone_is_an_error_after_one_more_try(pool: Pool, numbers: None) -> None:
+    calls: list[bool] = []
+
+    async def flush(items: Sequence[int], again: bool) -> Sequence[int]:
+        calls.append(again)
+        await pool.execute("INSERT INTO numbers SELECT unnest($1::int[])", items)
+        return list(items)
+
+    batcher: Batcher[int, int] = Batcher(flush, attempts=None)
+    with pytest.raises(asyncpg.CheckViolationError):
+        await batcher.submit(13)
+    assert calls == [False, True]
 
 
 async def test_a_cancelled_waiter_does_not_cancel_the_commit(pool: Pool, numbers: None) -> None:
