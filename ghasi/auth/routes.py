@@ -62,6 +62,8 @@ async def serve(resources: Resources) -> AsyncIterator[dict[str, Handler]]:
 
 
 async def _sign_in_with_firebase(context: _Context, call: Call) -> Reply:
+    # a foreign page could sign its visitor in to an account of its own and read what is sent there
+    context.cookie.require_own_origin(call.header(b"origin"))
     settings, now = context.settings, _now()
     if settings.firebase_project_id is None:
         raise Problem("identity_unavailable", "No Firebase project is configured.")

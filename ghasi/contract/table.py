@@ -99,7 +99,7 @@ CONTRACT: tuple[Row, ...] = (
     Row(
         operation="sign_in_with_firebase", method="POST", path="/v1/auth/firebase", upstreams=(Upstream.AUTH,),
         auth=Auth.NONE, limit=AUTH_LIMIT, timeout_s=TIMEOUT_AUTH_S, body=shapes.FirebaseSignIn, response=shapes.Session,
-        problems=("invalid_id_token", "identity_unavailable"),
+        problems=("invalid_id_token", "identity_unavailable", "foreign_origin"),
         summary="Exchange a Firebase ID token for an access token and a refresh cookie",
     ),
     Row(

@@ -356,7 +356,7 @@ async def foreign_origin(row: Row, worlds: Worlds) -> Answer:
     return answer
 
 
-for _operation in ("refresh_session", "sign_out"):
+for _operation in ("sign_in_with_firebase", "refresh_session", "sign_out"):
     provokes(_operation, 403, "foreign_origin")(partial(foreign_origin, BY_OPERATION[_operation]))
 
 
