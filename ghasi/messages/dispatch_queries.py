@@ -10,18 +10,21 @@ from ghasi.messages.lifecycle import Part
 from ghasi.messages.model import COLUMNS, Stored, stored
 from ghasi.storage.pool import Connection, Pool
 
-MOST_COUNTED = 1000
-"""Where counts of claims and throttles end: they say how often, and a smallint holds no more than 32,767."""
 _MESSAGE_COLUMNS = ", ".join(f"message.{column.strip()}" for column in COLUMNS.split(","))
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A message this worker may submit until its lease ends. `claims` > 1: an earlier claim never had a result."""
+    """A message this worker may submit until its lease ends.
+
+    `claims` tells one claim of a message from another; `in_doubt`: an earlier one never had its end written, so the
+    message may have been submitted already.
+    """
 
     message: Stored
     claims: int
     throttles: int
+    in_doubt: bool
     expires_at: datetime
 
 
@@ -30,20 +33,19 @@ async def claim(pool: Pool, most: int, lease: timedelta) -> list[Claim]:
     rows = await pool.fetch(
         f"""
         WITH due AS (
-            SELECT message_id FROM messages.dispatch WHERE due_at <= now()
+            SELECT message_id, in_doubt FROM messages.dispatch WHERE due_at <= now()
             ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
         ), claimed AS (
             UPDATE messages.dispatch AS dispatch SET due_at = now() + $2::interval,
-                                                     claims = least(claims + 1, $3)
+                                                     claims = claims + 1, in_doubt = true
             FROM due WHERE dispatch.message_id = due.message_id
-            RETURNING dispatch.message_id, dispatch.claims, dispatch.throttles, dispatch.expires_at
+            RETURNING dispatch.message_id, dispatch.claims, dispatch.throttles, dispatch.expires_at, due.in_doubt
         )
-        SELECT {_MESSAGE_COLUMNS}, claimed.claims, claimed.throttles, claimed.expires_at
+        SELECT {_MESSAGE_COLUMNS}, claimed.claims, claimed.throttles, claimed.in_doubt, claimed.expires_at
         FROM claimed JOIN messages.messages AS message ON message.id = claimed.message_id
         """,
         most,
         lease,
-        MOST_COUNTED,
     )
     width = len(Stored.__dataclass_fields__)
     return [Claim(Stored(*tuple(row)[:width]), *tuple(row)[width:]) for row in rows]
@@ -95,25 +97,27 @@ async def write_submissions(connection: Connection, rows: Sequence[tuple[UUID, P
 
 async def find_submissions(
     connection: Connection, keys: Sequence[tuple[str, str]]
-) -> dict[tuple[str, str], tuple[UUID, int]]:
-    """Return the (message id, part) of each (carrier, carrier's message id) that is known.
+) -> dict[tuple[str, str], tuple[UUID, int, bool]]:
+    """Return (message id, part, whether the message has not ended) of each (carrier, its message id) that is known.
 
-    Carriers reuse their ids after a while: the newest message counts.
+    Carriers reuse their ids, after a restart too: a message that has not ended counts before one that has, and the
+    newest before others.
     """
     rows = await connection.fetch(
         """
-        SELECT asked.carrier, asked.carrier_message_id, found.message_id, found.part
+        SELECT asked.carrier, asked.carrier_message_id, found.message_id, found.part, found.open
         FROM unnest($1::text[], $2::text[]) AS asked (carrier, carrier_message_id)
         CROSS JOIN LATERAL (
-            SELECT message_id, part FROM messages.submissions AS known
+            SELECT known.message_id, known.part, message.status IN ('accepted', 'sent', 'unknown') AS open
+            FROM messages.submissions AS known JOIN messages.messages AS message ON message.id = known.message_id
             WHERE known.carrier = asked.carrier AND known.carrier_message_id = asked.carrier_message_id
-            ORDER BY message_id DESC LIMIT 1
+            ORDER BY open DESC, known.message_id DESC LIMIT 1
         ) AS found
         """,
         [carrier for carrier, _ in keys],
         [carrier_message_id for _, carrier_message_id in keys],
     )
-    return {(row["carrier"], row["carrier_message_id"]): (row["message_id"], row["part"]) for row in rows}
+    return {(row["carrier"], row["carrier_message_id"]): (row["message_id"], row["part"], row["open"]) for row in rows}
 
 
 async def set_part_states(connection: Connection, rows: Sequence[tuple[UUID, Part]]) -> None:
@@ -194,23 +198,27 @@ async def retry_dispatch(connection: Connection, rows: Sequence[tuple[UUID, int,
         """
         UPDATE messages.dispatch AS dispatch
         SET due_at = now() + make_interval(secs => new.delay_s),
-            throttles = CASE WHEN new.throttled THEN least(throttles + 1, $6) ELSE throttles END,
-            claims = CASE WHEN new.in_doubt THEN dispatch.claims ELSE 0 END
+            throttles = CASE WHEN new.throttled THEN throttles + 1 ELSE throttles END,
+            in_doubt = new.in_doubt
         FROM unnest($1::uuid[], $2::int[], $3::float[], $4::bool[], $5::bool[])
              AS new (message_id, claims, delay_s, throttled, in_doubt)
         WHERE dispatch.message_id = new.message_id AND dispatch.claims = new.claims
         """,
         *(list(column) for column in zip(*rows, strict=True)),
-        MOST_COUNTED,
     )
 
 
-async def park_receipts(connection: Connection, ids: Sequence[UUID], receipts: Sequence[Receipt]) -> None:
-    """Keep receipts that match nothing yet."""
+async def park_receipts(
+    connection: Connection, ids: Sequence[UUID], receipts: Sequence[Receipt], keep: Sequence[timedelta]
+) -> None:
+    """Keep receipts that match nothing yet, each for its time."""
     await connection.execute(
         """
-        INSERT INTO messages.parked_receipts (id, carrier, carrier_message_id, state, error_code, detail, at)
-        SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[])
+        INSERT INTO messages.parked_receipts
+            (id, carrier, carrier_message_id, state, error_code, detail, at, keep_until)
+        SELECT id, carrier, carrier_message_id, state, error_code, detail, at, now() + keep
+        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[],
+                    $8::interval[]) AS new (id, carrier, carrier_message_id, state, error_code, detail, at, keep)
         """,
         ids,
         [receipt.carrier for receipt in receipts],
@@ -219,6 +227,7 @@ async def park_receipts(connection: Connection, ids: Sequence[UUID], receipts: S
         [receipt.error_code for receipt in receipts],
         [receipt.detail for receipt in receipts],
         [receipt.at for receipt in receipts],
+        keep,
     )
 
 
@@ -228,8 +237,10 @@ async def take_parked_receipts(connection: Connection, most: int) -> list[Receip
         """
         DELETE FROM messages.parked_receipts WHERE id IN (
             SELECT parked.id FROM messages.parked_receipts AS parked
-            WHERE EXISTS (SELECT FROM messages.submissions AS known
-                          WHERE known.carrier = parked.carrier
+            WHERE keep_until > now()
+              AND EXISTS (SELECT FROM messages.submissions AS known
+                          JOIN messages.messages AS message ON message.id = known.message_id
+                          WHERE message.status IN ('accepted', 'sent', 'unknown') AND known.carrier = parked.carrier
                             AND known.carrier_message_id = parked.carrier_message_id)
             ORDER BY parked.id LIMIT $1 FOR UPDATE SKIP LOCKED
         )
@@ -240,15 +251,14 @@ async def take_parked_receipts(connection: Connection, most: int) -> list[Receip
     return [Receipt(**dict(row), handle=None) for row in rows]
 
 
-async def forget_old(pool: Pool, keep: timedelta, least_id: UUID) -> bool:
+async def forget_old(pool: Pool, least_id: UUID) -> bool:
     """Delete parked receipts and idempotency keys of their age, and submissions whose receipts are out of the question.
 
     `least_id` is the least message id that may still get a receipt. Bounded; returns whether there may be more.
     """
     parked = await pool.execute(
         "DELETE FROM messages.parked_receipts WHERE id IN "
-        "(SELECT id FROM messages.parked_receipts WHERE at < now() - $1::interval LIMIT 5000)",
-        keep,
+        "(SELECT id FROM messages.parked_receipts WHERE keep_until < now() LIMIT 5000)"
     )
     keys = await pool.execute(
         "DELETE FROM messages.idempotency_keys WHERE ctid = ANY(ARRAY("

@@ -8,7 +8,7 @@ database as long as it takes: what a carrier said cannot be asked again.
 from asyncio import Future
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import asyncpg
@@ -28,6 +28,8 @@ from ghasi.storage.outbox import Event
 from ghasi.storage.pool import UNAVAILABLE, Connection, Pool
 
 MOST_REMEMBERED = 50_000
+RECEIPTS_WITHIN, REPETITION_KEPT = timedelta(hours=72), timedelta(minutes=1)
+_NOTHING: tuple[UUID | None, int, bool] = (None, 0, False)
 log = structlog.get_logger("ghasi.messages")
 _finals = Counter("ghasi_messages_ended_total", "Messages that reached a final status", ["status"])
 _receipts = Counter("ghasi_receipts_total", "Receipts by what they matched", ["match"])
@@ -170,22 +172,31 @@ class Ledger:
         finals = [receipt for receipt in receipts if receipt.state != "accepted"]
         unknown = {(one.carrier, one.carrier_message_id) for one in finals} - self.recent.keys()
         known = await queries.find_submissions(connection, list(unknown)) if unknown else {}
-        parked = []
+        parked: list[tuple[Receipt, timedelta]] = []
         for receipt in finals:
             key = (receipt.carrier, receipt.carrier_message_id)
-            found = self.recent.get(key) or known.get(key)
-            if found is None:
-                parked.append(receipt)
+            message_id, number, is_open = (*self.recent[key], True) if key in self.recent else known.get(key, _NOTHING)
+            if message_id is None or not is_open:
+                # of an ended message it is a repetition, or the carrier reuses its ids and the answer of a submit is
+                # still to be written: that takes seconds
+                parked.append((receipt, RECEIPTS_WITHIN if message_id is None else REPETITION_KEPT))
                 continue
-            message_id, number = found
             facts.receipt(
                 message_id,
                 Part(number, receipt.state, receipt.carrier, now, receipt.error_code, receipt.detail),
             )
+        for receipt in finals:
+            # carriers reuse ids: what has ended must not take the next message's receipt
+            self.recent.pop((receipt.carrier, receipt.carrier_message_id), None)
         _receipts.labels("matched").inc(len(finals) - len(parked))
         if parked:
             _receipts.labels("parked").inc(len(parked))
-            await queries.park_receipts(connection, [new_id() for _ in parked], parked)
+            await queries.park_receipts(
+                connection,
+                [new_id() for _ in parked],
+                [receipt for receipt, _ in parked],
+                [keep for _, keep in parked],
+            )
 
     async def _complete_long(self, connection: Connection, messages: dict[UUID, Stored], facts: "_Facts") -> None:
         """For messages of several segments, write the receipts and take the state of all segments from the table."""

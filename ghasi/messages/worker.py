@@ -10,7 +10,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from uuid import UUID
@@ -25,7 +25,7 @@ from ghasi.contract.values import first_id
 from ghasi.messages import dispatch_queries as queries
 from ghasi.messages import service
 from ghasi.messages.dispatch_queries import Claim
-from ghasi.messages.ledger import Ending, Ledger, Retry, Submitted
+from ghasi.messages.ledger import RECEIPTS_WITHIN, Ending, Ledger, Retry, Submitted
 from ghasi.messages.lifecycle import Part, PartState
 from ghasi.messages.segmentation import segment
 from ghasi.settings import Settings
@@ -41,8 +41,7 @@ MOST_PRUNED = 10_000
 MOST_CLAIMED = 500
 FEWEST_CLAIMED = 32
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 1.0, 60.0
-DRAIN_S, LAST_WRITES_S = 4.0, 1.5
-RECEIPTS_WITHIN = timedelta(hours=72)
+DRAIN_S, LAST_CLAIM_S, LAST_WRITES_S = 3.5, 0.5, 1.0
 LONGEST_VALIDITY = timedelta(hours=48)
 
 log = structlog.get_logger("ghasi.dispatch")
@@ -84,13 +83,14 @@ class Dispatcher:
         self._ready: deque[_Flight] = deque()
         self._under_way = 0
         self._done: list[Submitted] = []
-        self._held: set[UUID] = set()  # claimed here, and the end of that claim is not committed yet
+        # claimed here and the end of that claim not committed yet, with the newest claim
+        self._held: dict[UUID, int] = {}
         self._rate = 0
         self._second = (0.0, 0)
         self.totals = {carrier.name: _Totals() for carrier in carriers}
 
-    async def run(self, stopping: asyncio.Event) -> None:
-        """Claim and submit until stopping, then give back what was not submitted and wait for answers, 5 s at most."""
+    async def claim_until(self, stopping: asyncio.Event) -> None:
+        """Claim and submit until stopping."""
         while not stopping.is_set():
             self._wake.clear()
             try:
@@ -103,6 +103,9 @@ class Dispatcher:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(POLL_S):
                         await self._wake.wait()
+
+    async def drain(self) -> None:
+        """Give back what was not submitted and wait for answers, DRAIN_S at most."""
         while self._ready:
             self._give_back(self._ready.popleft())
         with contextlib.suppress(TimeoutError):
@@ -130,14 +133,15 @@ class Dispatcher:
             settled = await queries.list_parts(self._pool, again) if again else {}
         except BaseException:
             for claim in claims:  # nothing of them was submitted, and there is no doubt about it
-                self._finish(Submitted(claim.message.id, retry=Retry(claim.claims, 0.1, in_doubt=claim.claims > 1)))
+                self._finish(Submitted(claim.message.id, retry=Retry(claim.claims, 0.1, in_doubt=claim.in_doubt)))
             raise
         now = datetime.now(UTC)
         for claim in claims:
             message = claim.message
-            if message.id in self._held:  # its lease ran out while the ledger waited for the database
+            held = message.id in self._held
+            self._held[message.id] = claim.claims
+            if held:  # its lease ran out while the ledger waited for the database
                 continue
-            self._held.add(message.id)
             if message.status != "accepted":  # a receipt told of its end before its submit's result was committed
                 self._finish(Submitted(message.id))
                 continue
@@ -157,7 +161,7 @@ class Dispatcher:
             if not segments:  # a crash came between the last segment's result and the message's
                 self._finish(Submitted(message.id))
                 continue
-            self._ready.append(_Flight(claim, segments, submit_until, resubmits=claim.claims > 1))
+            self._ready.append(_Flight(claim, segments, submit_until, resubmits=claim.in_doubt))
 
     def _submit_ready(self) -> None:
         """Submit while a carrier has room. A message's segments go to one carrier."""
@@ -242,8 +246,15 @@ class Dispatcher:
     def _hand_over(self) -> None:
         done, self._done = self._done, []
         if done:
-            ids = [one.message_id for one in done]
-            self._ledger.put(done).add_done_callback(lambda _: self._held.difference_update(ids))
+            self._ledger.put(done).add_done_callback(partial(self._written, done))
+
+    def _written(self, done: list[Submitted], _: asyncio.Future[None]) -> None:
+        """Let go of claims whose end is committed; a retry overtaken by a newer claim of ours is put again for that."""
+        for one in done:
+            newest = self._held.pop(one.message_id, None)
+            if newest is not None and one.retry is not None and newest != one.retry.claims:
+                self._held[one.message_id] = newest
+                self._finish(Submitted(one.message_id, retry=replace(one.retry, claims=newest)))
 
 
 def _validity_left_s(claim: Claim, now: datetime) -> int | None:
@@ -294,16 +305,32 @@ async def work(resources: Resources) -> None:
         asyncio.create_task(_every(60.0, partial(_keep_house, pool))),
     ]
     try:
-        await dispatcher.run(stopping)
+        await _until_stopped(dispatcher, stopping)
     finally:
         await asyncio.gather(*(carrier.stop() for carrier in carriers))
-        # a database that is away is not waited for: leases end by themselves, receipts come again
+        # a database that is away or silent is not waited for: leases end by themselves, receipts come again
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_WRITES_S):
                 await ledger.batcher.drain()
         for task in background:
             task.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
+        await asyncio.wait(background, timeout=LAST_WRITES_S)
+
+
+async def _until_stopped(dispatcher: Dispatcher, stopping: asyncio.Event) -> None:
+    """Claim and submit until stopping; a claim that the database does not answer is not waited for. Then drain."""
+    claiming = asyncio.create_task(dispatcher.claim_until(stopping))
+    told = asyncio.create_task(stopping.wait())
+    try:
+        await asyncio.wait((claiming, told), return_when=asyncio.FIRST_COMPLETED)
+        if not claiming.done():
+            await asyncio.wait((claiming,), timeout=LAST_CLAIM_S)
+        if claiming.done():
+            claiming.result()
+        await dispatcher.drain()
+    finally:
+        claiming.cancel()
+        told.cancel()
 
 
 def carriers_of(settings: Settings) -> list[Carrier]:
@@ -347,7 +374,7 @@ async def _tend(pool: Pool, ledger: Ledger, dispatcher: Dispatcher, carriers: li
 async def _keep_house(pool: Pool) -> None:
     """Once a minute: partitions ahead of time, and nothing is kept longer than it is needed."""
     oldest = datetime.now(UTC) - RECEIPTS_WITHIN - LONGEST_VALIDITY
-    while await queries.forget_old(pool, RECEIPTS_WITHIN, first_id(oldest)):
+    while await queries.forget_old(pool, first_id(oldest)):
         pass
     while await outbox.prune(pool, "messages", timedelta(hours=24)) == MOST_PRUNED:
         pass

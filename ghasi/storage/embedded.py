@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -126,7 +127,7 @@ def start(data_dir: Path) -> Connection:
     password_file = data_dir / "postgres.password"
     connection = Connection(_socket_folder(cluster), password_file.read_text())
     _give(Path(connection.socket_dir), cluster.owner)
-    with cluster.log_file.open("ab") as log:
+    with _open_log(cluster) as log:
         process = _run_as(
             cluster,
             [cluster.binaries / "postgres", "-D", cluster.files, "-k", connection.socket_dir],
@@ -297,6 +298,15 @@ def _run_as(cluster: Cluster, command: list[str | Path], **options: object) -> s
     if cluster.owner is not None:
         options |= {"user": cluster.owner.pw_uid, "group": cluster.owner.pw_gid, "extra_groups": []}
     return subprocess.Popen(command, env=environment, umask=0o077, **options)  # type: ignore[call-overload,no-any-return]  # noqa: S603 - our own binaries
+
+
+def _open_log(cluster: Cluster) -> BinaryIO:
+    """Open the server's log for its user alone: it quotes statements that failed, with what they held."""
+    number = os.open(cluster.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    os.fchmod(number, 0o600)  # an earlier version may have made it
+    if cluster.owner is not None:
+        os.fchown(number, cluster.owner.pw_uid, cluster.owner.pw_gid)
+    return os.fdopen(number, "ab")
 
 
 def _give(path: Path, owner: pwd.struct_passwd | None) -> None:

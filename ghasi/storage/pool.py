@@ -17,7 +17,7 @@ UNAVAILABLE: tuple[type[BaseException], ...] = (
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
-    asyncpg.InterfaceError,
+    asyncpg.InterfaceError,  # the connection or the pool is closed
     asyncpg.QueryCanceledError,
     asyncpg.DeadlockDetectedError,
     asyncpg.InsufficientResourcesError,  # the disk is full, memory is short

@@ -23,7 +23,7 @@ from ghasi.contract.errors import Problem, invalid
 
 Address = IPv4Address | IPv6Address
 LOWEST_FREE_PORT = 1024
-_LOOKUP_THREADS = 64
+_LOOKUP_THREADS = 128
 _FAILURE_KEPT_S = 10.0
 _KEEP_ALIVE_S = 4.0  # below Node's default of 5 s: an idle connection is dropped by us, not by surprise
 
@@ -32,6 +32,7 @@ _NEVER_4 = {
     IPv4Network("0.0.0.0/8"): "unspecified",
     IPv4Network("169.254.0.0/16"): "link-local",
     IPv4Network("100.100.100.200/32"): "a metadata service",
+    IPv4Network("168.63.129.16/32"): "a metadata service",
     IPv4Network("192.0.0.0/24"): "reserved",
     IPv4Network("192.0.2.0/24"): "reserved for documentation",
     IPv4Network("192.88.99.0/24"): "reserved",
@@ -201,7 +202,9 @@ class GuardedResolver(AbstractResolver):
         except (OSError, UnicodeError) as error:
             self._forget(now)
             failure = error if isinstance(error, OSError) else OSError(f"{host!r} is not a name")
-            self._failed[host] = (now + _FAILURE_KEPT_S, failure)
+            # a name server that keeps silent holds a thread for long: it is asked the more seldom
+            ended = time.monotonic()
+            self._failed[host] = (ended + max(_FAILURE_KEPT_S, 10 * (ended - now)), failure)
             raise failure from error
         results = []
         for found_family, _, protocol, _, address in found:

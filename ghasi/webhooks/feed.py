@@ -73,6 +73,7 @@ class Feed:
             leased = lane is not None and self._has_room(lane)
             if lane is not None and leased:
                 self._promised[endpoint.id] += 1
+                self._promised[endpoint.account_id] += 1
                 self._uncommitted.append((lane, Job(event.id, str(event.id), body, 0, 1, event.at, start_by)))
             elif lane is not None:
                 self._overflowed.append(lane)
@@ -89,6 +90,7 @@ class Feed:
     def _has_room(self, lane: Lane) -> bool:
         return (
             lane.room > self._promised[lane.target.endpoint_id]
+            and lane.share.room > self._promised[lane.target.account_id]
             and len(self._lanes) + len(self._uncommitted) < self._pace.most_in_memory
         )
 

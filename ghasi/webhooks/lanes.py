@@ -42,6 +42,7 @@ class Share:
 
     in_flight: int
     stalled: "deque[Lane]"
+    room: int
 
 
 @dataclass(slots=True, eq=False)
@@ -60,7 +61,7 @@ class Lane:
     @property
     def room(self) -> int:
         """How many jobs it takes."""
-        return max(0, self.window * _QUEUE_PER_PLACE - len(self.queue))
+        return max(0, min(self.window * _QUEUE_PER_PLACE - len(self.queue), self.share.room))
 
 
 Attempt = Callable[[Lane, Job], Awaitable[bool]]
@@ -92,7 +93,7 @@ class Lanes:
         if lane is None:
             share = self._shares.get(target.account_id)
             if share is None:
-                share = self._shares[target.account_id] = Share(0, deque())
+                share = self._shares[target.account_id] = Share(0, deque(), self._pace.most_in_memory_per_account)
             lane = self._lanes[target.endpoint_id] = Lane(target, share, deque(), self._pace.window)
         elif target.version >= lane.target.version:
             lane.target = target
@@ -111,6 +112,7 @@ class Lanes:
     def add(self, lane: Lane, job: Job) -> None:
         """Queue a job; it starts when it is the lane's turn."""
         lane.queue.append(job)
+        lane.share.room -= 1
         self._queued += 1
         self._list(lane)
 
@@ -159,6 +161,7 @@ class Lanes:
                 share.in_flight += 1
                 self._list(lane)
                 return job
+            share.room += 1
             # else the lease would be another's before this attempt ended
             self._list(lane)
             self._ask_for_more(lane)
@@ -170,6 +173,7 @@ class Lanes:
         del self._running[job]
         lane.in_flight -= 1
         lane.share.in_flight -= 1
+        lane.share.room += 1
         lane.window = min(lane.window + 1, self._pace.most_window) if answered else max(lane.window // 2, 1)
         self._go_on(lane.share)
         self._list(lane)

@@ -109,7 +109,7 @@ class Result:
     error: str | None
     response: str | None
     due_in_s: float | None = None
-    gone: bool = False
+    gone: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +131,7 @@ class Pace:
     most_in_flight: int = 500
     most_in_flight_per_account: int = 200
     most_in_memory: int = 5000
+    most_in_memory_per_account: int = 1000
     window: int = 16
     most_window: int = 64
     claim: int = 500

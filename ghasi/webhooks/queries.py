@@ -205,18 +205,22 @@ async def cancel_pending(connection: Connection, account_id: UUID, endpoint_id: 
     )
 
 
-async def disable_gone(connection: Connection, endpoint_ids: Sequence[UUID], reason: str) -> list[tuple[UUID, UUID]]:
+async def disable_gone(
+    connection: Connection, gone: Sequence[tuple[UUID, int]], reason: str
+) -> list[tuple[UUID, UUID]]:
     """Disable endpoints for a reason; return those that were enabled, as (account, endpoint)."""
     rows = await connection.fetch(
         """
         UPDATE webhooks.endpoints
         SET enabled = false, disabled_reason = $2, dropped_before = clock_timestamp(), updated_at = now(),
             version = version + 1
-        WHERE id = ANY($1) AND enabled AND deleted_at IS NULL
+        FROM unnest($1::uuid[], $3::int[]) AS gone (endpoint_id, of_version)
+        WHERE id = endpoint_id AND version = of_version AND enabled AND deleted_at IS NULL
         RETURNING account_id, id
         """,
-        endpoint_ids,
+        [endpoint_id for endpoint_id, _ in gone],
         reason,
+        [version for _, version in gone],
     )
     return [(row["account_id"], row["id"]) for row in rows]
 

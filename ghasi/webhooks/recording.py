@@ -55,7 +55,7 @@ def judge(target: Target, job: Job, answer: Answer, pace: Pace) -> Result:
         answer.error,
         answer.response,
         due_in_s,
-        answer.status_code == 410,  # noqa: PLR2004 - Gone
+        target.version if answer.status_code == 410 else None,  # noqa: PLR2004 - Gone
     )
 
 
@@ -100,9 +100,9 @@ class Recorder:
                 await delivery_queries.postpone(connection, failed)
             if over:
                 await delivery_queries.finish(connection, over)
-            gone = {result.endpoint_id for result in failed if result.gone}
+            gone = {result.endpoint_id: result.gone for result in failed if result.gone is not None}
             if gone:
-                for account_id, endpoint_id in await queries.disable_gone(connection, list(gone), GONE):
+                for account_id, endpoint_id in await queries.disable_gone(connection, list(gone.items()), GONE):
                     await queries.cancel_pending(connection, account_id, endpoint_id, CANCELED_AT_ONCE)
                     await audit.record(
                         connection,

@@ -102,7 +102,9 @@ class _Worker:
         target = lane.target
         answer = await post(self._session, target, job.webhook_id, job.body)
         self._recorder.record(target, job, answer, self._pace)
-        return answer.status_code is not None
+        return answer.status_code is not None and (
+            answer.error is None or answer.error.startswith(("status", "redirect"))
+        )
 
     async def _claim_due(self) -> None:
         """Claim what is due, whenever there is room: overflow of the feed, retries, and what a killed worker left."""
@@ -115,8 +117,9 @@ class _Worker:
                 log.exception("claim_failed", error=type(error).__name__)
                 count, last = 0, delivery_queries.NIL
             went_round = after == delivery_queries.NIL
-            after = last if count == self._pace.claim else delivery_queries.NIL
-            if count < self._pace.claim and went_round:
+            full = len(self._lanes) >= self._pace.most_in_memory
+            after = last if count == self._pace.claim or full else delivery_queries.NIL
+            if count < self._pace.claim and (went_round or full):
                 self._lanes.forget_idle()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._pace.poll_s):
@@ -125,7 +128,7 @@ class _Worker:
     async def _claim(self, after: UUID) -> tuple[int, UUID]:
         """Claim once; return how many there were and the last endpoint."""
         if len(self._lanes) >= self._pace.most_in_memory:
-            return 0, delivery_queries.NIL
+            return 0, after
         rooms = self._lanes.rooms()
         start_by = time.monotonic() + self._pace.lease_s - self._pace.timeout_s - self._pace.spare_s
         claimed = await delivery_queries.claim(
@@ -140,13 +143,13 @@ class _Worker:
             return 0, delivery_queries.NIL
         counts = Tally(delivery.endpoint_id for delivery in claimed)
         endpoints = {endpoint.id: endpoint for endpoint in await queries.list_sealed(self._pool, list(counts))}
-        unwanted = []
+        unwanted, beyond = [], []
         for delivery in claimed:
             endpoint = endpoints.get(delivery.endpoint_id)
             if endpoint is None or not _wanted(endpoint, delivery):
                 unwanted.append((delivery.endpoint_id, delivery.event_id, delivery.claims))
-            else:
-                self._queue(endpoint, delivery, start_by)
+            elif not self._queue(endpoint, delivery, start_by):
+                beyond.append((delivery.endpoint_id, delivery.event_id, delivery.claims))
         for endpoint_id, count in counts.items():
             endpoint = endpoints.get(endpoint_id)
             if (
@@ -158,14 +161,19 @@ class _Worker:
         self._lanes.start()
         if unwanted:
             await delivery_queries.cancel(self._pool, unwanted)
+        if beyond:
+            await delivery_queries.release(self._pool, beyond)
         return len(claimed), max(counts)
 
-    def _queue(self, endpoint: SealedEndpoint, delivery: Claimed, start_by: float) -> None:
+    def _queue(self, endpoint: SealedEndpoint, delivery: Claimed, start_by: float) -> bool:
         try:
             lane = self._lanes.lane(self._targets.of(endpoint))
         except SealError:  # its deliveries come back when the lease ends, and wait for the right key
             log.exception("endpoint_does_not_open", endpoint_id=str(endpoint.id))
-            return
+            return True
+        if lane.share.room <= 0:
+            lane.more = True
+            return False
         self._lanes.add(
             lane,
             Job(
@@ -178,6 +186,7 @@ class _Worker:
                 start_by,
             ),
         )
+        return True
 
     def _mark_more(self, endpoint: SealedEndpoint) -> None:
         with contextlib.suppress(SealError):

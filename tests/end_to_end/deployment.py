@@ -80,14 +80,14 @@ class Deployment:
         process.send_signal(how)
         return process.wait(within_s)
 
-    def run(self, *arguments: str, expect: int = 0) -> str:
-        """Run a `ghasi` command to its end and return what it printed."""
+    def run(self, *arguments: str, expect: int = 0, **environment: str) -> str:
+        """Run a `ghasi` command to its end and return what it printed; one that fails, on stderr."""
         done = subprocess.run(
             [sys.executable, "-m", "ghasi", *arguments],
-            env=self.environment, capture_output=True, text=True, timeout=60, check=False,
+            env=self.environment | environment, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         assert done.returncode == expect, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
+        return done.stderr if expect else done.stdout
 
     def admin(self, *arguments: str) -> Any:
         """Run `ghasi admin ... --json` and decode what it printed."""

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from datetime import UTC, datetime
+from uuid import UUID
 
 from ghasi.carriers.carrier import Receipt
 from ghasi.carriers.simulator import Behaviour, Simulator
@@ -139,6 +140,28 @@ async def test_a_receipt_that_comes_too_early_is_kept_until_it_matches(
     await customer.until(sent["id"], "delivered")
     assert await pool.fetchval("SELECT count(*) FROM messages.parked_receipts") == 0
     assert await event_types(pool, sent["id"]) == ["message.accepted", "message.sent", "message.delivered"]
+
+
+async def test_a_carrier_that_reuses_its_ids_confuses_nothing(
+    customer: Customer, pool: Pool, start_worker: Worker
+) -> None:
+    await start_worker()
+    ended, fresh = await customer.send(), await customer.send("+46700000006")
+    await customer.until(ended["id"], "delivered")
+    await customer.until(fresh["id"], "sent")
+    reused = await pool.fetchval(
+        "SELECT carrier_message_id FROM messages.submissions WHERE message_id = $1", UUID(ended["id"])
+    )
+    # the receipt comes before the submit's answer is written, when only the ended message has its id
+    ledger = Ledger(pool, Bells(pool))
+    await ledger.put([receipt(reused)])
+    assert len(await event_types(pool, ended["id"])) == 3
+    assert await pool.fetchval("SELECT keep_until < now() + interval '2 min' FROM messages.parked_receipts")
+    await pool.execute(
+        "UPDATE messages.submissions SET carrier_message_id = $1 WHERE message_id = $2", reused, UUID(fresh["id"])
+    )
+    await customer.until(fresh["id"], "delivered")
+    assert await pool.fetchval("SELECT count(*) FROM messages.parked_receipts") == 0
 
 
 async def test_statuses_only_move_forward(customer: Customer, pool: Pool, start_worker: Worker) -> None:

@@ -63,13 +63,15 @@ $$;
 SELECT messages.make_partition((date_trunc('month', now() AT TIME ZONE 'UTC') + make_interval(months => n))::date)
 FROM generate_series(0, 2) AS n;
 
--- What is still to be submitted. due_at is the lease too: a claim moves it on, before any I/O.
+-- What is still to be submitted. due_at is the lease too: a claim moves it on, before any I/O. in_doubt: the newest
+-- claim has not had its end written, so what it submitted may have been taken.
 CREATE TABLE messages.dispatch (
     message_id uuid PRIMARY KEY,
     due_at timestamptz NOT NULL,
     expires_at timestamptz NOT NULL,
-    throttles smallint NOT NULL DEFAULT 0,
-    claims smallint NOT NULL DEFAULT 0
+    throttles integer NOT NULL DEFAULT 0,
+    claims integer NOT NULL DEFAULT 0,
+    in_doubt boolean NOT NULL DEFAULT false
 ) WITH (fillfactor = 60, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 CREATE INDEX dispatch_due ON messages.dispatch (due_at);
 
@@ -95,7 +97,8 @@ CREATE TABLE messages.parked_receipts (
     state text NOT NULL,
     error_code text,
     detail text,
-    at timestamptz NOT NULL
+    at timestamptz NOT NULL,
+    keep_until timestamptz NOT NULL
 );
 CREATE INDEX parked_receipts_by_carrier ON messages.parked_receipts (carrier, carrier_message_id);
 
