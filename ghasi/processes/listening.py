@@ -15,6 +15,8 @@ from typing import Any
 
 import uvicorn
 
+from ghasi.processes.protocol import BoundedHttp
+
 BACKLOG = 2048
 PATIENCE_S = 10.0
 DRAIN_S = 8
@@ -97,7 +99,7 @@ class HttpServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http="httptools",
+                http=BoundedHttp,
                 ws="none",
                 lifespan="auto",
                 loop="none",

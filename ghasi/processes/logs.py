@@ -86,6 +86,8 @@ def configure_logs(part: str, level: str = "info") -> None:
         library = logging.getLogger(name)
         library.handlers.clear()
         library.setLevel(max(least, logging.WARNING))
+    # it warns of each request that is no HTTP: whoever sends those must not fill the log
+    logging.getLogger("uvicorn.error").setLevel(max(least, logging.ERROR))
 
 
 def redact_fields(_logger: object, _method: str, event: EventDict) -> EventDict:

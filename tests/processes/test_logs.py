@@ -61,6 +61,7 @@ def test_libraries_lines_are_of_the_same_form_and_their_small_talk_is_left_out()
     found = lines(
         "logging.getLogger('uvicorn.error').info('Started server process')\n"
         "logging.getLogger('uvicorn.access').error('GET /')\n"
+        "logging.getLogger('uvicorn.error').warning('Invalid HTTP request received.')\n"
         "logging.getLogger('asyncio').error('slow callback %s', 'ghk_abcdefghijklmnop')"
     )
     assert [(line["logger"], line["event"]) for line in found] == [("asyncio", "slow callback [redacted]")]
