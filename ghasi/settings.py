@@ -4,29 +4,40 @@ A value comes, strongest first, from a command-line flag (`--api-port`), the env
 TOML file that `GHASI_CONFIG` names (`api_port = 8000`). Nothing else in Ghasi reads the environment.
 """
 
+import base64
 import os
+import tomllib
+from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 Port = int
+SECRET_KEY_BYTES = 32
+
+
+class SettingsError(Exception):
+    """The file that GHASI_CONFIG names can't be used; the text names it and says why."""
 
 
 class Settings(BaseSettings):
     """All settings of one process; immutable once read."""
 
     model_config = SettingsConfigDict(
-        env_prefix="GHASI_", env_ignore_empty=True, frozen=True, extra="forbid", populate_by_name=True
-    )
+        env_prefix="GHASI_", env_ignore_empty=True, frozen=True, extra="forbid", populate_by_name=True,
+        # what is wrong may be a secret, or hold one
+        hide_input_in_errors=True,
+    )  # fmt: skip
 
     dev: bool = Field(default=False, description="Simulated carrier, local identity, webhooks to private addresses")
     data_dir: Path = Field(default=Path("ghasi-data"), description="Embedded database and keys")
     database_url: str | None = Field(default=None, description="Any PostgreSQL instead of the embedded one")
     database_pool_size: int = Field(default=10, ge=2, le=200, description="Connections a process holds at most")
 
-    host: str = Field(default="127.0.0.1", description="Address that the API and the portal listen on")
+    host: str = Field(default="127.0.0.1", min_length=1, description="Address that the API and the portal listen on")
     api_port: Port = Field(default=8000, ge=0, le=65535, description="Gateway; 0 = any free port, as for all ports")
     portal_port: Port = Field(default=3000, ge=0, le=65535, description="Portal")
     smsc_port: Port = Field(default=2775, ge=0, le=65535, description="Simulated carrier")
@@ -72,6 +83,51 @@ class Settings(BaseSettings):
     carriers: Path | None = Field(default=None, description="Path of carriers.toml")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged")
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        for text in filter(None, map(str.strip, value.split(","))):
+            try:
+                ip_network(text, strict=False)
+            except ValueError:
+                raise ValueError(f"{text!r} is no network, such as 10.0.0.0/8") from None
+        return value
+
+    @field_validator(
+        "api_url", "api_internal_url", "portal_url", "firebase_auth_url", "firebase_certs_url", "auth_service_url",
+        "sms_orchestrator_url", "message_store_url", "webhook_dispatcher_url", "billing_service_url",
+    )  # fmt: skip
+    @classmethod
+    def _http_url(cls, value: str | None) -> str | None:
+        if value is not None and not _is_http_url(value):
+            raise ValueError("must be a URL such as https://host:port")
+        return value
+
+    @field_validator("firebase_auth_emulator_host")
+    @classmethod
+    def _host_and_port(cls, value: str | None) -> str | None:
+        if value is not None and ("/" in value or not _is_http_url(f"http://{value}")):
+            raise ValueError("must be host:port")
+        return value
+
+    @field_validator("upstream_secret", "portal_secret")
+    @classmethod
+    def _header_value(cls, value: str | None) -> str | None:
+        # both go in an HTTP header, which loses spaces at its ends
+        if value is not None and (not value.strip() or value != value.strip() or not _is_visible(value)):
+            raise ValueError("must be ASCII without line breaks or spaces around it, and not empty")
+        return value
+
+    @field_validator("secret_key")
+    @classmethod
+    def _sealing_keys(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        keys = [key.strip() for key in value.split(",") if key.strip()]
+        if not keys or not all(map(_is_sealing_key, keys)):
+            raise ValueError(f"must be {SECRET_KEY_BYTES} random bytes in URL-safe base64")
+        return value
+
     @field_validator("api_url", "api_internal_url", "portal_url", "firebase_auth_url")
     @classmethod
     def _without_trailing_slash(cls, value: str | None) -> str | None:
@@ -86,23 +142,78 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take flags, then the environment, then the TOML file of GHASI_CONFIG."""
+        """Take flags, then the environment, then the TOML file of GHASI_CONFIG; raises SettingsError for the file."""
         del dotenv_settings, file_secret_settings
         file = os.environ.get("GHASI_CONFIG")
-        toml = (TomlConfigSettingsSource(settings_cls, Path(file)),) if file else ()
+        toml = (InitSettingsSource(settings_cls, _read_file(Path(file), settings_cls)),) if file else ()
         return (init_settings, env_settings, *toml)
+
+    @property
+    def near_host(self) -> str:
+        """The address by which this machine reaches what listens on `host`."""
+        try:
+            address = ip_address(self.host)
+        except ValueError:
+            return self.host
+        if not address.is_unspecified:
+            return self.host
+        return "127.0.0.1" if address.version == 4 else "::1"  # noqa: PLR2004 - IPv4
 
     @property
     def public_api_url(self) -> str:
         """The API's URL as customers see it, without a trailing slash."""
-        return self.api_url or f"http://127.0.0.1:{self.api_port}"
+        return self.api_url or near_url(self.near_host, self.api_port)
 
     @property
     def internal_api_url(self) -> str:
         """The API's URL as the portal's server reaches it, without a trailing slash."""
-        return self.api_internal_url or f"http://127.0.0.1:{self.api_port}"
+        return self.api_internal_url or near_url(self.near_host, self.api_port)
 
     @property
     def public_portal_url(self) -> str:
         """The portal's URL as customers see it, without a trailing slash."""
-        return self.portal_url or f"http://127.0.0.1:{self.portal_port}"
+        return self.portal_url or near_url(self.near_host, self.portal_port)
+
+
+def near_url(host: str, port: int) -> str:
+    """Return the URL of a port, without a trailing slash; an IPv6 address is put in brackets (RFC 3986, 3.2.2)."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def variable_of(name: str) -> str:
+    """Return the environment variable of a setting."""
+    alias = Settings.model_fields[name].validation_alias
+    return alias if isinstance(alias, str) else f"GHASI_{name.upper()}"
+
+
+def _read_file(file: Path, settings_cls: type[BaseSettings]) -> dict[str, Any]:
+    try:
+        with file.open("rb") as content:
+            values = tomllib.load(content)
+    except OSError as error:
+        raise SettingsError(f"GHASI_CONFIG: {file}: {error.strerror}") from error
+    except ValueError as error:  # neither says more than the place: the line may hold a secret
+        raise SettingsError(f"GHASI_CONFIG: {file} is not TOML: {error}") from error
+    if unknown := sorted(values.keys() - settings_cls.model_fields.keys()):
+        raise SettingsError(f"GHASI_CONFIG: {file}: there is no setting {', '.join(unknown)}")
+    return values
+
+
+def _is_http_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and port != 0 and _is_visible(text, spaces=False)
+
+
+def _is_visible(text: str, *, spaces: bool = True) -> bool:
+    return text.isascii() and text.isprintable() and (spaces or " " not in text)
+
+
+def _is_sealing_key(text: str) -> bool:
+    try:
+        return len(base64.urlsafe_b64decode(text)) == SECRET_KEY_BYTES
+    except ValueError:
+        return False

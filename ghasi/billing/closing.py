@@ -32,7 +32,7 @@ async def close_period(pool: Pool, period: str, *, early: bool, actor: str) -> C
 
     An invoice takes what was charged up to the end of the month and is on no invoice yet; an account has at most one
     invoice a month, so what comes later goes on the next month's. `early` closes a month that still runs or has
-    messages not rated yet. Raises PeriodOpenError, and BillingError where `period` is no month.
+    messages not rated yet. Raises PeriodOpenError, and PeriodError where `period` is no month.
     """
     start, end = parse_month(period)
     now = datetime.now(UTC)

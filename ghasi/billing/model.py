@@ -26,6 +26,10 @@ class RatesError(BillingError):
     """A rates file has faults: one line each, with its number; nothing was imported."""
 
 
+class PeriodError(BillingError):
+    """The period is no month."""
+
+
 class PeriodOpenError(BillingError):
     """The period has not ended, or not all of its messages have been rated yet."""
 

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import Literal
 
-from ghasi.billing.model import BillingError
+from ghasi.billing.model import PeriodError
 
 Granularity = Literal["hour", "day", "month"]
 FIRST_YEAR, LAST_YEAR = 2000, 2100
@@ -44,9 +44,9 @@ def period_end(start: datetime, granularity: Granularity) -> datetime:
 
 
 def parse_month(text: str) -> tuple[datetime, datetime]:
-    """Read YYYY-MM as its first moment and the next month's; raises BillingError."""
+    """Read YYYY-MM as its first moment and the next month's; raises PeriodError."""
     match = _MONTH.fullmatch(text)
     if match is None or not FIRST_YEAR <= int(match["year"]) <= LAST_YEAR:
-        raise BillingError(f"not a month: {text!r}; write YYYY-MM, for example 2026-11")
+        raise PeriodError(f"not a month: {text!r}; write YYYY-MM, for example 2026-11")
     start = datetime(int(match["year"]), int(match["month"]), 1, tzinfo=UTC)
     return start, period_end(start, "month")

@@ -8,8 +8,9 @@ from cyclopts import App, Parameter
 
 from ghasi.auth import admin
 from ghasi.auth.model import Account, AccountEntry, AccountStatus, KeyEntry, UserEntry
+from ghasi.billing import admin as billing
 from ghasi.commands.operator import Operator, OperatorFlags, do, fields
-from ghasi.commands.output import print_line, print_row, print_rows
+from ghasi.commands.output import RowLimit, count, print_line, print_row, print_rows
 from ghasi.contract.errors import Problem
 from ghasi.messages.admin import list_carriers as list_carriers_of
 from ghasi.storage import audit as audit_log
@@ -22,6 +23,7 @@ carriers = App(name="carriers", help="Connections to operators.")
 audit = App(name="audit", help="What operators and customers changed.")
 
 HERE = Operator()
+LAST_ID = UUID(int=2**128 - 1)
 AllOrNumber = Annotated[str, Parameter(help="A number, or `none`")]
 
 
@@ -34,7 +36,7 @@ def _entry(entry: AccountEntry) -> dict[str, Any]:
 
 
 @accounts.command(name="list")
-def list_accounts(*, before: UUID | None = None, limit: int = 50, operator: OperatorFlags = HERE) -> None:
+def list_accounts(*, before: UUID | None = None, limit: RowLimit = 50, operator: OperatorFlags = HERE) -> None:
     """List accounts, newest first; `--before ID` goes on from there."""
     found = do(operator, lambda it: admin.list_accounts(it.pool, before=before, limit=limit))
     columns = ("id", "name", "status", "countries", "daily_cap", "limits", "created_at")
@@ -44,15 +46,16 @@ def list_accounts(*, before: UUID | None = None, limit: int = 50, operator: Oper
 @accounts.command(name="show")
 def show_account(account: UUID, *, operator: OperatorFlags = HERE) -> None:
     """Show an account."""
+    print_row(_entry(do(operator, lambda it: _get(it, account))), as_json=operator.json)
 
-    async def find(it: Resources) -> AccountEntry:
-        # ids sort, so the newest one before the next id is this one if it is there
-        found = await admin.list_accounts(it.pool, before=UUID(int=account.int + 1), limit=1)
-        if not found or found[0].account.id != account:
-            raise Problem("not_found", f"There is no account {account}.")
-        return found[0]
 
-    print_row(_entry(do(operator, find)), as_json=operator.json)
+async def _get(it: Resources, account: UUID) -> AccountEntry:
+    # ids sort, so the newest one before the next id is this one if it is there
+    after = UUID(int=account.int + 1) if account != LAST_ID else None
+    found = await admin.list_accounts(it.pool, before=after, limit=1)
+    if not found or found[0].account.id != account:
+        raise Problem("not_found", f"There is no account {account}.")
+    return found[0]
 
 
 @accounts.command(name="suspend")
@@ -96,8 +99,22 @@ def set_cap(account: UUID, messages: AllOrNumber, *, operator: OperatorFlags = H
     """Let an account send so many messages a UTC day, or with `none` any number."""
     cap = _number(messages)
     changed = do(operator, lambda it: admin.set_daily_cap(it, account, cap, operator=operator.name))
-    text = "any number of messages" if cap is None else f"{cap} messages"
+    text = "any number of messages" if cap is None else count(cap, "message")
     print_line(f"{changed.name} may send {text} a day", _account(changed), as_json=operator.json)
+
+
+@accounts.command(name="currency")
+def set_currency(account: UUID, code: str, *, operator: OperatorFlags = HERE) -> None:
+    """Choose the currency (USD, EUR ...) of an account that has not been charged yet."""
+    currency = code.upper()
+
+    async def choose(it: Resources) -> Account:
+        known = (await _get(it, account)).account
+        await billing.set_currency(it.pool, account, currency, operator.actor)
+        return known
+
+    name = do(operator, choose).name
+    print_line(f"{name} is billed in {currency}", {"id": account, "currency": currency}, as_json=operator.json)
 
 
 def _number(text: str) -> int | None:
@@ -115,7 +132,7 @@ def list_users(
     account: UUID | None = None,
     email: str | None = None,
     before: UUID | None = None,
-    limit: int = 50,
+    limit: RowLimit = 50,
     operator: OperatorFlags = HERE,
 ) -> None:
     """List users, newest first, of one account or of all."""
@@ -170,7 +187,7 @@ def list_carriers(*, operator: OperatorFlags = HERE) -> None:
 
 
 @audit.command(name="list")
-def list_audit(*, account: UUID | None = None, limit: int = 50, operator: OperatorFlags = HERE) -> None:
+def list_audit(*, account: UUID | None = None, limit: RowLimit = 50, operator: OperatorFlags = HERE) -> None:
     """List what was changed, newest first."""
     found = do(operator, lambda it: audit_log.list_entries(it.pool, account_id=account, limit=limit))
 

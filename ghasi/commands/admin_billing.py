@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 from ghasi.billing import admin
 from ghasi.billing.model import Invoice
 from ghasi.commands.operator import Operator, OperatorFlags, do, fields
-from ghasi.commands.output import print_line, print_row, print_rows
+from ghasi.commands.output import RowLimit, count, print_line, print_row, print_rows
 from ghasi.contract.shapes import InvoiceStatus
 from ghasi.contract.values import decimal_string
 
@@ -35,7 +35,7 @@ def import_rates(file: Path, *, operator: OperatorFlags = HERE) -> None:
     """Add the rates of a CSV file: all of them, or none when a line is wrong."""
     text = file.read_text(encoding="utf-8-sig")
     done = do(operator, lambda it: admin.import_rates(it.pool, text, operator.actor))
-    said = f"{done.added} rates added, {done.unchanged} held already"
+    said = f"{count(done.added, 'rate')} added, {done.unchanged} held already"
     print_line(said, fields(done, "added", "unchanged"), as_json=operator.json)
 
 
@@ -55,7 +55,11 @@ INVOICE_COLUMNS = ("number", "status", "account_id", "period_start", "total", "a
 
 @invoices.command(name="list")
 def list_invoices(
-    *, account: UUID | None = None, status: InvoiceStatus | None = None, limit: int = 50, operator: OperatorFlags = HERE
+    *,
+    account: UUID | None = None,
+    status: InvoiceStatus | None = None,
+    limit: RowLimit = 50,
+    operator: OperatorFlags = HERE,
 ) -> None:
     """List the newest invoices, of one account or of all."""
     found = do(operator, lambda it: admin.list_invoices(it.pool, account_id=account, status=status, limit=limit))
@@ -91,7 +95,8 @@ def close_period(
     if operator.json:
         print_row({"made": [_invoice(invoice) for invoice in done.made], "skipped": done.skipped}, as_json=True)
         return
-    print_line(f"{len(done.made)} invoices made, {len(done.skipped)} were there", {}, as_json=False)
+    there = "was there" if len(done.skipped) == 1 else "were there"
+    print_line(f"{count(len(done.made), 'invoice')} made, {len(done.skipped)} {there}", {}, as_json=False)
     if done.made:
         print_rows([_invoice(invoice) for invoice in done.made], as_json=False, columns=INVOICE_COLUMNS)
 

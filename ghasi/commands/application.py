@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from cyclopts import App, CycloptsError
+from cyclopts import App
 
 from ghasi.commands import running
 from ghasi.commands.failures import explain
@@ -36,9 +36,7 @@ def print_version() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command; returns its exit code."""
     try:
-        status = app(arguments, exit_on_error=False, result_action="return_value")
-    except CycloptsError:
-        return 2  # cyclopts has said what is wrong
+        status = app(arguments, exit_on_error=False, print_error=False, verbose=False, result_action="return_value")
     except Exception as error:
         failure = explain(error)
         if failure is None:

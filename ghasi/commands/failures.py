@@ -3,15 +3,17 @@
 from dataclasses import dataclass
 
 import asyncpg
+from cyclopts import CycloptsError
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from ghasi.billing.model import BillingError
+from ghasi.billing.model import BillingError, PeriodError
 from ghasi.contract.errors import Problem
 from ghasi.processes.hosting import CannotRun, PartEnded
 from ghasi.processes.listening import CannotListen
 from ghasi.processes.run_folder import RunError
 from ghasi.processes.secrets_file import SecretsError
+from ghasi.settings import Settings, SettingsError, variable_of
 from ghasi.storage.embedded import EmbeddedError
 from ghasi.storage.migrate import MigrationError
 from ghasi.storage.pool import UNAVAILABLE
@@ -28,16 +30,21 @@ class Failure:
     status: int
 
 
-USAGE_ERRORS = (CannotRun, SealError)
+USAGE_ERRORS = (CannotRun, PeriodError, SealError, SettingsError)
 FAILURES = (EmbeddedError, BillingError, CannotListen, SecretsError, MigrationError, RunError, PartEnded)
 
 
 def explain(error: Exception) -> Failure | None:
     """Return what to say of an error that is no fault of the program; None for any other."""
+    failure: Failure | None
     match error:
         case ValidationError():
             faults = error.errors(include_input=False, include_url=False)
             failure = Failure("; ".join(map(_explain_setting, faults)), USAGE)
+        case CycloptsError(__cause__=ValidationError() as cause):  # settings, some of them given as flags
+            failure = explain(cause)
+        case CycloptsError():
+            failure = Failure(" ".join(str(error).split()), USAGE)
         case Problem():
             failure = Failure(_explain_problem(error), FAILED if error.code == "not_found" else USAGE)
         case UnicodeDecodeError():
@@ -56,9 +63,9 @@ def explain(error: Exception) -> Failure | None:
 
 
 def _explain_setting(fault: ErrorDetails) -> str:
-    location, message = fault["loc"], fault["msg"]
+    location, message = fault["loc"], fault["msg"].removeprefix("Value error, ")
     name = str(location[0]) if location else "settings"
-    return f"GHASI_{name.upper()}: {message}"
+    return f"{variable_of(name) if name in Settings.model_fields else name}: {message}"
 
 
 def _explain_problem(problem: Problem) -> str:

@@ -9,14 +9,13 @@ from typing import Annotated, Any, TypeVar
 from cyclopts import Parameter
 
 from ghasi.processes.database import borrow_database, with_database
-from ghasi.processes.hosting import CannotRun
 from ghasi.processes.lifetime import run
 from ghasi.processes.logs import configure_logs
 from ghasi.settings import Settings
 from ghasi.storage.bells import Bells
 from ghasi.storage.pool import open_pool
 from ghasi.storage.resources import Resources
-from ghasi.storage.sealing import Sealer
+from ghasi.storage.sealing import Sealer, SealError
 
 T = TypeVar("T")
 
@@ -49,6 +48,28 @@ class Operator:
 OperatorFlags = Annotated[Operator, Parameter(name="*")]
 
 
+class _Keyless(Sealer):
+    """In place of the sealer where there is no key: most operator commands seal nothing, the others say what lacks."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+
+    def seal(self, value: bytes) -> bytes:
+        del value
+        raise self._missing()
+
+    def open(self, sealed: bytes) -> bytes:
+        del sealed
+        raise self._missing()
+
+    def derive(self, purpose: str) -> bytes:
+        del purpose
+        raise self._missing()
+
+    def _missing(self) -> SealError:
+        return SealError(f"GHASI_SECRET_KEY is not set and {self._data_dir} has no secrets.json")
+
+
 def do(operator: Operator, action: Callable[[Resources], Awaitable[T]]) -> T:
     """Run an action on the database: the one that is set or runs, else the embedded one, started for it."""
     configure_logs("admin", "warning")
@@ -57,12 +78,11 @@ def do(operator: Operator, action: Callable[[Resources], Awaitable[T]]) -> T:
     async def main() -> int:
         settings = operator.settings()
         async with borrow_database(settings) as url:
-            settings = await with_database(settings.model_copy(update={"database_url": url}))
-            if settings.secret_key is None:
-                raise CannotRun("GHASI_SECRET_KEY is not set")
+            settings = await with_database(settings.model_copy(update={"database_url": url}), sealing=False)
+            sealer = _Keyless(settings.data_dir) if settings.secret_key is None else Sealer(settings.secret_key)
             pool = await open_pool(url, size=2, name="ghasi admin")
             try:
-                resources = Resources(settings, url, pool, Sealer(settings.secret_key), Bells(pool))
+                resources = Resources(settings, url, pool, sealer, Bells(pool))
                 result.append(await action(resources))
             finally:
                 await pool.close()

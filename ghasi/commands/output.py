@@ -4,14 +4,17 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
+from cyclopts import Parameter, validators
 from rich.console import Console
 from rich.table import Table
 
 from ghasi.contract.values import rfc3339
 
 Row = Mapping[str, Any]
+MOST_ROWS = 10_000
+RowLimit = Annotated[int, Parameter(help="How many at most", validator=validators.Number(gte=1, lte=MOST_ROWS))]
 
 
 def print_rows(rows: Sequence[Row], *, as_json: bool, columns: Sequence[str]) -> None:
@@ -44,6 +47,11 @@ def print_line(text: str, row: Row, *, as_json: bool) -> None:
         _print_json(dict(row))
     else:
         sys.stdout.write(text + "\n")
+
+
+def count(number: int, noun: str) -> str:
+    """Return `1 invoice`, `2 invoices`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _print_json(value: object) -> None:

@@ -44,6 +44,8 @@ def up(*, settings: SettingFlags | None = None) -> int:
     """Run all of Ghasi on this machine; --dev adds a simulated carrier and a local identity server."""
     settings = settings or Settings()
     configure_logs("supervisor", settings.log_level)
+    if not settings.dev and settings.firebase_project_id is not None and settings.firebase_api_key is None:
+        sys.stderr.write("ghasi: warning: GHASI_FIREBASE_API_KEY is not set: the portal's own sign-in needs it\n")
     return run(lambda: supervise(settings, tell))
 
 

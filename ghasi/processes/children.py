@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from ghasi.settings import Settings
+from ghasi.settings import Settings, variable_of
 
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 0.1, 5.0
 SETTLED_S = 10.0
@@ -46,9 +46,8 @@ def environment_of(settings: Settings, extra: Mapping[str, str]) -> dict[str, st
     environment = dict(os.environ)
     environment.pop("GHASI_CONFIG", None)
     values: dict[str, object] = settings.model_dump(mode="json")
-    for name, information in Settings.model_fields.items():
-        alias = information.validation_alias
-        variable = alias if isinstance(alias, str) else f"GHASI_{name.upper()}"
+    for name in Settings.model_fields:
+        variable = variable_of(name)
         environment.pop(variable, None)
         if (value := values[name]) is not None:
             environment[variable] = str(value)

@@ -22,11 +22,11 @@ def find_database(settings: Settings) -> str | None:
     return None if connection is None else connection.url
 
 
-async def with_database(settings: Settings) -> Settings:
+async def with_database(settings: Settings, *, sealing: bool = True) -> Settings:
     """Return settings with the database and the secrets of the data folder.
 
-    Raises CannotRun when there is no database, no secret key, or a migration that is not applied; SecretsError; one of
-    UNAVAILABLE when the database does not answer.
+    Raises CannotRun when there is no database, no secret key (unless `sealing` is False), or a migration that is not
+    applied; SecretsError; one of UNAVAILABLE when the database does not answer.
     """
     url = find_database(settings)
     if url is None:
@@ -34,7 +34,7 @@ async def with_database(settings: Settings) -> Settings:
             f"no database: run `ghasi database` (data folder {settings.data_dir}) or set GHASI_DATABASE_URL"
         )
     settings = with_secrets(settings, find_secrets(settings.data_dir))
-    if settings.secret_key is None:
+    if sealing and settings.secret_key is None:
         raise CannotRun(f"GHASI_SECRET_KEY is not set and {settings.data_dir} has no secrets.json")
     if pending := await list_pending(url):
         raise CannotRun(f"run `ghasi migrate` first: {', '.join(pending)} not applied")

@@ -18,7 +18,7 @@ from ghasi.processes.hosting import WORKERS, CannotRun, Host, url_setting, wait_
 from ghasi.processes.lifetime import Lifetime
 from ghasi.processes.listening import HttpServer, address_of, bind, is_loopback, port_of
 from ghasi.processes.secrets_file import find_secrets, make_secrets, with_secrets
-from ghasi.processes.supervisor import check_carriers, open_database, with_development_defaults
+from ghasi.processes.supervisor import LOOPBACK, check_carriers, open_database, with_development_defaults
 from ghasi.settings import Settings
 from ghasi.storage import embedded
 from ghasi.storage.migrate import migrate
@@ -40,7 +40,7 @@ async def serve(names: Sequence[str], port: int | None, settings: Settings, tell
     lifetime = Lifetime()
     wanted = list(dict.fromkeys(names))
     _check_names(wanted, port, settings)
-    settings = with_development_defaults(settings)
+    settings = with_development_defaults(settings, settings.near_host if "identity" in wanted else LOOPBACK)
     upstreams = [Upstream(name) for name in wanted if name in UPSTREAMS]
     if "gateway" in wanted:
         # what runs here is not asked for elsewhere, and what is nowhere else runs here

@@ -25,7 +25,7 @@ from ghasi.processes.lifetime import Lifetime
 from ghasi.processes.listening import HttpServer, address_of, bind, port_of
 from ghasi.processes.run_folder import open_run
 from ghasi.processes.secrets_file import make_secrets, with_secrets
-from ghasi.settings import Settings
+from ghasi.settings import Settings, near_url
 from ghasi.storage import embedded
 from ghasi.storage.migrate import migrate
 from ghasi.storage.pool import wait_for_database
@@ -123,15 +123,20 @@ async def _bind_all(settings: Settings, stack: AsyncExitStack, tell: Tell) -> tu
     return with_development_defaults(settings.model_copy(update=changed)), listeners
 
 
-def with_development_defaults(settings: Settings) -> Settings:
-    """With --dev, return settings whose sign-in is the local identity server's wherever they do not say otherwise."""
+def with_development_defaults(settings: Settings, identity_host: str = LOOPBACK) -> Settings:
+    """With --dev, return settings whose sign-in is the local identity server's wherever they do not say otherwise.
+
+    Where Google's emulator is trusted it is the emulator's: the portal makes the tokens there that auth-service takes.
+    """
     if not settings.dev:
         return settings
-    identity = f"http://{LOOPBACK}:{settings.identity_port}"
+    identity = near_url(identity_host, settings.identity_port)
+    trusted = settings.allow_unsigned_emulator and settings.firebase_auth_emulator_host
+    sign_in = f"http://{settings.firebase_auth_emulator_host}" if trusted else identity
     defaults = {
         "firebase_project_id": "demo-ghasi",
         "firebase_certs_url": identity + CERTIFICATES_PATH,
-        "firebase_auth_url": identity + AUTH_PATH,
+        "firebase_auth_url": sign_in + AUTH_PATH,
     }
     missing = {name: value for name, value in defaults.items() if name not in settings.model_fields_set}
     return settings.model_copy(update=missing)
@@ -260,9 +265,8 @@ class Supervisor:
         tell(self._describe_addresses())
 
     async def _ask_api(self) -> Health:
-        host = {"0.0.0.0": LOOPBACK, "::": "::1"}.get(self._settings.host, self._settings.host)  # noqa: S104 - compared
         try:
-            return await ask(host, self._settings.api_port)
+            return await ask(self._settings.near_host, self._settings.api_port)
         except (OSError, ValueError, msgspec.MsgspecError):
             return {"status": "unavailable", "api": "no answer"}
 

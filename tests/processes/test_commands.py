@@ -1,6 +1,7 @@
 """The command line: what operators see and change, for people and for machines."""
 
 import json
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from ghasi.commands.output import count
 from ghasi.contract.values import new_id
 from ghasi.storage.sealing import new_secret_key
 from tests.processes.running import place
@@ -106,6 +108,12 @@ def test_what_is_not_there_and_what_is_wrong_end_differently(commands: Commands,
     assert "neither a number nor" in commands.run("admin", "accounts", "cap", account, "many", expect=2).stderr
     assert "countries" in commands.run("admin", "accounts", "countries", account, "XX", expect=2).stderr
     commands.run("admin", "accounts", "show", "not-an-id", expect=2)
+    last = "ffffffff-ffff-ffff-ffff-ffffffffffff"
+    assert "no account" in commands.run("admin", "accounts", "show", last, expect=1).stderr
+    for limit in ("-1", "0", "99999999999999999999", "x"):
+        for group in ("accounts", "users", "audit", "invoices"):
+            assert "--limit" in commands.run("admin", group, "list", "--limit", limit, expect=2).stderr
+    assert "not a month" in commands.run("admin", "invoices", "close", "--period", "2026-13", expect=2).stderr
     assert "no invoice" in commands.run("admin", "invoices", "pay", "X-1", expect=1).stderr
 
 
@@ -124,6 +132,23 @@ def test_keys_rates_carriers_and_invoices(commands: Commands) -> None:
     assert commands.json("admin", "users", "list") == []
 
 
+def test_an_accounts_currency_is_chosen_once(commands: Commands, account: str) -> None:
+    assert "XYZ has no rate" in commands.run("admin", "accounts", "currency", account, "xyz", expect=1).stderr
+    commands.run("admin", "accounts", "currency", str(new_id()), "USD", expect=1)
+    file = commands.folder / "rates.csv"
+    file.write_text("country,amount,currency\n*,0.05,EUR\n")
+    assert commands.run("admin", "rates", "import", str(file)).stdout.startswith("1 rate added, ")
+    assert "Acme is billed in EUR" in commands.run("admin", "accounts", "currency", account, "eur").stdout
+    assert "billed in EUR already" in commands.run("admin", "accounts", "currency", account, "USD", expect=1).stderr
+    entries = commands.json("admin", "audit", "list", "--account", account)
+    assert [entry["action"] for entry in entries] == ["account.currency_set"]
+
+
+@pytest.mark.parametrize(("number", "said"), [(0, "0 invoices"), (1, "1 invoice"), (2, "2 invoices")])
+def test_things_are_counted(number: int, said: str) -> None:
+    assert count(number, "invoice") == said
+
+
 def test_an_operator_on_an_empty_folder_makes_no_database() -> None:
     with place() as elsewhere:
         done = elsewhere.run("admin", "accounts", "list")
@@ -136,8 +161,13 @@ def test_a_command_starts_the_embedded_database_for_its_time() -> None:
     with place() as elsewhere:
         assert elsewhere.run("migrate").returncode == 0
         assert elsewhere.processes() == []
-        done = elsewhere.run("admin", "accounts", "list", GHASI_SECRET_KEY=new_secret_key())
+        done = elsewhere.run("admin", "accounts", "list")
         assert (done.returncode, done.stdout) == (0, "none\n"), done.stderr
+        assert stat.S_IMODE((elsewhere.data / "postgres.log").stat().st_mode) == 0o600
+        assert (elsewhere.data / "postgres.log").stat().st_uid == (elsewhere.data / "postgres").stat().st_uid
+        done = elsewhere.run("admin", "keys", "rotate")
+        assert done.returncode == 2
+        assert "GHASI_SECRET_KEY is not set" in done.stderr
         assert elsewhere.processes() == []
 
 
