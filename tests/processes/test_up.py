@@ -214,7 +214,7 @@ def test_a_given_database_is_used_and_left_running(database_url: str) -> None:
         (["up"], "GHASI_FIREBASE_PROJECT_ID"),
         (["up", "--firebase-project-id=p"], "GHASI_CARRIERS"),
         (["up", "--firebase-project-id=p", "--carriers=/nowhere.toml"], "/nowhere.toml"),
-        (["up", "--dev", "--api-port=70000"], "api_port"),
+        (["up", "--dev", "--api-port=70000"], "GHASI_API_PORT"),
         (["up", "--dev", "--secret-key=short", *ANY_PORTS], "GHASI_SECRET_KEY"),
     ],
 )
@@ -225,3 +225,12 @@ def test_missing_and_wrong_settings_are_named(arguments: list[str], setting: str
         assert setting in done.stderr
         assert "Traceback" not in done.stderr
         assert elsewhere.processes() == []
+
+
+def test_it_is_reached_at_the_address_it_listens_on() -> None:
+    with place() as elsewhere:
+        running = elsewhere.up("--host=::1", *ANY_PORTS)
+        assert running.addresses["API"].startswith("http://[::1]:")
+        assert running.health()[0] == 200
+        assert running.addresses["portal"].startswith("http://[::1]:")
+        assert "<form" in get_text(f"{running.addresses['portal']}/sign-in")
