@@ -310,6 +310,6 @@ def _query(query: shapes.Input | None) -> dict[str, str]:
 def _decode(answer: aiohttp.ClientResponse, raw: bytes, shape: type[T]) -> T:
     try:
         return msgspec.json.decode(raw or b"null", type=shape)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         request_id = answer.headers.get("X-Kong-Request-Id")
         raise ApiError(answer.status, "invalid_answer", str(error), request_id) from error

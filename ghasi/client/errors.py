@@ -75,7 +75,7 @@ def read_error(status: int, headers: Mapping[str, str], raw: bytes) -> ApiError:
     """Make an ApiError of any answer, even one that is not JSON."""
     try:
         body = msgspec.json.decode(raw, type=_Body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         body = _Body(message=raw[:LONGEST_MESSAGE].decode("utf-8", "replace").strip() or None)
     message = body.detail or body.title or body.message or body.exp or f"HTTP status {status}"
     return ApiError(

@@ -147,7 +147,7 @@ def _parse(token: bytes) -> _Token:
     try:
         header_64, claims_64, signature_64 = parts
         header, claims = _decode(_decode_base64(header_64)), _decode(_decode_base64(claims_64))
-    except (ValueError, binascii.Error, msgspec.DecodeError):
+    except (ValueError, binascii.Error, msgspec.DecodeError, RecursionError):
         raise bad_token("Bad token; invalid JSON") from None
     if not isinstance(header, dict) or not isinstance(claims, dict):
         raise bad_token("Bad token; invalid JSON")

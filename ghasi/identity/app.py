@@ -4,6 +4,7 @@ Owns paths, bodies and how an error is written. It stands in for Firebase on one
 provider but the password, and is never reached by the rest of Ghasi in any way but this API.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -26,10 +27,12 @@ from ghasi.storage.pool import UNAVAILABLE, check
 from ghasi.storage.resources import Resources
 
 MAX_BODY_BYTES = 64 * 1024
+BODY_S = 60.0
 CERTIFICATES_MAX_AGE_S = 3600
 ACCOUNTS = "/identitytoolkit.googleapis.com/v1/accounts"
 TOKEN = "/securetoken.googleapis.com/v1/token"  # noqa: S105 - a path
 CERTIFICATES = "/robot/v1/metadata/x509/securetoken@system.gserviceaccount.com"
+_NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # the last: nested too deep
 Shape = TypeVar("Shape", bound=msgspec.Struct)
 log = structlog.get_logger("ghasi.identity")
 
@@ -49,7 +52,7 @@ def identity_app(resources: Resources, project_id: str = "demo-ghasi") -> Starle
 
     handlers: dict[Any, Callable[[Request, Exception], Awaitable[Response]]] = dict.fromkeys(UNAVAILABLE, _unavailable)
     handlers |= {Refusal: _refused, HTTPException: _not_here, ClientDisconnect: _gone, Exception: _broken}
-    return Starlette(
+    app = Starlette(
         routes=[
             _account("signUp", Credentials, service.sign_up),
             _account("signInWithPassword", Credentials, service.sign_in_with_password),
@@ -68,6 +71,8 @@ def identity_app(resources: Resources, project_id: str = "demo-ghasi") -> Starle
         exception_handlers=handlers,
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False  # it would lead to whatever host the request names
+    return app
 
 
 def _account(action: str, shape: type[Shape], serve: Callable[[House, Shape], Awaitable[dict[str, Any]]]) -> Route:
@@ -98,10 +103,14 @@ async def _certificates(request: Request) -> Response:
 
 async def _read(request: Request) -> bytes:
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise Refusal(f"REQUEST_TOO_LARGE : At most {MAX_BODY_BYTES} bytes", 413)
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_BODY_BYTES:
+                    raise Refusal(f"REQUEST_TOO_LARGE : At most {MAX_BODY_BYTES} bytes", 413)
+    except TimeoutError:
+        raise Refusal("REQUEST_TIMEOUT : The body did not come in time", 408) from None
     return bytes(body)
 
 
@@ -110,14 +119,14 @@ def _decode(raw: bytes, shape: type[Shape]) -> Shape:
         return msgspec.json.decode(raw or b"{}", type=shape)
     except msgspec.ValidationError as error:
         raise Refusal(f"INVALID_ARGUMENT : {error}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _NO_JSON:
         raise Refusal("Invalid JSON payload received.") from None
 
 
 def _decode_fields(raw: bytes) -> dict[str, str]:
     try:
         return msgspec.json.decode(raw or b"{}", type=dict[str, str])
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _NO_JSON:
         raise Refusal("Invalid JSON payload received.") from None
 
 
@@ -130,7 +139,10 @@ def _json(body: dict[str, Any], status: int = 200, headers: dict[str, str] | Non
 async def _refused(_: Request, error: Exception) -> Response:
     if not isinstance(error, Refusal):
         raise error
-    return _json(error.body(), error.status)
+    answer = _json(error.body(), error.status)
+    if error.status == 408:  # noqa: PLR2004 - HTTP's number
+        answer.headers["connection"] = "close"  # RFC 9110, section 15.5.9: nothing waits for the rest
+    return answer
 
 
 async def _not_here(_: Request, error: Exception) -> Response:

@@ -35,7 +35,7 @@ def portal_app(settings: Settings) -> Starlette:
             yield
             await asyncio.gather(*portal.renewals.values(), return_exceptions=True)
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/", messages.show_messages),
             Route("/sign-in", sign_in.show_sign_in),
@@ -58,6 +58,8 @@ def portal_app(settings: Settings) -> Starlette:
         },
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False  # it would lead to whatever host the request names
+    return app
 
 
 async def _health(_: Request) -> Response:

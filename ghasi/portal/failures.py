@@ -6,6 +6,7 @@ import structlog
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match, Route
 
 from ghasi.client.errors import ApiError, ApiUnreachableError
 from ghasi.portal.rendering import page
@@ -45,16 +46,32 @@ async def answer_api_failure(_: Request, error: Exception) -> Response:
     return response
 
 
-async def answer_http_error(_: Request, error: Exception) -> Response:
+async def answer_http_error(request: Request, error: Exception) -> Response:
     """Answer for pages that do not exist and forms that are none."""
     status = HTTPStatus(error.status_code if isinstance(error, HTTPException) else 500)
     texts = {
         HTTPStatus.NOT_FOUND: ("Page not found", "There is nothing at this address."),
         HTTPStatus.METHOD_NOT_ALLOWED: ("Not possible", "This address cannot be used that way."),
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE: ("Too large", "That form was larger than it can be."),
+        HTTPStatus.REQUEST_TIMEOUT: ("Too slow", "That form did not arrive whole. Please send it again."),
     }
     title, text = texts.get(status, ("Not possible", status.phrase))
-    return page("failure.html", status, title=title, text=text, reference=None, retry=False)
+    response = page("failure.html", status, title=title, text=text, reference=None, retry=False)
+    response.headers.update((isinstance(error, HTTPException) and error.headers) or {})
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        response.headers["Allow"] = ", ".join(sorted(_methods(request)))
+    return response
+
+
+def _methods(request: Request) -> set[str]:
+    """Return what an address takes, from all its routes: Starlette names the first one's alone."""
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    return {
+        method
+        for route in routes
+        if route.matches(request.scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    }
 
 
 async def answer_disconnect(_: Request, error: Exception) -> Response:

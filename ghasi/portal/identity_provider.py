@@ -82,7 +82,7 @@ def _id_token(status: int, raw: bytes) -> str:
         if status == HTTPStatus.OK:
             return str(body["idToken"])
         code = str(body["error"]["message"]).partition(":")[0].strip()
-    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError):
         code = "no answer of Firebase's"
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         raise IdentityError(HTTPStatus.TOO_MANY_REQUESTS, "", RATE_LIMITED)

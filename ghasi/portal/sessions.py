@@ -119,7 +119,7 @@ def read_claims(token: str | None) -> Claims | None:
     try:
         payload = urlsafe_b64decode(found[1] + "=" * (-len(found[1]) % 4))
         claims = msgspec.json.decode(payload, type=Claims)
-    except (ValueError, msgspec.DecodeError):
+    except (ValueError, msgspec.DecodeError, RecursionError):
         return None
     return claims if claims.exp > time.time() else None
 

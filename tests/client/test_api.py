@@ -158,6 +158,14 @@ async def test_answers_of_the_gateway_and_of_strangers(
     assert caught.value == expected
 
 
+@pytest.mark.parametrize(("status", "code"), [(200, "invalid_answer"), (502, "bad_gateway")])
+async def test_answers_nested_deep_are_no_worse_than_others(ghasi: Ghasi, api: FakeApi, status: int, code: str) -> None:
+    api.answers["get_me"] = Given(status, b'{"x":%s1%s}' % (b"[" * 5000, b"]" * 5000))
+    with pytest.raises(ApiError) as caught:
+        await ghasi.get_me()
+    assert (caught.value.status, caught.value.code) == (status, code)
+
+
 async def test_time_outs_are_the_tables_own(ghasi: Ghasi, api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
     row = table.BY_OPERATION["get_invoice"]
     monkeypatch.setitem(table.BY_OPERATION, "get_invoice", dataclasses.replace(row, timeout_s=0.2))

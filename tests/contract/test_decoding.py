@@ -104,6 +104,7 @@ def test_any_query_is_a_shape_or_a_problem(shape: type[shapes.Input], raw: bytes
         (b'{"to":"\xff","body":"x"}', "invalid_json", None),
         (b'{"to":"\\ud800","body":"x"}', "invalid_json", None),
         (b'{"to":"+93701234567","body":"x"} x', "invalid_json", None),
+        (b'{"to":' + b"[" * 5000 + b"]" * 5000 + b"}", "invalid_request", "to"),
         (b"[]", "invalid_request", "$"),
         (b'{"to":"+93701234567"}', "invalid_request", "body"),
         (b'{"to":1,"body":"x"}', "invalid_request", "to"),

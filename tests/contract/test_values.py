@@ -120,6 +120,8 @@ def test_a_cursor_is_read_as_it_was_written() -> None:
 @example("\ud800")
 @example(values.encode_cursor())
 @example(base64.urlsafe_b64encode(b"[" * 300).decode())
+@example(base64.urlsafe_b64encode(b'["' + b"[" * 5000).decode())
+@example(base64.urlsafe_b64encode(b"[" * 5000).decode())
 @example(base64.urlsafe_b64encode(b'["\xff"]').decode())
 def test_another_cursor_is_invalid_and_nothing_worse(cursor: str) -> None:
     with pytest.raises(Problem) as raised:

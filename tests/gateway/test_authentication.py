@@ -71,6 +71,7 @@ BAD_TOKENS = {
     "not base64": (lambda: "!!.!!.!!", "Bad token; invalid JSON"),
     "claims not JSON": (lambda: with_payload(b"{"), "Bad token; invalid JSON"),
     "claims not UTF-8": (lambda: with_payload(b'{"a":"\xff"}'), "Bad token; invalid JSON"),
+    "claims nested deep": (lambda: with_payload(b"[" * 3000 + b"]" * 3000), "Bad token; invalid JSON"),
     "claims a list": (lambda: with_payload(b"[]"), "Bad token; invalid JSON"),
     "claims null": (lambda: with_payload(b"null"), "Bad token; invalid JSON"),
     "header a string": (lambda: with_payload(b"{}", header=b'"JWT"'), "Bad token; invalid JSON"),

@@ -22,6 +22,7 @@ from ghasi.storage.sealing import Sealer, SealError, new_secret_key
 from tests.live import live
 
 EMAIL, PASSWORD = "ann@example.com", "correct horse"
+DEEP = b'{"x":%s1%s}' % (b"[" * 5000, b"]" * 5000)
 
 
 class Identity:
@@ -289,11 +290,35 @@ async def test_bodies_that_are_none(identity: Identity) -> None:
         (b"{", 400, "Invalid JSON payload received."),
         (b'{"email":"\xff"}', 400, "Invalid JSON payload received."),
         (b'{"email":"\\ud800"}', 400, "Invalid JSON payload received."),
+        (DEEP, 400, "Invalid JSON payload received."),
         (b"[]", 400, "INVALID_ARGUMENT : Expected `object`, got `array`"),
         (b'{"email":"%s"}' % (b"a" * 70_000), 413, "REQUEST_TOO_LARGE : At most 65536 bytes"),
     ):
         async with identity.http.post(f"{identity.url}{ACCOUNTS}:signUp", data=body) as answer:
             assert (answer.status, (await answer.json())["error"]["message"]) == (status, message)
+
+
+async def test_refresh_bodies_that_are_nested_deep(identity: Identity) -> None:
+    headers = {"content-type": "application/json"}
+    async with identity.http.post(identity.url + TOKEN, data=DEEP, headers=headers) as answer:
+        assert (answer.status, (await answer.json())["error"]["message"]) == (400, "Invalid JSON payload received.")
+
+
+async def test_a_body_that_stops_is_answered_408(identity: Identity, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ghasi.identity.app.BODY_S", 0.1)
+    host, port = identity.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"POST %s:signUp HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{" % ACCOUNTS.encode())
+    async with asyncio.timeout(5):
+        came = await reader.read()  # to the end: the connection is closed
+    writer.close()
+    assert came.startswith(b"HTTP/1.1 408 ")
+    assert b"REQUEST_TIMEOUT" in came
+
+
+async def test_a_slash_more_leads_nowhere(identity: Identity) -> None:
+    async with identity.http.get(f"{identity.url}/healthz/", allow_redirects=False) as answer:
+        assert answer.status == 404
 
 
 async def test_other_paths_and_methods(identity: Identity) -> None:

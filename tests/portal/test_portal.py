@@ -1,6 +1,7 @@
 """The portal's door as a browser sees it, over real sockets."""
 
 import asyncio
+import base64
 import dataclasses
 import re
 import socket
@@ -24,6 +25,8 @@ from tests.live import live
 from tests.portal.conftest import SECRET, Browser, FakeIdentity, Place, session, token
 
 FORM = {"email": "ann@example.com", "password": "correct horse"}
+_NESTED = b'{"x":%s1%s}' % (b"[" * 2500, b"]" * 2500)
+DEEP = f"a.{base64.urlsafe_b64encode(_NESTED).decode().rstrip('=')}.c"
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
 LIMITED = Given(429, {"message": "API rate limit exceeded", "request_id": "r1"}, {"Retry-After": "17"})
 
@@ -353,7 +356,7 @@ async def test_forms_of_other_sites_are_refused(
 
 
 @pytest.mark.parametrize(
-    "garbage", ["x", "a.b.c", "a.e30.c", 'a.b.c"; x', "é.é.é", token(-1), token(roles=("customer",), exp="soon")]
+    "garbage", ["x", "a.b.c", "a.e30.c", 'a.b.c"; x', "é.é.é", DEEP, token(-1), token(roles=("customer",), exp="soon")]
 )
 async def test_garbage_cookies_mean_signed_out(browser: Browser, api: FakeApi, garbage: str) -> None:
     for cookies in ({"ghasi_access": garbage}, {"ghasi_access": garbage, "ghasi_refresh": '"a\\015\\012b"'}):
@@ -441,7 +444,8 @@ def test_the_style_sheet_asks_for_nothing_elsewhere() -> None:
 
 async def test_other_paths_methods_and_sizes(browser: Browser, api: FakeApi, identity: FakeIdentity) -> None:
     assert "Page not found" in (await browser.get("/nowhere")).text
-    assert (await browser.post("/")).status == 405
+    refused = await browser.post("/")
+    assert (refused.status, refused.headers["allow"]) == (405, "GET, HEAD")
     assert (await browser.get("/sign-up")).headers["location"] == "/"
     assert (await browser.get("/sign-out")).headers["location"] == "/"
     assert (await browser.post("/sign-in", {"email": "x" * 20_000})).status == 413
@@ -450,6 +454,37 @@ async def test_other_paths_methods_and_sizes(browser: Browser, api: FakeApi, ide
     assert (await browser.post("/sign-in")).status == 422
     health = await browser.get("/healthz")
     assert (health.status, health.raw) == (200, '{"status":"ok"}')
+
+
+async def test_an_identity_providers_answer_nested_deep_is_none(
+    browser: Browser, api: FakeApi, identity: FakeIdentity
+) -> None:
+    identity.given = Given(200, _NESTED)
+    assert (await browser.post("/sign-in", FORM)).status == 503
+    assert api.seen == []
+
+
+async def test_a_405_names_the_methods_of_all_routes_of_its_address(browser: Browser) -> None:
+    async with browser.http.put(browser.url + "/sign-in") as response:
+        assert (response.status, response.headers["allow"]) == (405, "GET, HEAD, POST")
+
+
+@pytest.mark.parametrize("path", ["/sign-in/", "/healthz/", "//"])
+async def test_a_slash_more_leads_to_no_other_host(browser: Browser, path: str) -> None:
+    shown = await browser.get(path, Host="evil.example")
+    assert (shown.status, shown.headers.get("location")) == (404, None)
+
+
+async def test_a_form_that_stops_is_answered_408(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ghasi.portal.pages.sign_in.FORM_S", 0.1)
+    host, port = browser.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"POST /sign-in HTTP/1.1\r\nHost: x\r\nSec-Fetch-Site: same-origin\r\nContent-Length: 9\r\n\r\ne")
+    async with asyncio.timeout(5):
+        came = await reader.read()  # to the end: the connection is closed
+    writer.close()
+    assert came.startswith(b"HTTP/1.1 408 ")
+    assert b"did not arrive whole" in came
 
 
 async def test_a_fault_of_our_own_has_a_page_too(

@@ -1,5 +1,6 @@
 """The sign-in page: two forms, one to sign in and one to create an account, and what becomes of them."""
 
+import asyncio
 from urllib.parse import parse_qsl
 
 from starlette.exceptions import HTTPException
@@ -14,6 +15,7 @@ from ghasi.portal.rendering import page
 from ghasi.portal.sessions import Portal, client_for, end, find_claims, keep
 
 MAX_FORM_BYTES = 16 * 1024
+FORM_S = 60.0
 ALMOST = "Your account is created. Sign in to open it."
 
 
@@ -83,10 +85,15 @@ def _form(name: str, values: dict[str, str], error: IdentityError | None = None,
 
 
 async def _read_form(request: Request) -> dict[str, str]:
-    """Read a form as browsers send it; raises HTTPException 413 when it is larger than ours can be."""
+    """Read a form as browsers send it; raises HTTPException 413 or 408 when it is larger or slower than ours can be."""
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_FORM_BYTES:
-            raise HTTPException(413)
+    try:
+        async with asyncio.timeout(FORM_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_FORM_BYTES:
+                    raise HTTPException(413)
+    except TimeoutError:
+        # RFC 9110, section 15.5.9: nothing waits for the rest
+        raise HTTPException(408, headers={"connection": "close"}) from None
     return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
