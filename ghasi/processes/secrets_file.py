@@ -4,7 +4,6 @@ Owns the file. A secret that is set by GHASI_* is never written to it. Without `
 database is lost, so the file belongs in a backup.
 """
 
-import os
 import secrets
 from pathlib import Path
 from uuid import uuid4
@@ -12,6 +11,7 @@ from uuid import uuid4
 import msgspec
 
 from ghasi.settings import Settings
+from ghasi.storage.embedded import write_private
 from ghasi.storage.sealing import new_secret_key
 
 FILE = "secrets.json"
@@ -48,7 +48,7 @@ def make_secrets(data_dir: Path) -> Secrets:
     content = msgspec.json.encode(made)
     file = data_dir / FILE
     if found is None or file.read_bytes() != content:  # an older file may lack a secret that came later
-        _write_private(file, content)
+        write_private(file, content)
     return made
 
 
@@ -58,12 +58,3 @@ def with_secrets(settings: Settings, kept: Secrets | None) -> Settings:
         return settings
     names = ("secret_key", "upstream_secret", "portal_secret")
     return settings.model_copy(update={name: getattr(kept, name) for name in names if getattr(settings, name) is None})
-
-
-def _write_private(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)

@@ -62,7 +62,7 @@ class Batcher(Generic[Item, Result]):
 
     async def submit(self, item: Item) -> Result:
         """Queue an item and wait until it is committed; raises what the flush gave for it."""
-        return await asyncio.shield(self.put(item))
+        return await self.put(item)
 
     def __len__(self) -> int:
         return len(self._waiting)

@@ -133,7 +133,7 @@ def start(data_dir: Path) -> Connection:
             [cluster.binaries / "postgres", "-D", cluster.files, "-k", connection.socket_dir],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/",
         )  # fmt: skip
-    _write_private(cluster.connection_file, msgspec.json.encode(connection))
+    write_private(cluster.connection_file, msgspec.json.encode(connection))
     deadline = time.monotonic() + START_TIMEOUT_S
     while not _ready(cluster):
         if process.poll() is not None or time.monotonic() > deadline:
@@ -247,7 +247,7 @@ def _copy_binaries(binaries: Path) -> Path:
 def _make_cluster(cluster: Cluster) -> None:
     """Run initdb into a folder beside the final one and rename it, so that a broken-off initdb leaves nothing."""
     password_file = cluster.data_dir / "postgres.password"
-    _write_private(password_file, secrets.token_urlsafe(32).encode())
+    write_private(password_file, secrets.token_urlsafe(32).encode())
     partial = cluster.files.with_name("postgres.new")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(mode=0o700)
@@ -314,7 +314,7 @@ def _give(path: Path, owner: pwd.struct_passwd | None) -> None:
         os.chown(path, owner.pw_uid, owner.pw_gid)
 
 
-def _write_private(path: Path, content: bytes) -> None:
+def write_private(path: Path, content: bytes) -> None:
     """Write a file that only we can read, whole or not at all."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
