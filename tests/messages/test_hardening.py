@@ -494,6 +494,24 @@ async def test_a_late_retry_says_nothing_about_a_newer_claim(customer: Customer,
     assert [one.in_doubt for one in (first, second, third, fourth)] == [False, True, True, False]
 
 
+async def test_what_was_given_back_is_in_no_doubt_though_its_lease_ran_out_meanwhile(
+    customer: Customer, pool: Pool
+) -> None:
+    await customer.send()
+    ledger = Ledger(pool, Bells(pool))
+    dispatcher = worker.Dispatcher(pool, ledger, [], asyncio.Event())
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT FROM messages.messages FOR UPDATE")  # the ledger has to wait
+        for _ in range(2):  # the second claim finds the first one's end unwritten
+            await dispatcher._take(await dispatch_queries.claim(pool, 10, timedelta()), 0.0)
+            await dispatcher.drain()
+    await until(lambda: not dispatcher._held)
+    await ledger.batcher.drain()
+    await until(lambda: pool.fetchval("SELECT due_at <= now() FROM messages.dispatch"))
+    (third,) = await dispatch_queries.claim(pool, 10, LONG_LEASE)
+    assert (third.claims, third.in_doubt) == (3, False)
+
+
 async def test_a_message_whose_commit_is_still_under_way_is_accepted(
     customer: Customer, pool: Pool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
