@@ -62,7 +62,7 @@ async def set_countries(
     allowed = None if countries is None else sorted({country.upper() for country in countries})
     if allowed is not None:
         if not allowed:
-            raise invalid("countries", "must name a country; suspend an account that may send nowhere")
+            raise invalid("countries", "must name a country, or `all`; suspend an account that may send nowhere")
         unknown = [country for country in allowed if country not in phonenumbers.SUPPORTED_REGIONS]
         if unknown:
             raise invalid("countries", f"no ISO 3166-1 alpha-2 code: {', '.join(unknown)}")

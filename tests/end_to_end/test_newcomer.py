@@ -141,6 +141,31 @@ async def test_another_accounts_ids_are_404(deployment: Deployment) -> None:
             assert (await bob.good("GET", path))["data"] == []
 
 
+async def test_what_an_operator_decides_holds_within_a_second(deployment: Deployment) -> None:
+    async with signed_up(deployment) as customer:
+        account = customer.session["account"]["id"]
+        body = {"to": "+93701234567", "body": "x"}
+        await customer.good("POST", "/v1/messages", body)
+
+        async def outcome() -> tuple[int, str | None]:
+            answer = await customer.call("POST", "/v1/messages", body)
+            return answer.status, answer.json.get("code")
+
+        for arguments, expected in (
+            (("suspend", account), (403, "account_suspended")),
+            (("activate", account), (202, None)),
+            (("countries", account, "SE"), (403, "country_not_allowed")),
+            (("countries", account, "all"), (202, None)),
+            (("cap", account, "1"), (403, "daily_cap_reached")),
+        ):
+            deployment.run("admin", "accounts", *arguments)
+
+            async def holds(expected: tuple[int, str | None] = expected) -> bool:
+                return await outcome() == expected
+
+            await until(holds, within_s=1.0)
+
+
 async def test_the_portals_door(deployment: Deployment) -> None:
     async with aiohttp.ClientSession() as http, http.get(deployment.portal + "/") as response:
         assert response.status == 200
