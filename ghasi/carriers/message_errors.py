@@ -24,8 +24,3 @@ MESSAGE_ERRORS: dict[str, str] = {
     "no_answer": "The carrier did not say whether it took the message.",
     "no_receipt": "The carrier sent no receipt in time.",
 }
-
-
-def message_error(code: str) -> str:
-    """Return what a code means, for customers; a code that is not in the catalogue raises KeyError."""
-    return MESSAGE_ERRORS[code]

@@ -116,20 +116,23 @@ class Ledger:
         receipts = [one for one in words if isinstance(one, Receipt)]
         async with self.pool.acquire() as connection, connection.transaction():
             passed = await self._apply(connection, results, receipts)
-        if passed:
-            self.bells.ring("messages")
-        for status in passed:
-            if status != "sent":
-                _finals.labels(status).inc()
+        self._tell(passed)
 
     async def match_parked(self, most: int = 500) -> int:
         """Apply parked receipts whose submission has become known since; return how many."""
         async with self.pool.acquire() as connection, connection.transaction():
             receipts = await queries.take_parked_receipts(connection, most)
             passed = await self._apply(connection, [], receipts) if receipts else []
+        self._tell(passed)
+        return len(receipts)
+
+    def _tell(self, passed: Sequence[str]) -> None:
+        """Wake who reads the outbox, and count; after the commit."""
         if passed:
             self.bells.ring("messages")
-        return len(receipts)
+        for status in passed:
+            if status != "sent":
+                _finals.labels(status).inc()
 
     async def _apply(
         self, connection: Connection, results: Sequence[Submitted], receipts: Sequence[Receipt]
@@ -259,7 +262,9 @@ def _advance(messages: dict[UUID, Stored], facts: _Facts) -> tuple[list[Stored],
     for message in messages.values():
         before = (message.sequence, message.resubmitted)
         message.resubmitted |= message.id in facts.resubmitted
-        events.extend(_pass(message, list(facts.parts.get(message.id, {}).values()), now))
+        parts = list(facts.parts.get(message.id, {}).values())
+        while advance(message, parts):  # one status at a time, so that each event shows the message as it was then
+            events.append(_event(message, now))
         ending = facts.endings.get(message.id)
         if ending is not None and message.status == "accepted":
             end(message, ending.status, at=now, error_code=ending.error_code, error_detail=None)
@@ -267,19 +272,6 @@ def _advance(messages: dict[UUID, Stored], facts: _Facts) -> tuple[list[Stored],
         if (message.sequence, message.resubmitted) != before:
             changed.append(message)
     return changed, events
-
-
-def _pass(message: Stored, parts: Sequence[Part], now: datetime) -> list[Event]:
-    """Advance a message one status at a time, so that each event shows the message as it was then."""
-    events: list[Event] = []
-    ended = [part for part in parts if part.state not in ("accepted", "refused")]
-    if ended and message.status == "accepted":
-        taken = [Part(part.part, "accepted", part.carrier, part.at) if part in ended else part for part in parts]
-        if advance(message, taken):
-            events.append(_event(message, now))
-    if advance(message, parts):
-        events.append(_event(message, now))
-    return events
 
 
 def _event(message: Stored, now: datetime) -> Event:

@@ -12,10 +12,9 @@ from ghasi.contract.shapes import MessageStatus
 from ghasi.messages.model import Stored
 
 PartState = Literal["accepted", "refused", "delivered", "undelivered", "failed", "expired", "unknown"]
-_WORST_FIRST: tuple[PartState, ...] = ("failed", "undelivered", "expired", "unknown")
-_STATUS: dict[PartState, MessageStatus] = {
-    "failed": "failed", "undelivered": "undelivered", "expired": "expired", "unknown": "unknown",
-}  # fmt: skip
+_WORST_FIRST: tuple[Literal["failed", "undelivered", "expired", "unknown"], ...] = (
+    "failed", "undelivered", "expired", "unknown",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,41 +29,49 @@ class Part:
     detail: str | None = None
 
 
-def advance(message: Stored, parts: Sequence[Part]) -> list[MessageStatus]:
-    """Move a message as far as its parts allow; change it in place and return the statuses it passed, in order.
+def advance(message: Stored, parts: Sequence[Part]) -> bool:
+    """Move a message on by one status, in place, if its parts allow it; return whether it moved.
 
     It is sent when the carrier has taken every segment, delivered when every segment is; one segment that ends
     otherwise ends the message, since it cannot be delivered whole any more. A refused segment fails it before it
     counts as sent.
     """
-    passed: list[MessageStatus] = []
     if message.status == "accepted":
-        refused = next((part for part in parts if part.state == "refused"), None)
-        if refused is not None:
-            _end(message, "failed", refused, passed)
-            return passed
-        if len(parts) < message.segments:
-            return passed
-        message.status, message.carrier = "sent", parts[0].carrier
-        message.sent_at = max(part.at for part in parts)
-        message.sequence += 1
-        passed.append("sent")
-    if message.status not in ("sent", "unknown"):
-        return passed
+        return _submitted(message, parts)
+    return message.status in ("sent", "unknown") and _received(message, parts)
+
+
+def _submitted(message: Stored, parts: Sequence[Part]) -> bool:
+    """Move an accepted message on by what the carrier said to its submits."""
+    refused = next((part for part in parts if part.state == "refused"), None)
+    if refused is not None:
+        _end(message, "failed", refused)
+        return True
+    if len(parts) < message.segments:
+        return False
+    message.status, message.carrier = "sent", parts[0].carrier
+    message.sent_at = max(part.at for part in parts)
+    message.sequence += 1
+    return True
+
+
+def _received(message: Stored, parts: Sequence[Part]) -> bool:
+    """Move a message that was sent on by its receipts."""
     for state in _WORST_FIRST:
         ended = next((part for part in parts if part.state == state), None)
         if ended is not None:
-            if _STATUS[state] != message.status:
-                _end(message, _STATUS[state], ended, passed)
-            return passed
-    if len(parts) == message.segments and all(part.state == "delivered" for part in parts):
-        _end(message, "delivered", max(parts, key=lambda part: part.at), passed)
-    return passed
+            if state == message.status:
+                return False
+            _end(message, state, ended)
+            return True
+    if len(parts) != message.segments or any(part.state != "delivered" for part in parts):
+        return False
+    _end(message, "delivered", max(parts, key=lambda part: part.at))
+    return True
 
 
-def _end(message: Stored, status: MessageStatus, cause: Part, passed: list[MessageStatus]) -> None:
+def _end(message: Stored, status: MessageStatus, cause: Part) -> None:
     end(message, status, at=cause.at, error_code=cause.error_code, error_detail=cause.detail)
-    passed.append(status)
 
 
 def end(

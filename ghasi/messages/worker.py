@@ -60,7 +60,6 @@ class _Flight:
     carrier: Carrier | None = None
     unanswered: int = 0
     answers: list[tuple[Segment, Carrier, SubmitResult]] = field(default_factory=list)
-    resubmits: bool = False
     given_back: bool = False
 
 
@@ -161,7 +160,7 @@ class Dispatcher:
             if not segments:  # a crash came between the last segment's result and the message's
                 self._finish(Submitted(message.id))
                 continue
-            self._ready.append(_Flight(claim, segments, submit_until, resubmits=claim.in_doubt))
+            self._ready.append(_Flight(claim, segments, submit_until))
 
     def _submit_ready(self) -> None:
         """Submit while a carrier has room. A message's segments go to one carrier."""
@@ -181,7 +180,7 @@ class Dispatcher:
                 self._ready.rotate(-1)  # its own carrier has no room, another has: let the others pass
                 passed += 1
                 continue
-            if flight.resubmits and flight.carrier is None and not self._resubmit(flight, carrier):
+            if flight.claim.in_doubt and flight.carrier is None and not self._resubmit(flight, carrier):
                 self._ready.popleft()
                 continue
             flight.carrier = carrier
@@ -284,8 +283,8 @@ def _conclude(flight: _Flight) -> Submitted:
         retry = Retry(flight.claim.claims, backoff_s, throttled=True)
     elif Outcome.UNSENT in outcomes:
         # a doubt from an earlier claim stays when this one never came to the carrier
-        retry = Retry(flight.claim.claims, 0.1, in_doubt=flight.resubmits and not flight.answers)
-    return Submitted(message_id, parts, flight.resubmits and flight.carrier is not None, retry, ending)
+        retry = Retry(flight.claim.claims, 0.1, in_doubt=flight.claim.in_doubt and not flight.answers)
+    return Submitted(message_id, parts, flight.claim.in_doubt and flight.carrier is not None, retry, ending)
 
 
 async def work(resources: Resources) -> None:

@@ -18,7 +18,7 @@ from ghasi.contract.serving import Caller
 from ghasi.contract.shapes import CreatedWebhook, Page, PageQuery, Webhook, WebhookInput
 from ghasi.contract.values import decode_id_cursor, encode_cursor, new_id, rfc3339
 from ghasi.storage import audit
-from ghasi.storage.pool import Pool
+from ghasi.storage.pool import Connection, Pool
 from ghasi.storage.sealing import Sealer
 from ghasi.webhooks import queries
 from ghasi.webhooks.addresses import parse_url
@@ -75,15 +75,7 @@ async def create_webhook(
         if await queries.count_endpoints(connection, caller.account_id) >= MAX_ENDPOINTS:
             raise Problem("too_many_webhooks", f"an account has at most {MAX_ENDPOINTS} endpoints")
         await queries.insert_endpoint(connection, endpoint, sealer.seal(secret.encode()), _seal(sealer, headers))
-        await audit.record(
-            connection,
-            actor=_actor(caller),
-            action="webhook.created",
-            subject=str(endpoint.id),
-            account_id=caller.account_id,
-            request_id=request_id,
-            events=events,
-        )
+        await _record(connection, caller, "webhook.created", endpoint.id, request_id, events=events)
     return _with_secret(endpoint, secret)
 
 
@@ -116,14 +108,8 @@ async def update_webhook(
         )
         if dropped:
             await queries.cancel_pending(connection, caller.account_id, endpoint_id, CANCELED_AT_ONCE)
-        await audit.record(
-            connection,
-            actor=_actor(caller),
-            action="webhook.updated",
-            subject=str(endpoint_id),
-            account_id=caller.account_id,
-            request_id=request_id,
-            changed=_changed(before, after, headers),
+        await _record(
+            connection, caller, "webhook.updated", endpoint_id, request_id, changed=_changed(before, after, headers)
         )
     return _shown(after)
 
@@ -144,14 +130,7 @@ async def rotate_secret(
             overlap=SECRET_OVERLAP,
             at=datetime.now(UTC),
         )
-        await audit.record(
-            connection,
-            actor=_actor(caller),
-            action="webhook.secret_rotated",
-            subject=str(endpoint_id),
-            account_id=caller.account_id,
-            request_id=request_id,
-        )
+        await _record(connection, caller, "webhook.secret_rotated", endpoint_id, request_id)
     return _with_secret(endpoint, secret)
 
 
@@ -161,14 +140,7 @@ async def delete_webhook(pool: Pool, caller: Caller, endpoint_id: UUID, *, reque
         if not await queries.delete_endpoint(connection, caller.account_id, endpoint_id):
             raise Problem("not_found")
         await queries.cancel_pending(connection, caller.account_id, endpoint_id, CANCELED_AT_ONCE)
-        await audit.record(
-            connection,
-            actor=_actor(caller),
-            action="webhook.deleted",
-            subject=str(endpoint_id),
-            account_id=caller.account_id,
-            request_id=request_id,
-        )
+        await _record(connection, caller, "webhook.deleted", endpoint_id, request_id)
 
 
 Headers = Mapping[str, str] | None | UnsetType
@@ -201,8 +173,19 @@ def _changed(before: Endpoint, after: Endpoint, headers: Headers) -> list[str]:
     return changed if headers is UNSET else [*changed, "headers"]
 
 
-def _actor(caller: Caller) -> str:
-    return f"key:{caller.credential}" if caller.is_api_key else f"user:{caller.user_id}"
+async def _record(
+    connection: Connection, caller: Caller, action: str, endpoint_id: UUID, request_id: str, **detail: object
+) -> None:
+    """Write to the audit log what a caller did to an endpoint of its account."""
+    await audit.record(
+        connection,
+        actor=f"key:{caller.credential}" if caller.is_api_key else f"user:{caller.user_id}",
+        action=action,
+        subject=str(endpoint_id),
+        account_id=caller.account_id,
+        request_id=request_id,
+        **detail,
+    )
 
 
 def _shown(endpoint: Endpoint) -> Webhook:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ghasi.carriers.carrier import Outcome
-from ghasi.carriers.message_errors import MESSAGE_ERRORS, message_error
+from ghasi.carriers.message_errors import MESSAGE_ERRORS
 from ghasi.carriers.smpp import statuses
 from ghasi.carriers.smpp.pdu import MESSAGE_PAYLOAD, NETWORK_ERROR_CODE, Address, ShortMessage
 from ghasi.carriers.smpp.receipts import is_receipt, read_receipt
@@ -134,7 +134,7 @@ def test_every_status_has_an_outcome_and_a_code_of_the_catalogue() -> None:
         result = statuses.failed_submit(status)
         assert result.outcome in (Outcome.REFUSED, Outcome.THROTTLED, Outcome.UNSENT)
         if result.outcome is not Outcome.UNSENT:
-            assert message_error(result.error_code or "")
+            assert MESSAGE_ERRORS[result.error_code or ""]
         assert result.detail
 
 
