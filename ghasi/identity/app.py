@@ -20,8 +20,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ghasi.identity import service
-from ghasi.identity.model import Credentials, Exchange, Lookup, Refusal, Update
+from ghasi.identity import oob_codes, service
+from ghasi.identity.model import Credentials, Exchange, Lookup, OobRequest, Refusal, Reset, Update
 from ghasi.identity.service import House
 from ghasi.storage.pool import UNAVAILABLE, check
 from ghasi.storage.resources import Resources
@@ -31,6 +31,7 @@ BODY_S = 60.0
 CERTIFICATES_MAX_AGE_S = 3600
 ACCOUNTS = "/identitytoolkit.googleapis.com/v1/accounts"
 TOKEN = "/securetoken.googleapis.com/v1/token"  # noqa: S105 - a path
+OOB_CODES = "/emulator/v1/projects/{project}/oobCodes"
 CERTIFICATES = "/robot/v1/metadata/x509/securetoken@system.gserviceaccount.com"
 _NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # the last: nested too deep
 Shape = TypeVar("Shape", bound=msgspec.Struct)
@@ -57,9 +58,12 @@ def identity_app(resources: Resources, project_id: str = "demo-ghasi") -> Starle
             _account("signUp", Credentials, service.sign_up),
             _account("signInWithPassword", Credentials, service.sign_in_with_password),
             _account("lookup", Lookup, service.look_up),
-            _account("update", Update, service.update),
+            _account("update", Update, _update),
+            _account("sendOobCode", OobRequest, oob_codes.send_oob_code),
+            _account("resetPassword", Reset, oob_codes.reset_password),
             Route(TOKEN, _token, methods=["POST"]),
             Route(CERTIFICATES, _certificates),
+            Route(OOB_CODES, _oob_codes),
             Route("/healthz", health),
         ],
         # tokens travel in bodies, never in cookies: any page may call, as it may call Firebase
@@ -93,6 +97,21 @@ async def _token(request: Request) -> Response:
         fields.get("grant_type") or fields.get("grantType"), fields.get("refresh_token") or fields.get("refreshToken")
     )
     return _json(await service.exchange(request.app.state.house, exchange))
+
+
+async def _update(house: House, request: Update) -> dict[str, Any]:
+    serve = service.update if request.oob_code is None else oob_codes.verify_email
+    return await serve(house, request)
+
+
+async def _oob_codes(request: Request) -> Response:
+    """List the codes to whoever asks, as Google's emulator does, save to the scripts of other pages."""
+    house: House = request.app.state.house
+    if "origin" in request.headers:
+        raise Refusal("PERMISSION_DENIED : Pages of other origins can't read this", 403)
+    if request.path_params["project"] != house.keys.project_id:
+        raise HTTPException(404)
+    return _json(await oob_codes.list_oob_codes(house))
 
 
 async def _certificates(request: Request) -> Response:

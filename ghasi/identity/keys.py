@@ -100,7 +100,7 @@ def sign_id_token(keys: Keys, user: User, auth_time: datetime, now: datetime) ->
         "iat": int(now.timestamp()),
         "exp": int(now.timestamp()) + ID_TOKEN_LIFE_S,
         "email": user.email,
-        "email_verified": False,
+        "email_verified": user.email_verified,
         "firebase": {"identities": {"email": [user.email]}, "sign_in_provider": "password"},
     }
     if user.display_name:

@@ -5,12 +5,14 @@ send many (clientType, returnSecureToken ...), save those that would change an a
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from msgspec import Struct
 
 ID_TOKEN_LIFE_S = 3600
+OOB_CODE_LIFE = timedelta(hours=1)
+PASSWORD_RESET, VERIFY_EMAIL = "PASSWORD_RESET", "VERIFY_EMAIL"
 
 
 class Refusal(Exception):  # noqa: N818 - it is an answer, the client's fault and not ours
@@ -42,7 +44,7 @@ class Lookup(Struct, frozen=True, rename="camel"):
 
 
 class Update(Struct, frozen=True, rename="camel"):
-    """The body of accounts:update; `delete_attribute` names what is to be emptied."""
+    """The body of accounts:update; `delete_attribute` names what is to be emptied, `oob_code` verifies an address."""
 
     id_token: str | None = None
     display_name: str | None = None
@@ -50,7 +52,24 @@ class Update(Struct, frozen=True, rename="camel"):
     delete_attribute: list[str] = []
     email: str | None = None
     photo_url: str | None = None
+    oob_code: str | None = None
     return_secure_token: bool = False
+
+
+class OobRequest(Struct, frozen=True, rename="camel"):
+    """The body of accounts:sendOobCode; `id_token` says whose address is to be verified."""
+
+    request_type: str | None = None
+    email: str | None = None
+    id_token: str | None = None
+    return_oob_link: bool = False
+
+
+class Reset(Struct, frozen=True, rename="camel"):
+    """The body of accounts:resetPassword; without a new password it asks what the code is for."""
+
+    oob_code: str | None = None
+    new_password: str | None = None
 
 
 class Exchange(Struct, frozen=True):
@@ -68,6 +87,7 @@ class User:
     email: str
     display_name: str | None
     password_hash: str
+    email_verified: bool
     disabled: bool
     created_at: datetime
     last_login_at: datetime
@@ -81,3 +101,13 @@ class RefreshToken:
     local_id: str
     auth_time: datetime
     revoked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OobCode:
+    """A row of identity.oob_codes, with its user's address and without the code."""
+
+    local_id: str
+    email: str
+    request_type: str
+    expires_at: datetime

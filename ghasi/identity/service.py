@@ -20,6 +20,7 @@ from ghasi.identity.model import ID_TOKEN_LIFE_S, Credentials, Exchange, Lookup,
 from ghasi.identity.passwords import Attempts, Passwords
 from ghasi.storage.pool import Connection, Pool
 from ghasi.storage.resources import Resources
+from ghasi.storage.sealing import Sealer
 
 SHORTEST_PASSWORD, LONGEST_PASSWORD = 6, 4096
 LONGEST_NAME, LONGEST_EMAIL = 256, 256
@@ -36,6 +37,9 @@ class House:
     keys: Keys
     passwords: Passwords
     attempts: Attempts
+    resets: Attempts
+    sealer: Sealer
+    portal_url: str
 
 
 @asynccontextmanager
@@ -44,7 +48,8 @@ async def open_house(resources: Resources, project_id: str) -> AsyncIterator[Hou
     passwords = Passwords()
     try:
         keys = await open_keys(resources.pool, resources.sealer, project_id)
-        yield House(resources.pool, keys, passwords, Attempts())
+        portal_url = resources.settings.public_portal_url
+        yield House(resources.pool, keys, passwords, Attempts(), Attempts(), resources.sealer, portal_url)
     finally:
         passwords.close()
 
@@ -53,8 +58,8 @@ async def sign_up(house: House, request: Credentials) -> dict[str, Any]:
     """Create a user and sign in; raises EMAIL_EXISTS and what is wrong with address, password or name."""
     if request.email is None and request.password is None:
         raise Refusal("OPERATION_NOT_ALLOWED : Anonymous sign-in is not supported")
-    email = _checked_email(request.email)
-    password = _checked_password(request.password)
+    email = checked_email(request.email)
+    password = checked_password(request.password)
     display_name = _checked_name(request.display_name)
     password_hash = await house.passwords.hash(password)
     local_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(28))
@@ -66,7 +71,7 @@ async def sign_up(house: House, request: Credentials) -> dict[str, Any]:
             raise Refusal("EMAIL_EXISTS")
         tokens = _new_tokens(house, user)
         await _keep(connection, user, tokens)
-    return {"kind": "identitytoolkit#SignupNewUserResponse", **_named(user), **tokens.answer()}
+    return {"kind": "identitytoolkit#SignupNewUserResponse", **named(user), **tokens.answer()}
 
 
 async def sign_in_with_password(house: House, request: Credentials) -> dict[str, Any]:
@@ -74,7 +79,7 @@ async def sign_in_with_password(house: House, request: Credentials) -> dict[str,
 
     Raises INVALID_LOGIN_CREDENTIALS, USER_DISABLED (to who knows the password) and TOO_MANY_ATTEMPTS_TRY_LATER.
     """
-    email = _checked_email(request.email)
+    email = checked_email(request.email)
     if not request.password:
         raise Refusal("MISSING_PASSWORD")
     if not house.attempts.take(email):
@@ -91,7 +96,7 @@ async def sign_in_with_password(house: House, request: Credentials) -> dict[str,
     return {
         "kind": "identitytoolkit#VerifyPasswordResponse",
         "registered": True,
-        **_named(user),
+        **named(user),
         "displayName": user.display_name or "",
         **tokens.answer(),
     }
@@ -99,11 +104,11 @@ async def sign_in_with_password(house: House, request: Credentials) -> dict[str,
 
 async def look_up(house: House, request: Lookup) -> dict[str, Any]:
     """Return the account of an ID token; raises INVALID_ID_TOKEN, TOKEN_EXPIRED, USER_NOT_FOUND, USER_DISABLED."""
-    user, _ = await _authenticate(house, request.id_token)
+    user, _ = await authenticate(house, request.id_token)
     account = {
-        **_named(user),
-        "emailVerified": False,
-        "providerUserInfo": _providers(user),
+        **named(user),
+        "emailVerified": user.email_verified,
+        "providerUserInfo": providers(user),
         "validSince": str(int(user.valid_since.timestamp())),
         "disabled": user.disabled,
         "lastLoginAt": str(int(user.last_login_at.timestamp() * 1000)),
@@ -118,7 +123,7 @@ async def update(house: House, request: Update) -> dict[str, Any]:
     Raises, beside what look_up raises, CREDENTIAL_TOO_OLD_LOGIN_AGAIN when a password is changed more than 5 minutes
     after the sign-in, and OPERATION_NOT_ALLOWED for what this server does not keep or change.
     """
-    user, auth_time = await _authenticate(house, request.id_token)
+    user, auth_time = await authenticate(house, request.id_token)
     if request.email is not None or request.photo_url is not None:
         raise Refusal("OPERATION_NOT_ALLOWED : This server changes the name and the password alone")
     now = datetime.now(UTC)
@@ -129,7 +134,7 @@ async def update(house: House, request: Update) -> dict[str, Any]:
     if request.password is not None:
         if now - auth_time > RECENT_SIGN_IN:
             raise Refusal("CREDENTIAL_TOO_OLD_LOGIN_AGAIN")
-        password_hash = await house.passwords.hash(_checked_password(request.password))
+        password_hash = await house.passwords.hash(checked_password(request.password))
     async with house.pool.acquire() as connection, connection.transaction():
         changed = await queries.update_user(connection, user.local_id, display_name=name, password_hash=password_hash)
         if changed is None:
@@ -142,9 +147,9 @@ async def update(house: House, request: Update) -> dict[str, Any]:
             await _keep(connection, changed, tokens)
     return {
         "kind": "identitytoolkit#SetAccountInfoResponse",
-        **_named(changed),
-        "emailVerified": False,
-        "providerUserInfo": _providers(changed),
+        **named(changed),
+        "emailVerified": changed.email_verified,
+        "providerUserInfo": providers(changed),
         **(tokens.answer() if tokens else {}),
     }
 
@@ -205,7 +210,8 @@ async def _keep(connection: Connection | Pool, user: User, tokens: _Tokens) -> N
     )
 
 
-async def _authenticate(house: House, id_token: str | None) -> tuple[User, datetime]:
+async def authenticate(house: House, id_token: str | None) -> tuple[User, datetime]:
+    """Return the user of an ID token and the time of the sign-in; raises what look_up raises."""
     local_id, auth_time = read_id_token(house.keys, id_token)
     user = await queries.find_user(house.pool, local_id)
     if user is None:
@@ -217,12 +223,14 @@ async def _authenticate(house: House, id_token: str | None) -> tuple[User, datet
     return user, auth_time
 
 
-def _named(user: User) -> dict[str, Any]:
+def named(user: User) -> dict[str, Any]:
+    """Write what every answer about a user has."""
     named = {"localId": user.local_id, "email": user.email}
     return {**named, "displayName": user.display_name} if user.display_name else named
 
 
-def _providers(user: User) -> list[dict[str, Any]]:
+def providers(user: User) -> list[dict[str, Any]]:
+    """Write how a user can sign in."""
     provider = {"providerId": "password", "federatedId": user.email, "email": user.email, "rawId": user.email}
     return [{**provider, "displayName": user.display_name} if user.display_name else provider]
 
@@ -231,7 +239,8 @@ def _hash(refresh_token: str) -> bytes:
     return hashlib.sha256(refresh_token.encode()).digest()
 
 
-def _checked_email(email: str | None) -> str:
+def checked_email(email: str | None) -> str:
+    """Return an address in lower case; raises MISSING_EMAIL or INVALID_EMAIL."""
     if not email:
         raise Refusal("MISSING_EMAIL")
     if len(email) > LONGEST_EMAIL or not _EMAIL.fullmatch(email):
@@ -239,7 +248,8 @@ def _checked_email(email: str | None) -> str:
     return email.lower()
 
 
-def _checked_password(password: str | None) -> str:
+def checked_password(password: str | None) -> str:
+    """Return a new password as it is; raises MISSING_PASSWORD and what is wrong with its length."""
     if not password:
         raise Refusal("MISSING_PASSWORD")
     if len(password) < SHORTEST_PASSWORD:

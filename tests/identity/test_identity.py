@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -10,72 +9,18 @@ from typing import Any
 import aiohttp
 import jwt
 import pytest
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from ghasi.identity.app import ACCOUNTS, CERTIFICATES, TOKEN, identity_app
+from ghasi.identity.app import ACCOUNTS, TOKEN, identity_app
 from ghasi.identity.keys import open_keys
 from ghasi.identity.passwords import ADDRESSES_WATCHED, ATTEMPTS, ATTEMPTS_WINDOW_S, Attempts, Passwords
 from ghasi.storage.pool import Pool
 from ghasi.storage.resources import Resources
 from ghasi.storage.sealing import Sealer, SealError, new_secret_key
+from tests.identity.conftest import EMAIL, PASSWORD, Identity, credentials, refresh
 from tests.live import live
 
-EMAIL, PASSWORD = "ann@example.com", "correct horse"
 DEEP = b'{"x":%s1%s}' % (b"[" * 5000, b"]" * 5000)
-
-
-class Identity:
-    def __init__(self, url: str, http: aiohttp.ClientSession) -> None:
-        self.url, self.http = url, http
-
-    async def post(self, action: str, body: Any, **arguments: Any) -> tuple[int, Any]:
-        path = TOKEN if action == "token" else f"{ACCOUNTS}:{action}"
-        async with self.http.post(f"{self.url}{path}?key=any", **{"json": body, **arguments}) as answer:
-            return answer.status, await answer.json()
-
-    async def refused(self, action: str, body: Any, **arguments: Any) -> str:
-        status, answer = await self.post(action, body, **arguments)
-        assert status == 400, answer
-        message = answer["error"]["message"]
-        assert answer == {
-            "error": {
-                "code": 400,
-                "message": message,
-                "errors": [{"message": message, "reason": "invalid", "domain": "global"}],
-            }
-        }
-        return message
-
-    async def sign_up(self, email: str = EMAIL, **fields: Any) -> Any:
-        status, answer = await self.post(
-            "signUp", {"email": email, "password": PASSWORD, "returnSecureToken": True, **fields}
-        )
-        assert status == 200, answer
-        return answer
-
-    async def certificates(self) -> dict[str, str]:
-        async with self.http.get(self.url + CERTIFICATES) as answer:
-            assert answer.status == 200
-            assert "max-age=3600" in answer.headers["cache-control"]
-            return await answer.json()
-
-    async def claims(self, id_token: str) -> dict[str, Any]:
-        """Verify as any Firebase client does: by the published certificate of the token's kid."""
-        pem = (await self.certificates())[jwt.get_unverified_header(id_token)["kid"]]
-        certificate = x509.load_pem_x509_certificate(pem.encode())
-        key = certificate.public_key()
-        certificate.verify_directly_issued_by(certificate)
-        return jwt.decode(
-            id_token, key, algorithms=["RS256"], audience="demo-ghasi",
-            issuer="https://securetoken.google.com/demo-ghasi",
-        )  # fmt: skip
-
-
-@pytest.fixture
-async def identity(resources: Resources) -> AsyncIterator[Identity]:
-    async with live(identity_app(resources)) as url, aiohttp.ClientSession() as http:
-        yield Identity(url, http)
 
 
 async def test_sign_up_gives_firebases_answer_and_a_verifiable_token(identity: Identity) -> None:
@@ -130,7 +75,7 @@ async def test_update_changes_the_name(identity: Identity) -> None:
     status, answer = await identity.post("update", update)
     assert (status, answer["displayName"]) == (200, "Ann Rahimi")
     assert (await identity.claims(answer["idToken"]))["name"] == "Ann Rahimi"
-    assert (await identity.post("token", _refresh(created)))[0] == 200
+    assert (await identity.post("token", refresh(created)))[0] == 200
     status, answer = await identity.post("update", {"idToken": created["idToken"], "deleteAttribute": ["DISPLAY_NAME"]})
     assert status == 200
     assert not {"displayName", "idToken", "refreshToken"} & set(answer)
@@ -140,10 +85,10 @@ async def test_a_new_password_ends_earlier_sign_ins(identity: Identity) -> None:
     created = await identity.sign_up()
     status, answer = await identity.post("update", {"idToken": created["idToken"], "password": "another horse"})
     assert status == 200
-    assert await identity.refused("token", _refresh(created)) == "TOKEN_EXPIRED"
-    assert (await identity.post("token", _refresh(answer)))[0] == 200
-    assert await identity.refused("signInWithPassword", _credentials()) == "INVALID_LOGIN_CREDENTIALS"
-    assert (await identity.post("signInWithPassword", _credentials(password="another horse")))[0] == 200
+    assert await identity.refused("token", refresh(created)) == "TOKEN_EXPIRED"
+    assert (await identity.post("token", refresh(answer)))[0] == 200
+    assert await identity.refused("signInWithPassword", credentials()) == "INVALID_LOGIN_CREDENTIALS"
+    assert (await identity.post("signInWithPassword", credentials(password="another horse")))[0] == 200
 
 
 async def test_id_tokens_from_before_a_new_password_are_refused(identity: Identity, pool: Pool) -> None:
@@ -155,7 +100,7 @@ async def test_id_tokens_from_before_a_new_password_are_refused(identity: Identi
 async def test_refresh_gives_a_new_token_of_the_same_sign_in(identity: Identity, pool: Pool) -> None:
     created = await identity.sign_up()
     await pool.execute("UPDATE identity.refresh_tokens SET auth_time = auth_time - interval '2 hours'")
-    fields = _refresh(created)
+    fields = refresh(created)
     camel = {"grantType": fields["grant_type"], "refreshToken": fields["refresh_token"]}
     for body in ({"json": fields}, {"json": camel}, {"json": None, "data": fields}):
         status, answer = await identity.post("token", None, **body)
@@ -178,8 +123,8 @@ async def test_keys_users_and_tokens_outlive_a_restart(resources: Resources, poo
             after = Identity(url, http)
             assert await after.certificates() == certificates
             assert (await after.claims(created["idToken"]))["email"] == EMAIL
-            assert (await after.post("signInWithPassword", _credentials()))[0] == 200
-            assert (await after.post("token", _refresh(created)))[0] == 200
+            assert (await after.post("signInWithPassword", credentials()))[0] == 200
+            assert (await after.post("token", refresh(created)))[0] == 200
     assert await pool.fetchval("SELECT count(*) FROM identity.signing_keys") == 1
     with pytest.raises(SealError):
         async with identity_app(replace(resources, sealer=Sealer(new_secret_key()))).router.lifespan_context(
@@ -250,7 +195,7 @@ async def test_errors_of_a_token_that_was_good_once(identity: Identity, pool: Po
 
     await pool.execute("UPDATE identity.refresh_tokens SET auth_time = auth_time - interval '10 minutes'")
     await pool.execute("UPDATE identity.users SET valid_since = valid_since - interval '1 hour'")
-    old = (await identity.post("token", _refresh(created)))[1]["id_token"]
+    old = (await identity.post("token", refresh(created)))[1]["id_token"]
     change = {"idToken": old, "password": "another horse"}
     assert await identity.refused("update", change) == "CREDENTIAL_TOO_OLD_LOGIN_AGAIN"
 
@@ -267,16 +212,16 @@ async def test_errors_of_a_token_that_was_good_once(identity: Identity, pool: Po
     for action, body in (
         ("lookup", {"idToken": old}),
         ("update", {"idToken": old, "displayName": "x"}),
-        ("token", _refresh(created)),
-        ("signInWithPassword", _credentials()),
+        ("token", refresh(created)),
+        ("signInWithPassword", credentials()),
     ):
         assert await identity.refused(action, body) == "USER_DISABLED"
-    assert await identity.refused("signInWithPassword", _credentials(password="wrong one")) == (
+    assert await identity.refused("signInWithPassword", credentials(password="wrong one")) == (
         "INVALID_LOGIN_CREDENTIALS"
     )
     await pool.execute("DELETE FROM identity.users")
     assert await identity.refused("lookup", {"idToken": old}) == "USER_NOT_FOUND"
-    assert await identity.refused("token", _refresh(created)) == "INVALID_REFRESH_TOKEN"
+    assert await identity.refused("token", refresh(created)) == "INVALID_REFRESH_TOKEN"
 
 
 async def test_expired_tokens_are_refused(identity: Identity, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -330,13 +275,13 @@ async def test_other_paths_and_methods(identity: Identity) -> None:
 
 async def test_failed_sign_ins_are_throttled_per_address(identity: Identity) -> None:
     await asyncio.gather(identity.sign_up(), identity.sign_up("bob@example.com"))
-    wrong = _credentials(password="wrong one")
+    wrong = credentials(password="wrong one")
     refusals = await asyncio.gather(*(identity.refused("signInWithPassword", wrong) for _ in range(ATTEMPTS + 3)))
     assert refusals.count("INVALID_LOGIN_CREDENTIALS") == ATTEMPTS
     assert sum(message.startswith("TOO_MANY_ATTEMPTS_TRY_LATER") for message in refusals) == 3
-    shouted = _credentials(email=EMAIL.upper())
+    shouted = credentials(email=EMAIL.upper())
     assert (await identity.refused("signInWithPassword", shouted)).startswith("TOO_MANY_ATTEMPTS_TRY_LATER")
-    assert (await identity.post("signInWithPassword", _credentials(email="bob@example.com")))[0] == 200
+    assert (await identity.post("signInWithPassword", credentials(email="bob@example.com")))[0] == 200
 
 
 def test_attempts_are_forgotten_with_time_success_and_number() -> None:
@@ -402,13 +347,5 @@ async def test_health_and_a_database_that_is_away(identity: Identity, pool: Pool
     await pool.close()
     async with identity.http.get(f"{identity.url}/healthz") as answer:
         assert answer.status == 503
-    status, answer = await identity.post("signUp", _credentials())
+    status, answer = await identity.post("signUp", credentials())
     assert (status, answer["error"]["message"]) == (503, "UNAVAILABLE : Try again shortly")
-
-
-def _credentials(email: str = EMAIL, password: str = PASSWORD) -> dict[str, str]:
-    return {"email": email, "password": password}
-
-
-def _refresh(tokens: dict[str, str]) -> dict[str, str]:
-    return {"grant_type": "refresh_token", "refresh_token": tokens["refreshToken"]}

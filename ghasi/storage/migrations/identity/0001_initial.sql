@@ -5,6 +5,7 @@ CREATE TABLE identity.users (
     email text NOT NULL UNIQUE, -- in lower case, as Python lowers
     display_name text,
     password_hash text NOT NULL CHECK (password_hash LIKE '$argon2id$%'),
+    email_verified boolean NOT NULL DEFAULT false,
     disabled boolean NOT NULL DEFAULT false,
     created_at timestamptz NOT NULL DEFAULT now(),
     last_login_at timestamptz NOT NULL DEFAULT now(),
@@ -20,6 +21,17 @@ CREATE TABLE identity.refresh_tokens (
     revoked boolean NOT NULL DEFAULT false
 );
 CREATE INDEX refresh_tokens_user ON identity.refresh_tokens (local_id);
+
+-- What Firebase would send by e-mail. A code is found by its SHA-256; sealed, it can be listed with its link.
+CREATE TABLE identity.oob_codes (
+    hash bytea PRIMARY KEY CHECK (length(hash) = 32),
+    sealed_code bytea NOT NULL,
+    local_id text NOT NULL REFERENCES identity.users ON DELETE CASCADE,
+    request_type text NOT NULL CHECK (request_type IN ('PASSWORD_RESET', 'VERIFY_EMAIL')),
+    created_at timestamptz NOT NULL DEFAULT now(),
+    expires_at timestamptz NOT NULL
+);
+CREATE INDEX oob_codes_user ON identity.oob_codes (local_id);
 
 -- The newest signs, all are published.
 CREATE TABLE identity.signing_keys (
