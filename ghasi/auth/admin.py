@@ -10,10 +10,12 @@ from uuid import UUID
 
 import phonenumbers
 
-from ghasi.auth import operator_queries, queries, signing_keys
+from ghasi.auth import operator_queries, queries, signing_keys, user_queries
 from ghasi.auth.events import account_updated
 from ghasi.auth.model import Account, AccountEntry, AccountStatus, KeyEntry, SigningKey, UserEntry
 from ghasi.auth.signing_keys import PUBLICATION_LEAD, key_state
+from ghasi.auth.users import change_role
+from ghasi.contract import shapes
 from ghasi.contract.errors import Problem, invalid
 from ghasi.contract.table import LIMIT_GROUPS
 from ghasi.storage import audit, outbox
@@ -38,7 +40,7 @@ async def list_users(
     before: UUID | None = None,
     limit: int = 50,
 ) -> list[UserEntry]:
-    """Return users of one account or of all, newest first; an e-mail need not be one person's."""
+    """Return users of one account or of all, removed ones too, newest first; an e-mail need not be one person's."""
     return await operator_queries.list_users(pool, account_id, email, before, limit)
 
 
@@ -152,13 +154,34 @@ async def set_roles(
         before = await queries.find_user(connection, user_id)
         roles = await operator_queries.lock_roles(connection, user_id)
         if before is None or roles is None:
-            raise Problem("not_found", f"There is no user {user_id}.")
+            raise _no_user(user_id)
         after = sorted({*roles, *add} - set(remove))
         await operator_queries.set_roles(connection, user_id, after)
         await _record(
             connection, operator, "user.roles_set", before.account_id, user_id, before=sorted(roles), after=after
         )
     return after
+
+
+async def set_role(resources: Resources, user_id: UUID, role: shapes.Role, *, operator: str) -> None:
+    """Make a user an owner of their account, or a member; it holds at once.
+
+    Raises Problem not_found, also for a user who was removed, last_owner, or invalid_request for another role.
+    """
+    if role not in shapes.ROLES:
+        raise invalid("role", f"must be one of {', '.join(shapes.ROLES)}")
+    async with resources.pool.acquire() as connection, connection.transaction():
+        user = await queries.find_user(connection, user_id)
+        if user is None:
+            raise _no_user(user_id)
+        await queries.lock_account(connection, user.account_id)
+        before = await user_queries.find_role(connection, user.account_id, user_id)
+        if before is None:
+            raise _no_user(user_id)
+        if await change_role(connection, user.account_id, user_id, before, role):
+            await _record(
+                connection, operator, "user.role_changed", user.account_id, user_id, before=before, after=role
+            )
 
 
 async def rotate_keys(
@@ -200,6 +223,10 @@ async def _record(
         request_id=None,
         **detail,
     )
+
+
+def _no_user(user_id: UUID) -> Problem:
+    return Problem("not_found", f"There is no user {user_id}.")
 
 
 def _no_account(account_id: UUID) -> Problem:

@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from ghasi.auth import api_key_queries, queries
+from ghasi.auth import api_key_queries, queries, user_queries
 from ghasi.auth.model import IDEMPOTENCY_WINDOW, MOST_API_KEYS, ApiKey, Creation
 from ghasi.auth.service import require_user
 from ghasi.contract import keys, shapes
@@ -50,7 +50,7 @@ async def create_api_key(
     """Make a key with the scopes asked for, or all; its secret is in the answer and nowhere else.
 
     Raises Problem user_required, already_created or idempotency_key_reused (the Idempotency-Key was used within 24 h,
-    for the same body or another), invalid_request, account_suspended or too_many_api_keys.
+    for the same body or another), invalid_request, user_not_found, account_suspended or too_many_api_keys.
     """
     require_user(caller)
     body_hash = sha256(msgspec.json.encode(body)).digest()
@@ -58,7 +58,7 @@ async def create_api_key(
         status = await queries.lock_account(connection, caller.account_id)
         if idempotency_key is not None:
             await _refuse_repetition(connection, caller.account_id, idempotency_key, body_hash, now)
-        await _require_allowed(connection, caller.account_id, status, body, now)
+        await _require_allowed(connection, caller, status, body, now)
         secret = keys.new_key()
         key = ApiKey(
             id=new_id(),
@@ -97,15 +97,16 @@ async def _refuse_repetition(
 
 
 async def _require_allowed(
-    connection: Connection, account_id: UUID, status: str | None, body: shapes.NewApiKey, now: datetime
+    connection: Connection, caller: Caller, status: str | None, body: shapes.NewApiKey, now: datetime
 ) -> None:
     if body.expires_at is not None and body.expires_at <= now:
         raise invalid("expires_at", "must be in the future")
-    if status is None:
+    # a token outlives a removal by a moment: it must not become a key that stays
+    if await user_queries.find_role(connection, caller.account_id, caller.user_id) is None:
         raise Problem("user_not_found")
     if status == "suspended":
         raise Problem("account_suspended")
-    if await api_key_queries.count_live_api_keys(connection, account_id, now) >= MOST_API_KEYS:
+    if await api_key_queries.count_live_api_keys(connection, caller.account_id, now) >= MOST_API_KEYS:
         raise Problem("too_many_api_keys", f"An account may have {MOST_API_KEYS} API keys.")
 
 

@@ -14,6 +14,12 @@ REPLAY_WINDOW = timedelta(seconds=30)
 """For so long a used refresh token gives its successor again: another tab, or an answer that got lost."""
 IDEMPOTENCY_WINDOW = timedelta(hours=24)
 MOST_API_KEYS = 100
+REMOVAL_MARGIN = timedelta(seconds=60)
+"""For so much longer than a token lives the gateway is told of a removal: clocks differ, and transactions wait."""
+INVITATION_LIFETIME = timedelta(days=7)
+INVITATION_KEPT = timedelta(days=30)
+"""After its end: its sender sees that it was not taken up, and may send it again."""
+MOST_INVITATIONS = 100
 CUSTOMER_ROLE = "customer"
 
 AccountStatus = Literal["active", "suspended"]
@@ -45,7 +51,10 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A person and the account they are in."""
+    """A person and the account they are in.
+
+    `roles` are the token's, `role` is what they may do in the account. `time_zone` and `locale` None are the browser's.
+    """
 
     id: UUID
     account_id: UUID
@@ -53,6 +62,9 @@ class User:
     email: str
     name: str
     roles: list[str]
+    role: shapes.Role
+    time_zone: str | None
+    locale: str | None
 
     @property
     def shape(self) -> shapes.User:
@@ -63,6 +75,31 @@ class User:
     def account_shape(self) -> shapes.Account:
         """Their account on the wire."""
         return shapes.Account(id=str(self.account_id), name=self.account_name)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A person as the others in the account see them."""
+
+    id: UUID
+    email: str
+    name: str
+    role: shapes.Role
+    created_at: datetime
+    signed_in_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """An invitation without its token; `taken_at` is when somebody joined by it."""
+
+    id: UUID
+    account_id: UUID
+    email: str
+    role: shapes.Role
+    created_at: datetime
+    expires_at: datetime
+    taken_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +166,12 @@ class AccountEntry:
 
 @dataclass(frozen=True, slots=True)
 class UserEntry:
-    """A user as operators see them."""
+    """A user as operators see them; `removed_at` is when they were taken out of the account."""
 
     user: User
     created_at: datetime
     signed_in_at: datetime
+    removed_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,11 +77,11 @@ async def delete_limit(connection: Connection, account_id: UUID, group: str) -> 
 async def list_users(
     pool: Pool, account_id: UUID | None, email: str | None, before: UUID | None, limit: int
 ) -> list[UserEntry]:
-    """Return users of one account or of all, newest first, `email` as a filter."""
+    """Return users of one account or of all, removed ones too, newest first, `email` as a filter."""
     rows = await pool.fetch(
         """
-        SELECT users.id, users.account_id, accounts.name, users.email, users.name, users.roles,
-            users.created_at, users.signed_in_at
+        SELECT users.id, users.account_id, accounts.name, users.email, users.name, users.roles, users.role,
+            users.time_zone, users.locale, users.created_at, users.signed_in_at, users.removed_at
         FROM auth.users JOIN auth.accounts ON accounts.id = users.account_id
         WHERE ($1::uuid IS NULL OR users.account_id = $1) AND ($2::text IS NULL OR lower(users.email) = lower($2))
             AND ($3::uuid IS NULL OR users.id < $3)
@@ -92,7 +92,7 @@ async def list_users(
         before,
         limit,
     )
-    return [UserEntry(User(*row[:6]), row[6], row[7]) for row in map(tuple, rows)]
+    return [UserEntry(User(*row[:9]), *row[9:]) for row in map(tuple, rows)]
 
 
 async def lock_roles(connection: Connection, user_id: UUID) -> list[str] | None:

@@ -1,6 +1,7 @@
 """The SQL of accounts, users, sessions, signing keys and the gateway's lease, one function a statement.
 
-Decides nothing. `api_key_queries.py` and `operator_queries.py` have the rest of the schema's SQL.
+Decides nothing. `user_queries.py`, `invitation_queries.py`, `api_key_queries.py` and `operator_queries.py` have the
+rest of the schema's SQL. A user who was removed is none to the statements here.
 """
 
 from collections.abc import Sequence
@@ -15,11 +16,13 @@ from ghasi.auth.model import (
     SigningKey,
     User,
 )
+from ghasi.contract.shapes import Role
 from ghasi.storage.pool import Connection, Pool
 
 _KEY_ROTATION_LOCK = 0x67686B79  # "ghky"
 _USER = """
-SELECT users.id, users.account_id, accounts.name, users.email, users.name, users.roles
+SELECT users.id, users.account_id, accounts.name, users.email, users.name, users.roles, users.role,
+    users.time_zone, users.locale
 FROM auth.users JOIN auth.accounts ON accounts.id = users.account_id
 """
 
@@ -31,12 +34,14 @@ async def lock_sign_up(connection: Connection, issuer: str, subject: str) -> Non
     await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", f"{issuer}\n{subject}")
 
 
-async def update_signed_in_user(connection: Connection, identity: Identity, name: str, now: datetime) -> UUID | None:
-    """Write what the identity provider says of a user now; None where there is no such user."""
-    user_id: UUID | None = await connection.fetchval(
+async def update_signed_in_user(
+    connection: Connection, identity: Identity, name: str, now: datetime
+) -> tuple[UUID, UUID] | None:
+    """Write what the identity provider says of a user now; return user and account, or None where there is none."""
+    row = await connection.fetchrow(
         """
         UPDATE auth.users SET email = $3, name = $4, signed_in_at = $5
-        WHERE issuer = $1 AND subject = $2 RETURNING id
+        WHERE issuer = $1 AND subject = $2 AND removed_at IS NULL RETURNING id, account_id
         """,
         identity.issuer,
         identity.subject,
@@ -44,7 +49,7 @@ async def update_signed_in_user(connection: Connection, identity: Identity, name
         name,
         now,
     )
-    return user_id
+    return (row["id"], row["account_id"]) if row else None
 
 
 async def insert_account(connection: Connection, account_id: UUID, name: str, now: datetime) -> Account:
@@ -70,13 +75,14 @@ async def insert_user(
     *,
     name: str,
     roles: Sequence[str],
+    role: Role,
     now: datetime,
 ) -> None:
     """Make a user in an account."""
     await connection.execute(
         """
-        INSERT INTO auth.users (id, account_id, issuer, subject, email, name, roles, created_at, signed_in_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)
+        INSERT INTO auth.users (id, account_id, issuer, subject, email, name, roles, role, created_at, signed_in_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)
         """,
         user_id,
         account_id,
@@ -85,13 +91,14 @@ async def insert_user(
         identity.email,
         name,
         roles,
+        role,
         now,
     )
 
 
 async def find_user(connection: Connection | Pool, user_id: UUID) -> User | None:
     """Return a user with the account's name."""
-    row = await connection.fetchrow(_USER + "WHERE users.id = $1", user_id)
+    row = await connection.fetchrow(_USER + "WHERE users.id = $1 AND users.removed_at IS NULL", user_id)
     return User(*row.values()) if row else None
 
 
@@ -242,6 +249,12 @@ async def list_limits(pool: Pool) -> list[tuple[UUID, str, int]]:
     return [(row["account_id"], row["limit_group"], row["per_minute"]) for row in rows]
 
 
+async def list_removed_users(pool: Pool, since: datetime) -> list[UUID]:
+    """Return who was removed since a time, of whatever account."""
+    rows = await pool.fetch("SELECT id FROM auth.users WHERE removed_at > $1", since)
+    return [row["id"] for row in rows]
+
+
 # housekeeping
 
 
@@ -273,6 +286,22 @@ async def delete_refresh_families(pool: Pool, expired_by: datetime, most: int) -
             )
             """,
             expired_by,
+            most,
+        )
+    )
+
+
+async def delete_invitations(pool: Pool, ended_by: datetime, most: int) -> int:
+    """Delete up to `most` invitations that had ended by a time, taken up or not; return how many."""
+    return _count(
+        await pool.execute(
+            """
+            DELETE FROM auth.invitations WHERE id IN (
+                SELECT id FROM auth.invitations WHERE expires_at <= $1
+                ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
+            )
+            """,
+            ended_by,
             most,
         )
     )

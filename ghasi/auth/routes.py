@@ -11,7 +11,7 @@ from uuid import UUID
 
 import aiohttp
 
-from ghasi.auth import api_keys, service
+from ghasi.auth import accounts, api_keys, invitations, service, users
 from ghasi.auth.api_keys import LastUses
 from ghasi.auth.cookies import RefreshCookie
 from ghasi.auth.firebase import Certificates, verify_id_token
@@ -74,7 +74,9 @@ async def _sign_in_with_firebase(context: _Context, call: Call) -> Reply:
         now=now,
         allow_unsigned=bool(settings.dev and settings.allow_unsigned_emulator and settings.firebase_auth_emulator_host),
     )
-    signed_in = await service.sign_in(context.authority, identity, now=now, request_id=call.request_id)
+    signed_in = await service.sign_in(
+        context.authority, identity, now=now, request_id=call.request_id, invitation=call.body.invitation
+    )
     return _session_reply(context, signed_in, now)
 
 
@@ -99,6 +101,64 @@ async def _get_me(context: _Context, call: Call) -> Reply:
 async def _get_json_web_keys(context: _Context, call: Call) -> Reply:
     del call
     return Reply(await context.authority.keys.get_key_set(_now()), headers=[_KEY_SET_CACHING])
+
+
+async def _get_account(context: _Context, call: Call) -> Reply:
+    return Reply(await accounts.get_account(context.authority.pool, call.caller))
+
+
+async def _update_account(context: _Context, call: Call) -> Reply:
+    renamed = await accounts.update_account(
+        context.authority.pool,
+        call.caller,
+        call.body,
+        changed=context.authority.account_changed,
+        now=_now(),
+        request_id=call.request_id,
+    )
+    return Reply(renamed)
+
+
+async def _get_preferences(context: _Context, call: Call) -> Reply:
+    return Reply(await accounts.get_preferences(context.authority.pool, call.caller))
+
+
+async def _update_preferences(context: _Context, call: Call) -> Reply:
+    return Reply(await accounts.update_preferences(context.authority.pool, call.caller, call.body))
+
+
+async def _list_users(context: _Context, call: Call) -> Reply:
+    return Reply(await users.list_users(context.authority.pool, call.caller, call.query))
+
+
+async def _update_user(context: _Context, call: Call) -> Reply:
+    user_id = parse_id(call.path["userId"])
+    return Reply(
+        await users.update_user(context.authority.pool, call.caller, user_id, call.body, request_id=call.request_id)
+    )
+
+
+async def _remove_user(context: _Context, call: Call) -> Reply:
+    user_id = parse_id(call.path["userId"])
+    await users.remove_user(context.authority.pool, call.caller, user_id, now=_now(), request_id=call.request_id)
+    return Reply()
+
+
+async def _list_invitations(context: _Context, call: Call) -> Reply:
+    return Reply(await invitations.list_invitations(context.authority.pool, call.caller, call.query))
+
+
+async def _create_invitation(context: _Context, call: Call) -> Reply:
+    created = await invitations.create_invitation(
+        context.authority.pool, call.caller, call.body, now=_now(), request_id=call.request_id
+    )
+    return Reply(created, headers=[_NO_STORE])
+
+
+async def _revoke_invitation(context: _Context, call: Call) -> Reply:
+    invitation_id = parse_id(call.path["invitationId"])
+    await invitations.revoke_invitation(context.authority.pool, call.caller, invitation_id, request_id=call.request_id)
+    return Reply()
 
 
 async def _list_api_keys(context: _Context, call: Call) -> Reply:
@@ -132,7 +192,7 @@ async def _find_api_key(context: _Context, call: Call) -> Reply:
 
 
 async def _hold_gateway_lease(context: _Context, call: Call) -> Reply:
-    return Reply(await service.hold_gateway_lease(context.authority.pool, call.body.instance))
+    return Reply(await service.hold_gateway_lease(context.authority.pool, call.body.instance, now=_now()))
 
 
 def _session_reply(context: _Context, signed_in: SignedIn, now: datetime) -> Reply:
@@ -150,6 +210,16 @@ _HANDLERS: dict[str, Callable[[_Context, Call], Awaitable[Reply]]] = {
     "sign_out": _sign_out,
     "get_me": _get_me,
     "get_json_web_keys": _get_json_web_keys,
+    "get_account": _get_account,
+    "update_account": _update_account,
+    "get_preferences": _get_preferences,
+    "update_preferences": _update_preferences,
+    "list_users": _list_users,
+    "update_user": _update_user,
+    "remove_user": _remove_user,
+    "list_invitations": _list_invitations,
+    "create_invitation": _create_invitation,
+    "revoke_invitation": _revoke_invitation,
     "list_api_keys": _list_api_keys,
     "create_api_key": _create_api_key,
     "revoke_api_key": _revoke_api_key,

@@ -16,22 +16,24 @@ from uuid import UUID
 
 import structlog
 
-from ghasi.auth import queries
+from ghasi.auth import invitation_queries, queries
 from ghasi.auth.events import account_updated
 from ghasi.auth.model import (
     ACCESS_LIFETIME,
     CUSTOMER_ROLE,
     REFRESH_ABSOLUTE,
     REFRESH_IDLE,
+    REMOVAL_MARGIN,
     REPLAY_WINDOW,
     Identity,
+    Invitation,
     RefreshFamily,
     RefreshToken,
     User,
 )
 from ghasi.auth.signing_keys import KeyRing
 from ghasi.contract import shapes
-from ghasi.contract.errors import Problem
+from ghasi.contract.errors import CODES, Problem, invalid
 from ghasi.contract.serving import Caller
 from ghasi.contract.values import new_id
 from ghasi.storage import audit, outbox
@@ -60,15 +62,23 @@ class SignedIn:
     refresh_until: datetime
 
 
-async def sign_in(authority: Authority, identity: Identity, *, now: datetime, request_id: str) -> SignedIn:
+async def sign_in(
+    authority: Authority, identity: Identity, *, now: datetime, request_id: str, invitation: str | None = None
+) -> SignedIn:
     """Begin a session of a person whose ID token was verified.
 
     The first sign-in makes account and user, once, however many come at the same time; later ones write what the
-    identity provider says of e-mail and name now.
+    identity provider says of e-mail and name now. With an invitation's token, the first sign-in joins the account that
+    invites instead, if the e-mail is the invited one but for case. It need not be verified at the identity provider:
+    that the token came to its hands is the proof. Who was removed from an account signs in as for the first time.
+
+    Raises Problem invalid_invitation for a token that is unknown, was replaced, taken back or used, has expired or
+    invites another address, and already_in_account for a person who is in another account; then nothing was done.
+    Who is in that very account simply signs in, whatever became of the invitation.
     """
     token, family_id = secrets.token_urlsafe(32), new_id()
     async with authority.pool.acquire() as connection, connection.transaction():
-        user_id, created = await _enter(connection, identity, now, request_id)
+        user_id, created = await _enter(connection, identity, invitation, now, request_id)
         until = now + REFRESH_IDLE
         await queries.insert_refresh_family(connection, family_id, user_id, now, now + REFRESH_ABSOLUTE)
         await queries.insert_refresh_token(connection, _hash(token), family_id, now, until)
@@ -78,19 +88,48 @@ async def sign_in(authority: Authority, identity: Identity, *, now: datetime, re
     return SignedIn(await _session(authority, user, now), token, until)
 
 
-async def _enter(connection: Connection, identity: Identity, now: datetime, request_id: str) -> tuple[UUID, bool]:
+async def _enter(
+    connection: Connection, identity: Identity, token: str | None, now: datetime, request_id: str
+) -> tuple[UUID, bool]:
+    """Return the person's user, and whether an account was made."""
     local_part = identity.email.partition("@")[0]
     name = identity.name or local_part or "Customer"  # people who signed in by phone have neither
-    user_id = await queries.update_signed_in_user(connection, identity, name, now)
-    if user_id is not None:
-        return user_id, False
-    await queries.lock_sign_up(connection, identity.issuer, identity.subject)
-    user_id = await queries.update_signed_in_user(connection, identity, name, now)
-    if user_id is not None:
-        return user_id, False
+    known = await queries.update_signed_in_user(connection, identity, name, now)
+    if known is None:
+        await queries.lock_sign_up(connection, identity.issuer, identity.subject)
+        known = await queries.update_signed_in_user(connection, identity, name, now)
+    invitation = None
+    if token is not None:
+        invitation = await invitation_queries.lock_invitation(connection, invitation_hash(token))
+        if known is None or invitation is None or known[1] != invitation.account_id:
+            invitation = _require_open(invitation, identity, now)
+            if known is not None:
+                raise Problem("already_in_account")
+    if known is not None:
+        return known[0], False
+    if invitation is not None:
+        return await _join(connection, identity, invitation, name=name, now=now, request_id=request_id), False
+    return await _sign_up(connection, identity, name=name, now=now, request_id=request_id), True
+
+
+def _require_open(invitation: Invitation | None, identity: Identity, now: datetime) -> Invitation:
+    # a stranger learns no more than that it is of no use
+    if (
+        invitation is None
+        or invitation.taken_at is not None
+        or invitation.expires_at <= now
+        or invitation.email.lower() != identity.email.lower()
+    ):
+        raise invalid("invitation", CODES["invalid_invitation"].remedy, "invalid_invitation")
+    return invitation
+
+
+async def _sign_up(connection: Connection, identity: Identity, *, name: str, now: datetime, request_id: str) -> UUID:
     account_id, user_id = new_id(), new_id()
     account = await queries.insert_account(connection, account_id, name, now)
-    await queries.insert_user(connection, user_id, account_id, identity, name=name, roles=[CUSTOMER_ROLE], now=now)
+    await queries.insert_user(
+        connection, user_id, account_id, identity, name=name, roles=[CUSTOMER_ROLE], role="owner", now=now
+    )
     await outbox.append(connection, "auth", [account_updated(account, now)])
     await audit.record(
         connection,
@@ -100,7 +139,28 @@ async def _enter(connection: Connection, identity: Identity, now: datetime, requ
         account_id=account_id,
         request_id=request_id,
     )
-    return user_id, True
+    return user_id
+
+
+async def _join(
+    connection: Connection, identity: Identity, invitation: Invitation, *, name: str, now: datetime, request_id: str
+) -> UUID:
+    user_id, account_id = new_id(), invitation.account_id
+    await queries.insert_user(
+        connection, user_id, account_id, identity, name=name, roles=[CUSTOMER_ROLE], role=invitation.role, now=now
+    )
+    await invitation_queries.mark_invitation_taken(connection, account_id, invitation.id, now)
+    await audit.record(
+        connection,
+        actor=f"user:{user_id}",
+        action="user.joined",
+        subject=str(user_id),
+        account_id=account_id,
+        request_id=request_id,
+        invitation=str(invitation.id),
+        role=invitation.role,
+    )
+    return user_id
 
 
 class _Use(StrEnum):
@@ -179,21 +239,30 @@ def require_user(caller: Caller) -> None:
         raise Problem("user_required")
 
 
-async def hold_gateway_lease(pool: Pool, instance: str, *, lifetime_s: float = 5.0) -> shapes.GatewayState:
-    """Make a gateway process the only one for `lifetime_s`, and tell it the accounts' own limits.
+async def hold_gateway_lease(
+    pool: Pool, instance: str, *, now: datetime, lifetime_s: float = 5.0
+) -> shapes.GatewayState:
+    """Make a gateway process the only one for `lifetime_s`; tell it the accounts' own limits, and who was removed.
 
-    Raises Problem gateway_exists while another instance holds the lease.
+    The removed are named for as long as an access token of theirs may live. Raises Problem gateway_exists while another
+    instance holds the lease.
     """
     if not await queries.take_gateway_lease(pool, instance, lifetime_s):
         raise Problem("gateway_exists")
     limits: dict[str, dict[str, int]] = {}
     for account_id, group, per_minute in await queries.list_limits(pool):
         limits.setdefault(str(account_id), {})[group] = per_minute
-    return shapes.GatewayState(limits=limits)
+    removed = await queries.list_removed_users(pool, now - ACCESS_LIFETIME - REMOVAL_MARGIN)
+    return shapes.GatewayState(limits=limits, removed_users=[str(user_id) for user_id in removed])
+
+
+def invitation_hash(token: str) -> bytes:
+    """Return the SHA-256 under which an invitation's token is kept."""
+    return _hash(token)
 
 
 async def _session(authority: Authority, user: User | None, now: datetime) -> shapes.Session:
-    if user is None:  # users are never deleted; the transaction before has just seen this one
+    if user is None:  # the transaction before has just seen this one
         raise Problem("user_not_found")
     return shapes.Session(
         access_token=await authority.keys.issue_access_token(user, issuer=authority.issuer, now=now),

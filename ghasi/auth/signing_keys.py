@@ -32,6 +32,8 @@ PUBLICATION_LEAD = timedelta(seconds=15)
 WITHDRAWAL_MARGIN = timedelta(seconds=60)
 CACHE_S = 1.0
 _BITS = 2048
+_MOST_NAME_CHARS = 100
+_jws = jwt.PyJWS(algorithms=["RS256"])
 
 
 class KeyRing:
@@ -54,7 +56,11 @@ class KeyRing:
         )
 
     async def issue_access_token(self, user: User, *, issuer: str, now: datetime) -> str:
-        """Sign the contract's claims (section 3), good for 900 s; raises SealError under another GHASI_SECRET_KEY."""
+        """Sign the contract's claims (section 3) and the extra ones, good for 900 s.
+
+        The portal keeps the token in a cookie, of which browsers take 4096 bytes: names are cut to 100 characters.
+        Raises SealError under another GHASI_SECRET_KEY.
+        """
         key = signing_key(await self._current(now), now)
         claims = {
             "iss": issuer,
@@ -64,8 +70,13 @@ class KeyRing:
             "roles": user.roles,
             "iat": int(now.timestamp()),
             "exp": int((now + ACCESS_LIFETIME).timestamp()),
+            "name": user.name[:_MOST_NAME_CHARS],
+            "account_name": user.account_name[:_MOST_NAME_CHARS],
         }
-        return jwt.encode(claims, self._open(key), algorithm="RS256", headers={"kid": key.kid})
+        claims |= {"locale": user.locale} if user.locale is not None else {}
+        claims |= {"zoneinfo": user.time_zone} if user.time_zone is not None else {}
+        # plain UTF-8, where jwt.encode would write a letter beyond ASCII as six or twelve bytes
+        return _jws.encode(msgspec.json.encode(claims), self._open(key), algorithm="RS256", headers={"kid": key.kid})
 
     def _open(self, key: SigningKey) -> RSAPrivateKey:
         private_key = self._private.get(key.kid)

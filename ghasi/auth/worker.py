@@ -1,4 +1,4 @@
-"""Clears away what has ended: refresh tokens, Idempotency-Keys, signing keys; decides nothing else."""
+"""Clears away what has ended: refresh tokens, invitations, Idempotency-Keys, signing keys; decides nothing else."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import structlog
 
 from ghasi.auth import queries
-from ghasi.auth.model import IDEMPOTENCY_WINDOW
+from ghasi.auth.model import IDEMPOTENCY_WINDOW, INVITATION_KEPT
 from ghasi.storage.pool import Pool
 from ghasi.storage.resources import Resources
 
@@ -37,6 +37,7 @@ async def clear_away(pool: Pool, now: datetime, stopping: asyncio.Event, *, batc
     for name, delete, ended_by in (
         ("refresh_tokens", queries.delete_refresh_tokens, now),
         ("refresh_families", queries.delete_refresh_families, now),
+        ("invitations", queries.delete_invitations, now - INVITATION_KEPT),
         ("idempotency_keys", queries.delete_creations, now - IDEMPOTENCY_WINDOW),
         ("signing_keys", queries.delete_signing_keys, now),
     ):

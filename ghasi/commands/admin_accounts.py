@@ -12,6 +12,7 @@ from ghasi.billing import admin as billing
 from ghasi.commands.operator import Operator, OperatorFlags, do, fields
 from ghasi.commands.output import RowLimit, count, print_line, print_row, print_rows
 from ghasi.contract.errors import Problem
+from ghasi.contract.shapes import Role
 from ghasi.messages.admin import list_carriers as list_carriers_of
 from ghasi.storage import audit as audit_log
 from ghasi.storage.resources import Resources
@@ -135,16 +136,16 @@ def list_users(
     limit: RowLimit = 50,
     operator: OperatorFlags = HERE,
 ) -> None:
-    """List users, newest first, of one account or of all."""
+    """List users, newest first, of one account or of all; those who were removed too."""
 
     def row(entry: UserEntry) -> dict[str, Any]:
-        user = fields(entry.user, "id", "account_id", "account_name", "email", "name", "roles")
-        return user | fields(entry, "created_at", "signed_in_at")
+        user = fields(entry.user, "id", "account_id", "account_name", "email", "name", "role", "roles")
+        return user | fields(entry, "created_at", "signed_in_at", "removed_at")
 
     found = do(
         operator, lambda it: admin.list_users(it.pool, account_id=account, email=email, before=before, limit=limit)
     )
-    columns = ("id", "email", "name", "roles", "account_id", "signed_in_at")
+    columns = ("id", "email", "name", "role", "roles", "account_id", "signed_in_at", "removed_at")
     print_rows([row(entry) for entry in found], as_json=operator.json, columns=columns)
 
 
@@ -152,9 +153,16 @@ def list_users(
 def set_roles(
     user: UUID, *, add: tuple[str, ...] = (), remove: tuple[str, ...] = (), operator: OperatorFlags = HERE
 ) -> None:
-    """Give a user roles and take others away; tokens have it from their next refresh."""
+    """Give a user's tokens roles and take others away; tokens have it from their next refresh."""
     roles = do(operator, lambda it: admin.set_roles(it, user, add=add, remove=remove, operator=operator.name))
     print_line(f"roles: {', '.join(roles) or 'none'}", {"id": user, "roles": roles}, as_json=operator.json)
+
+
+@users.command(name="role")
+def set_role(user: UUID, role: Role, *, operator: OperatorFlags = HERE) -> None:
+    """Make a user an owner of their account, or a member; an account keeps one owner at least."""
+    do(operator, lambda it: admin.set_role(it, user, role, operator=operator.name))
+    print_line(f"role: {role}", {"id": user, "role": role}, as_json=operator.json)
 
 
 def _key(entry: KeyEntry) -> dict[str, Any]:

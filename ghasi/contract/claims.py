@@ -12,7 +12,7 @@ ROLE_CUSTOMER = "customer"
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A claim of the access token, as the contract's section 3 has it."""
+    """A claim of the access token: those of the contract's section 3, and those that go beyond it."""
 
     name: str
     type: str
@@ -36,6 +36,15 @@ CLAIMS: tuple[Claim, ...] = (
     Claim("exp", "unix timestamp", "When the token expires"),
     Claim("iss", "string", "`https://api.ghasi.io`, or what GHASI_ISSUER says"),
 )
+
+EXTRA_CLAIMS: tuple[Claim, ...] = (
+    Claim("iat", "unix timestamp", "When the token was issued"),
+    Claim("name", "string", "The user's name, at most 100 characters of it"),
+    Claim("account_name", "string", "The account's name, likewise"),
+    Claim("locale", "string", "The user's BCP 47 language tag; absent where it is the browser's"),
+    Claim("zoneinfo", "string", "The user's IANA time zone; absent where it is the browser's"),
+)
+"""Extensions, named as OpenID Connect Core names them (section 5.1), so that a page needs no call to show them."""
 
 INJECTED_HEADERS: tuple[InjectedHeader, ...] = (
     InjectedHeader("X-Account-Id", "The claim `account_id`", "The key's account"),

@@ -93,7 +93,7 @@ def bad_expiry(fault: str) -> Refusal:
 
 
 def unknown_caller() -> Refusal:
-    """Refuse an API key that is unknown, expired or revoked, or a token that is not for this API."""
+    """Refuse an API key that is unknown, expired or revoked, or a token that is not for this API or whose user left."""
     return bad_token("Unauthorized", "unknown_caller")
 
 

@@ -1,6 +1,6 @@
-"""Holds the lease that makes this process the only gateway, and learns with it the accounts' own limits.
+"""Holds the lease that makes this process the only gateway; learns with it accounts' own limits and who was removed.
 
-Owns the polling. The lease and the limits are auth-service's; while it is away the last known state serves on.
+Owns the polling. The lease and what comes with it are auth-service's; while it is away the last known state serves on.
 """
 
 import asyncio
@@ -21,7 +21,10 @@ class GatewayExists(Exception):  # noqa: N818 - says what is the matter
 
 
 class State:
-    """What this gateway knows by its lease: `limits` by account and group, and whether the lease is `held`."""
+    """What this gateway knows by its lease: `limits` by account and group, and whether the lease is `held`.
+
+    `removed_users` are the ids of people who were removed while access tokens of theirs may still live.
+    """
 
     def __init__(self, auth_service: AuthService, instance: str) -> None:
         self._auth_service = auth_service
@@ -29,6 +32,7 @@ class State:
         self._refused_since: float | None = None
         self._away = False
         self.limits: AccountLimits = {}
+        self.removed_users: frozenset[str] = frozenset()
         self.held = False
 
     async def start(self) -> None:
@@ -65,5 +69,6 @@ class State:
                 log.info("auth_service_back")
             self._away = False
             self.limits = state.limits
+            self.removed_users = frozenset(state.removed_users)
             self.held = True
             self._refused_since = None

@@ -56,6 +56,7 @@ class Identity:
     """
 
     account_id: str
+    user_id: str
     headers: RawHeaders
     scopes: frozenset[Scope] | None
     expires_at: float
@@ -78,7 +79,7 @@ def make_identity(
         (b"x-consumer-username", username),
         (b"x-credential-identifier", credential.encode()),
     ]
-    return Identity(account_id, headers, scopes, expires_at, credential)
+    return Identity(account_id, user_id, headers, scopes, expires_at, credential)
 
 
 @dataclass(frozen=True, slots=True)

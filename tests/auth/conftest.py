@@ -52,8 +52,8 @@ class Client:
 
     app: ServiceApp
 
-    async def sign_in(self, token: str | None = None, **changed: Any) -> Answer:
-        body = {"id_token": token or id_token(**changed)}
+    async def sign_in(self, token: str | None = None, *, invitation: str | None = None, **changed: Any) -> Answer:
+        body = {"id_token": token or id_token(**changed)} | ({"invitation": invitation} if invitation else {})
         return await request(self.app, "POST", "/v1/auth/firebase", json=body)
 
     async def refresh(self, cookie: str | None, *, name: str = "ghasi_refresh", origin: str | None = None) -> Answer:
@@ -118,6 +118,22 @@ def make_authority(resources: Resources) -> Authority:
 
 def identity(subject: str = "person-1", email: str = "ada@example.com", name: str = "Ada Lovelace") -> Identity:
     return Identity(ISSUER, subject, email, name)
+
+
+async def invite(client: Client, owner: Caller, email: str, role: str = "member") -> str:
+    """An invitation's token."""
+    answer = await client.call(owner, "POST", "/v1/invitations", json={"email": email, "role": role})
+    assert answer.status == 201, answer.body
+    token: str = answer.json["token"]
+    return token
+
+
+async def join(client: Client, owner: Caller, email: str, role: str = "member") -> Caller:
+    """A person, whose subject is their e-mail, who was invited into the owner's account and came."""
+    answer = await client.sign_in(sub=email, email=email, invitation=await invite(client, owner, email, role))
+    assert answer.status == 200, answer.body
+    assert answer.json["account"]["id"] == str(owner.account_id)
+    return caller_of(answer)
 
 
 SignIn = Callable[..., Awaitable[SignedIn]]

@@ -18,7 +18,7 @@ from ghasi.storage import audit
 from ghasi.storage.pool import Pool
 from ghasi.storage.resources import Resources
 from tests.asgi import request
-from tests.auth.conftest import Client, SignIn, caller_of, cookie_of
+from tests.auth.conftest import Client, SignIn, caller_of, cookie_of, join
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -124,7 +124,53 @@ async def test_roles_reach_the_next_token(
     assert msgspec.json.decode(entry.detail) == {"before": ["customer", "support"], "after": ["support"]}
 
 
+async def test_an_operator_sets_who_owns_an_account(
+    resources: Resources, pool: Pool, client: Client, signed_in: SignIn
+) -> None:
+    owner = caller_of(await signed_in())
+    other = await join(client, owner, "two@example.com")
+    with pytest.raises(Problem, match="last_owner"):
+        await admin.set_role(resources, owner.user_id, "member", operator="root")
+    await admin.set_role(resources, other.user_id, "owner", operator="root")
+    await admin.set_role(resources, owner.user_id, "member", operator="root")
+    await admin.set_role(resources, owner.user_id, "member", operator="root")
+    entries = await audit.list_entries(pool, account_id=owner.account_id)
+    assert [(entry.action, entry.actor, entry.subject) for entry in entries[:2]] == [
+        ("user.role_changed", "operator:root", str(owner.user_id)),
+        ("user.role_changed", "operator:root", str(other.user_id)),
+    ]
+    assert msgspec.json.decode(entries[0].detail) == {"before": "owner", "after": "member"}
+    assert (await client.call(other, "DELETE", f"/v1/users/{owner.user_id}")).status == 204
+    listed = await admin.list_users(pool, account_id=owner.account_id)
+    assert [(entry.user.id, entry.user.role, entry.removed_at is None) for entry in listed] == [
+        (other.user_id, "owner", True), (owner.user_id, "member", False),
+    ]  # fmt: skip
+    for gone in (owner.user_id, new_id()):
+        with pytest.raises(Problem, match="not_found"):
+            await admin.set_role(resources, gone, "owner", operator="root")
+        with pytest.raises(Problem, match="not_found"):
+            await admin.set_roles(resources, gone, add=["support"], operator="root")
+    with pytest.raises(Problem, match="invalid_request"):
+        await admin.set_role(resources, other.user_id, "king", operator="root")
+
+
 # the gateway's lease
+
+
+async def test_the_gateway_hears_who_was_removed_while_their_tokens_may_live(
+    client: Client, pool: Pool, signed_in: SignIn
+) -> None:
+    owner = caller_of(await signed_in())
+    gone = await join(client, owner, "two@example.com")
+    before = datetime.now(UTC)
+    assert (await client.call(owner, "DELETE", f"/v1/users/{gone.user_id}")).status == 204
+
+    async def removed(now: datetime) -> list[str]:
+        return (await service.hold_gateway_lease(pool, "gateway-one", now=now)).removed_users
+
+    assert await removed(before) == [str(gone.user_id)]
+    assert await removed(before + service.ACCESS_LIFETIME + 50 * S) == [str(gone.user_id)]
+    assert await removed(datetime.now(UTC) + service.ACCESS_LIFETIME + 60 * S) == []
 
 
 async def test_one_gateway_holds_the_lease_and_learns_the_limits(
@@ -133,27 +179,27 @@ async def test_one_gateway_holds_the_lease_and_learns_the_limits(
     async def hold(instance: str) -> Any:
         return await request(client.app, "POST", "/internal/gateway-lease", json={"instance": instance})
 
-    assert (await hold("gateway-one")).json == {"limits": {}}
+    assert (await hold("gateway-one")).json == {"limits": {}, "removed_users": []}
     caller = caller_of(await signed_in())
     await admin.set_limit(resources, caller.account_id, "sends", 600, operator="root")
     await admin.set_limit(resources, caller.account_id, "reads", 700, operator="root")
     await admin.set_limit(resources, caller.account_id, "reads", 800, operator="root")
-    assert (await hold("gateway-one")).json == {"limits": {str(caller.account_id): {"sends": 600, "reads": 800}}}
+    assert (await hold("gateway-one")).json["limits"] == {str(caller.account_id): {"sends": 600, "reads": 800}}
     other = await hold("gateway-two")
     assert (other.status, other.json["code"]) == (409, "gateway_exists")
     await admin.set_limit(resources, caller.account_id, "sends", None, operator="root")
-    assert (await hold("gateway-one")).json == {"limits": {str(caller.account_id): {"reads": 800}}}
+    assert (await hold("gateway-one")).json["limits"] == {str(caller.account_id): {"reads": 800}}
     assert (await hold("short")).status == 422
 
 
 async def test_a_lease_that_ran_out_is_taken_over_by_one(pool: Pool) -> None:
-    await service.hold_gateway_lease(pool, "gateway-one", lifetime_s=0.2)
+    await service.hold_gateway_lease(pool, "gateway-one", now=NOW, lifetime_s=0.2)
     with pytest.raises(Problem, match="gateway_exists"):
-        await service.hold_gateway_lease(pool, "gateway-two")
+        await service.hold_gateway_lease(pool, "gateway-two", now=NOW)
 
     async def take(instance: str) -> bool:
         try:
-            await service.hold_gateway_lease(pool, instance)
+            await service.hold_gateway_lease(pool, instance, now=NOW)
         except Problem:
             return False
         return True
@@ -166,7 +212,7 @@ async def test_a_lease_that_ran_out_is_taken_over_by_one(pool: Pool) -> None:
             await asyncio.sleep(0.02)
     assert sorted(taken) == [False, True]
     with pytest.raises(Problem, match="gateway_exists"):
-        await service.hold_gateway_lease(pool, "gateway-one")
+        await service.hold_gateway_lease(pool, "gateway-one", now=NOW)
 
 
 # clearing away
@@ -186,9 +232,22 @@ async def test_what_has_ended_is_cleared_away_in_batches(authority: Authority, p
         user.account_id,
         NOW + 90 * DAY,
     )
+    await pool.execute(
+        """
+        INSERT INTO auth.invitations
+        SELECT gen_random_uuid(), $1, n || '@example.com', n || '@example.com', 'member', int4send(n), $2,
+            $2::timestamptz - n * interval '1 day', CASE WHEN n % 2 = 0 THEN $2::timestamptz END
+        FROM generate_series(27, 32) AS n
+        """,
+        user.account_id,
+        NOW + 90 * DAY,
+    )
     stopping = asyncio.Event()
     deleted = await worker.clear_away(pool, NOW + 90 * DAY, stopping, batch=2)
-    assert deleted == {"refresh_tokens": 5, "refresh_families": 5, "idempotency_keys": 7, "signing_keys": 0}
+    assert deleted == {
+        "refresh_tokens": 5, "refresh_families": 5, "invitations": 3, "idempotency_keys": 7, "signing_keys": 0,
+    }  # fmt: skip
+    assert await pool.fetchval("SELECT count(*) FROM auth.invitations") == 3
     assert await pool.fetchval("SELECT count(*) FROM auth.idempotency_keys") == 23
     # what still lives was left alone
     assert (await service.refresh(authority, late, now=NOW + 90 * DAY)).session.expires_in == 900
@@ -221,6 +280,7 @@ async def test_no_secret_is_readable_in_the_database(client: Client, pool: Pool)
         caller, "POST", "/v1/api-keys", json={"name": "server"}, headers={"idempotency-key": "one"}
     )
     await client.call(caller, "DELETE", f"/v1/api-keys/{made.json['id']}")
+    invited = await client.call(caller, "POST", "/v1/invitations", json={"email": "two@example.com"})
     tables = await pool.fetch(
         "SELECT schemaname || '.' || tablename AS name FROM pg_tables WHERE schemaname IN ('auth', 'storage')"
     )
@@ -231,7 +291,7 @@ async def test_no_secret_is_readable_in_the_database(client: Client, pool: Pool)
     # what is looked for would be found: the prefix is there, and so is each hash
     assert made.json["prefix"] in text
     for secret in (
-        made.json["key"], cookie_of(first), cookie_of(second),
+        made.json["key"], invited.json["token"], cookie_of(first), cookie_of(second),
         first.json["access_token"], second.json["access_token"],
     ):  # fmt: skip
         assert secret not in text

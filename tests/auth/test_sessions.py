@@ -11,6 +11,7 @@ import pytest
 from ghasi.auth import service
 from ghasi.auth.routes import serve
 from ghasi.auth.service import Authority
+from ghasi.contract.claims import CLAIMS, EXTRA_CLAIMS
 from ghasi.contract.errors import Problem
 from ghasi.contract.serving import Caller, ServiceApp
 from ghasi.contract.values import new_id
@@ -142,12 +143,47 @@ async def test_the_access_token_has_the_contracts_claims_and_verifies_by_the_key
     header = jwt.get_unverified_header(session["access_token"])
     assert (header["kid"], header["alg"]) == (key.key_id, "RS256")
     claims = jwt.decode(session["access_token"], key, algorithms=["RS256"], issuer="https://api.ghasi.io")
-    assert set(claims) == {"iss", "sub", "account_id", "email", "roles", "iat", "exp"}
+    described = {claim.name for claim in (*CLAIMS, *EXTRA_CLAIMS)}
+    assert set(claims) == described - {"locale", "zoneinfo"}, "those are the browser's until they are set"
+    assert (claims["name"], claims["account_name"]) == ("Ada Lovelace", "Ada Lovelace")
     assert claims["sub"] == session["user"]["id"]
     assert claims["account_id"] == session["account"]["id"]
     assert (claims["email"], claims["roles"]) == ("ada@example.com", ["customer"])
     assert claims["exp"] - claims["iat"] == 900
     assert "d" not in answer.json["keys"][0]
+
+
+async def test_the_access_token_carries_what_was_set_from_the_next_refresh_on(client: Client) -> None:
+    session = await client.sign_in()
+    caller = caller_of(session)
+    assert (await client.call(caller, "PUT", "/v1/account", json={"name": "نان‌وایی کابل"})).status == 200
+    preferences = {"time_zone": "Asia/Kabul", "locale": "fa-AF"}
+    assert (await client.call(caller, "PUT", "/v1/preferences", json=preferences)).status == 200
+    renewed = await client.refresh(cookie_of(session))
+    claims = jwt.decode(renewed.json["access_token"], options={"verify_signature": False})
+    assert (claims["account_name"], claims["locale"], claims["zoneinfo"]) == ("نان‌وایی کابل", "fa-AF", "Asia/Kabul")
+    assert set(claims) == {claim.name for claim in (*CLAIMS, *EXTRA_CLAIMS)}
+    preferences = {"time_zone": None, "locale": None}
+    assert (await client.call(caller, "PUT", "/v1/preferences", json=preferences)).json == preferences
+    claims = jwt.decode(
+        (await client.refresh(cookie_of(renewed))).json["access_token"], options={"verify_signature": False}
+    )
+    assert not {"locale", "zoneinfo"} & set(claims)
+
+
+async def test_the_longest_access_token_fits_into_a_cookie(client: Client, pool: Pool) -> None:
+    session = await client.sign_in(email=f"{'a' * 308}@example.com", name="\U0001f35e" * 200)
+    await pool.execute(
+        "UPDATE auth.users SET name = $1, time_zone = 'America/Argentina/ComodRivadavia', locale = $2",
+        "\U0001f35e" * 320,
+        "x" * 35,
+    )
+    await pool.execute("UPDATE auth.accounts SET name = $1", "\U0001f35e" * 100)
+    token = (await client.refresh(cookie_of(session))).json["access_token"]
+    claims = jwt.decode(token, options={"verify_signature": False})
+    assert claims["name"] == claims["account_name"] == "\U0001f35e" * 100
+    assert len(claims["email"]) == 320
+    assert len(token) < 3000
 
 
 async def test_me_is_what_the_database_knows(client: Client, pool: Pool) -> None:

@@ -19,7 +19,7 @@ from ghasi.storage.sealing import Sealer, SealError, new_secret_key
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 S = timedelta(seconds=1)
-USER = User(new_id(), new_id(), "Ada", "ada@example.com", "Ada", ["customer"])
+USER = User(new_id(), new_id(), "Ada", "ada@example.com", "Ada", ["customer"], "owner", None, None)
 
 
 @pytest.fixture

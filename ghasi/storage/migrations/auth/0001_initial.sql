@@ -28,12 +28,33 @@ CREATE TABLE auth.users (
     subject text NOT NULL,
     email text NOT NULL,
     name text NOT NULL,
-    roles text[] NOT NULL,
+    roles text[] NOT NULL,  -- the token's; what one may do in the account is `role`
+    role text NOT NULL CHECK (role IN ('owner', 'member')),
+    time_zone text,  -- NULL: the browser's, as for locale
+    locale text,
     created_at timestamptz NOT NULL,
     signed_in_at timestamptz NOT NULL,
-    UNIQUE (issuer, subject)
+    removed_at timestamptz  -- kept for what they made; who comes back is a new user
 );
-CREATE INDEX users_account ON auth.users (account_id);
+CREATE UNIQUE INDEX users_person ON auth.users (issuer, subject) WHERE removed_at IS NULL;
+CREATE INDEX users_account ON auth.users (account_id, id);
+CREATE INDEX users_removed ON auth.users (removed_at) WHERE removed_at IS NOT NULL;
+
+-- one that was taken back or replaced is deleted; one that was taken up is kept a while, for its link is opened again
+CREATE TABLE auth.invitations (
+    id uuid PRIMARY KEY,
+    account_id uuid NOT NULL REFERENCES auth.accounts ON DELETE CASCADE,
+    email text NOT NULL,  -- as it was typed
+    address text NOT NULL,  -- the same in lower case, by which it is compared
+    role text NOT NULL CHECK (role IN ('owner', 'member')),
+    hash bytea NOT NULL UNIQUE,  -- SHA-256 of the token
+    created_at timestamptz NOT NULL,
+    expires_at timestamptz NOT NULL,
+    taken_at timestamptz
+);
+CREATE UNIQUE INDEX invitations_address ON auth.invitations (account_id, address) WHERE taken_at IS NULL;
+CREATE INDEX invitations_account ON auth.invitations (account_id, id) WHERE taken_at IS NULL;
+CREATE INDEX invitations_expiry ON auth.invitations (expires_at);
 
 -- which key signs is decided by the times alone, so that no process needs to be told of a rotation
 CREATE TABLE auth.signing_keys (
