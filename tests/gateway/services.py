@@ -73,6 +73,7 @@ class AuthService:
         self.keys = [public_jwk("first")]
         self.grants: dict[str, ApiKeyGrant] = {}
         self.limits: dict[str, dict[str, int]] = {}
+        self.removed_users: list[str] = []
         self.lease_holder: str | None = None
         self.away = False
         self.key_fetches = self.key_lookups = self.lease_polls = 0
@@ -121,7 +122,7 @@ class AuthService:
         if self.lease_holder not in {None, call.body.instance}:
             raise Problem("gateway_exists")
         self.lease_holder = call.body.instance
-        return Reply(GatewayState(limits=self.limits))
+        return Reply(GatewayState(limits=self.limits, removed_users=self.removed_users))
 
 
 @dataclass

@@ -14,8 +14,18 @@ from ghasi.gateway.app import Gateway
 from ghasi.gateway.state import REFUSED_AFTER_S, GatewayExists
 from ghasi.gateway.upstreams import InProcessUpstream
 from ghasi.settings import Settings
-from tests.asgi import request
-from tests.gateway.services import ACCOUNT_ID, AuthService, Recorder, bearer, healthy, make_token, running, serving
+from tests.asgi import Answer, request
+from tests.gateway.services import (
+    ACCOUNT_ID,
+    USER_ID,
+    AuthService,
+    Recorder,
+    bearer,
+    healthy,
+    make_token,
+    running,
+    serving,
+)
 from tests.live import live
 
 
@@ -84,6 +94,31 @@ async def test_the_last_known_state_serves_on_while_auth_service_is_away(
             auth.away = False
             await until(lambda: any(entry["event"] == "auth_service_back" for entry in logs))
         assert sum(entry["event"] == "auth_service_away" for entry in logs) == 1
+
+
+async def test_who_was_removed_is_refused_and_their_keys_are_not(
+    auth: AuthService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ghasi.gateway.state.POLL_S", 0.02)
+    other = "0190a0a0-0000-7000-8000-000000000003"
+    key, _ = auth.add_key(user_id=USER_ID)
+    token = make_token()
+    async with running(auth, Recorder()) as gateway:
+
+        async def ask(presented: str) -> Answer:
+            return await request(gateway, "GET", "/v1/messages", headers=bearer(presented))
+
+        assert (await ask(token)).status == 200
+        auth.removed_users = [USER_ID]
+        polls = auth.lease_polls
+        await until(lambda: auth.lease_polls >= polls + 2)
+        for refused in (await ask(token), await ask(make_token(exp=int(time.time()) + 60))):
+            assert (refused.status, refused.json) == (401, {"message": "Unauthorized"})
+            assert refused.header("www-authenticate") == 'Bearer error="invalid_token"'
+        assert (await ask(make_token(sub=other))).status == 200
+        assert (await ask(key)).status == 200, "a key is its account's"
+        auth.away = True
+        assert (await ask(token)).status == 401, "what is known stays known while auth-service is away"
 
 
 async def test_a_gateway_becomes_ready_when_auth_service_comes(
