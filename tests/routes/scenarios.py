@@ -13,12 +13,13 @@ from functools import partial
 from typing import Any
 
 from ghasi.auth import admin as auth_admin
-from ghasi.auth import api_keys
-from ghasi.auth.model import MOST_API_KEYS
+from ghasi.auth import api_keys, invitations
+from ghasi.auth.model import MOST_API_KEYS, MOST_INVITATIONS
 from ghasi.billing import admin as billing_admin
 from ghasi.contract.serving import Caller
-from ghasi.contract.shapes import SCOPES, NewApiKey, WebhookInput
-from ghasi.contract.table import BY_OPERATION, MAX_BODY_BYTES, ROWS, Auth, Row
+from ghasi.contract.shapes import SCOPES, NewApiKey, NewInvitation, WebhookInput
+from ghasi.contract.table import BY_OPERATION, MAX_BODY_BYTES, ROWS, Auth, Row, Upstream
+from ghasi.contract.values import new_id
 from ghasi.gateway.upstreams import HttpUpstream, UpstreamRequest
 from ghasi.webhooks import service as webhooks
 from ghasi.webhooks.model import MAX_ENDPOINTS
@@ -239,7 +240,8 @@ async def succeed(row: Row, worlds: Worlds) -> Answer:
 for _operation, _status in (
     ("sign_in_with_firebase", 200), ("refresh_session", 200), ("get_me", 200), ("create_api_key", 201),
     ("send_message", 202), ("create_webhook", 201), ("get_usage", 200), ("sign_out", 204),
-    ("get_json_web_keys", 200),
+    ("get_json_web_keys", 200), ("get_account", 200), ("update_account", 200), ("get_preferences", 200),
+    ("update_preferences", 200), ("create_invitation", 201),
 ):  # fmt: skip
     provokes(_operation, _status)(partial(succeed, BY_OPERATION[_operation]))
 
@@ -258,6 +260,42 @@ async def list_a_key(worlds: Worlds) -> Answer:
 async def revoke_a_key(worlds: Worlds) -> Answer:
     customer = await (await worlds.plain()).sign_in()
     return await ask(customer, BY_OPERATION["revoke_api_key"], resource_id=(await customer.create_key())["id"])
+
+
+@provokes("list_users", 200)
+async def list_two_people(worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    person = await customer.add_person()
+    answer = await ask(customer, BY_OPERATION["list_users"])
+    assert [(one["id"], one["role"]) for one in answer.json["data"]] == [
+        (str(person.user_id), "member"), (str(customer.user_id), "owner"),
+    ]  # fmt: skip
+    return answer
+
+
+async def with_a_person(row: Row, worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    return await ask(customer, row, resource_id=(await customer.add_person("owner")).user_id)
+
+
+for _operation, _status in (("update_user", 200), ("remove_user", 204)):
+    provokes(_operation, _status)(partial(with_a_person, BY_OPERATION[_operation]))
+
+
+@provokes("list_invitations", 200)
+async def list_an_invitation(worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    invitation = await customer.invite()
+    answer = await ask(customer, BY_OPERATION["list_invitations"])
+    del invitation["token"]
+    assert answer.json == {"data": [invitation], "next_cursor": None}
+    return answer
+
+
+@provokes("revoke_invitation", 204)
+async def revoke_an_invitation(worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    return await ask(customer, BY_OPERATION["revoke_invitation"], resource_id=(await customer.invite())["id"])
 
 
 @provokes("list_messages", 200)
@@ -360,11 +398,72 @@ for _operation in ("sign_in_with_firebase", "refresh_session", "sign_out"):
     provokes(_operation, 403, "foreign_origin")(partial(foreign_origin, BY_OPERATION[_operation]))
 
 
-@provokes("get_me", 401, "user_not_found")
-async def user_is_gone(worlds: Worlds) -> Answer:
+async def user_is_gone(row: Row, worlds: Worlds) -> Answer:
+    """As it is until the gateway has heard of a removal."""
     customer = await (await worlds.plain()).sign_in()
     await customer.world.resources.pool.execute("DELETE FROM auth.users WHERE id = $1", customer.user_id)
-    return await ask(customer, BY_OPERATION["get_me"])
+    return await ask(customer, row)
+
+
+for _row in ROWS:
+    if _row.upstream is Upstream.AUTH and "user_not_found" in _row.problems and _row.operation != "create_api_key":
+        provokes(_row.operation, 401, "user_not_found")(partial(user_is_gone, _row))
+
+
+async def member_asks(row: Row, worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    return await ask(await customer.add_person(), row, resource_id=customer.user_id)
+
+
+for _operation in ("update_account", "update_user", "remove_user", "create_invitation", "revoke_invitation"):
+    provokes(_operation, 403, "owner_required")(partial(member_asks, BY_OPERATION[_operation]))
+
+
+async def last_owner(row: Row, worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    await customer.add_person()
+    return await ask(customer, row, resource_id=customer.user_id)
+
+
+for _operation in ("update_user", "remove_user"):
+    provokes(_operation, 409, "last_owner")(partial(last_owner, BY_OPERATION[_operation]))
+
+
+@provokes("create_invitation", 409, "already_member")
+async def already_member(worlds: Worlds) -> Answer:
+    world = await worlds.plain()
+    customer = await world.sign_in(email="Laila@example.com")
+    return await ask(customer, BY_OPERATION["create_invitation"], json={"email": "laila@EXAMPLE.com"})
+
+
+@provokes("create_invitation", 409, "too_many_invitations")
+async def too_many_invitations(worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    for number in range(MOST_INVITATIONS):
+        await invitations.create_invitation(
+            customer.world.resources.pool, caller(customer), NewInvitation(email=f"{number}@example.com"),
+            now=datetime.now(UTC), request_id="",
+        )  # fmt: skip
+    return await ask(customer, BY_OPERATION["create_invitation"])
+
+
+@provokes("sign_in_with_firebase", 422, "invalid_invitation")
+async def used_invitation(worlds: Worlds) -> Answer:
+    world = await worlds.plain()
+    invitation = await (await world.sign_in()).invite()
+    await world.sign_in(email=invitation["email"], invitation=invitation["token"])
+    body = {"id_token": id_token(sub=str(new_id()), email=invitation["email"]), "invitation": invitation["token"]}
+    return await world.call("POST", "/v1/auth/firebase", json=body)
+
+
+@provokes("sign_in_with_firebase", 409, "already_in_account")
+async def invited_from_another_account(worlds: Worlds) -> Answer:
+    world = await worlds.plain()
+    invitation = await (await world.sign_in()).invite()
+    subject = str(new_id())
+    await world.sign_in(subject, email=invitation["email"])
+    body = {"id_token": id_token(sub=subject, email=invitation["email"]), "invitation": invitation["token"]}
+    return await world.call("POST", "/v1/auth/firebase", json=body)
 
 
 @provokes("create_api_key", 401, "user_not_found")

@@ -75,6 +75,18 @@ class Customer:
         assert answer.status == 201, answer.body
         return answer.json
 
+    async def invite(self, **fields: Any) -> dict[str, Any]:
+        answer = await self.call("POST", "/v1/invitations", {"email": f"{new_id()}@example.com"} | fields)
+        assert answer.status == 201, answer.body
+        return answer.json
+
+    async def add_person(self, role: str = "member") -> "Customer":
+        """Someone who was invited into the account and came."""
+        invitation = await self.invite(role=role)
+        person = await self.world.sign_in(email=invitation["email"], invitation=invitation["token"])
+        assert person.account_id == self.account_id
+        return person
+
     async def create_webhook(self) -> dict[str, Any]:
         answer = await self.call("POST", "/v1/webhooks", WEBHOOK)
         assert answer.status == 201, answer.body
@@ -97,10 +109,10 @@ class World:
     async def call(self, method: str, target: str, *, client: str | None = None, **more: Any) -> Answer:
         return await request(self.gateway, method, target, client=client or new_address(), **more)
 
-    async def sign_in(self, subject: str | None = None) -> Customer:
+    async def sign_in(self, subject: str | None = None, *, invitation: str | None = None, **claims: Any) -> Customer:
         """A new customer, or the person of a subject, from an address not used before."""
         address = new_address()
-        body = {"id_token": id_token(sub=subject or str(new_id()))}
+        body = {"id_token": id_token(sub=subject or str(new_id()), **claims), "invitation": invitation}
         answer = await self.call("POST", "/v1/auth/firebase", json=body, client=address)
         assert answer.status == 200, answer.body
         session = answer.json
@@ -158,6 +170,10 @@ MESSAGE = {"to": "+46700000010", "body": "Hello"}
 WEBHOOK = {"url": "https://example.com/hooks", "events": ["message.*"]}
 BODIES: dict[str, dict[str, Any]] = {
     "sign_in_with_firebase": {"id_token": "replaced by a fresh one"},
+    "update_account": {"name": "Kabul Bakery"},
+    "update_preferences": {"time_zone": "Asia/Kabul", "locale": "fa-AF"},
+    "update_user": {"role": "member"},
+    "create_invitation": {"email": "omid@example.com"},
     "create_api_key": {"name": "a key"},
     "send_message": MESSAGE,
     "create_webhook": WEBHOOK,
