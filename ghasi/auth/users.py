@@ -94,7 +94,7 @@ async def remove_user(pool: Pool, caller: Caller, user_id: UUID, *, now: datetim
 
 async def _require_other_owner(connection: Connection, account_id: UUID, user_id: UUID) -> None:
     if not await user_queries.has_other_owner(connection, account_id, user_id):
-        raise Problem("last_owner")
+        raise Problem("last_owner", "An account keeps one owner at least: make somebody else an owner first.")
 
 
 def _shape(member: Member) -> shapes.Member:

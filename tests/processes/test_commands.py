@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -130,6 +131,34 @@ def test_keys_rates_carriers_and_invoices(commands: Commands) -> None:
     assert commands.json("admin", "invoices", "close", "--period", "2026-10") == {"made": [], "skipped": []}
     assert commands.run("admin", "invoices", "list").stdout == "none\n"
     assert commands.json("admin", "users", "list") == []
+
+
+async def test_people_have_roles_in_their_account_and_in_their_token(
+    commands: Commands, account: str, database_url: str
+) -> None:
+    connection = await asyncpg.connect(database_url)
+    one, two = new_id(), new_id()
+    await connection.execute(
+        """
+        INSERT INTO auth.users (id, account_id, issuer, subject, email, name, roles, role, created_at, signed_in_at)
+        SELECT id, $2, 'issuer', id::text, 'ada@example.com', 'Ada', '{customer}', role, now(), now()
+        FROM unnest($1::uuid[], '{owner,member}'::text[]) AS people (id, role)
+        """,
+        [one, two],
+        UUID(account),
+    )
+    await connection.close()
+    assert "one owner at least" in commands.run("admin", "users", "role", str(one), "member", expect=2).stderr
+    assert commands.run("admin", "users", "role", str(two), "owner").stdout == "role: owner\n"
+    assert commands.json("admin", "users", "role", str(one), "member") == {"id": str(one), "role": "member"}
+    commands.run("admin", "users", "role", str(one), "king", expect=2)
+    commands.run("admin", "users", "role", str(new_id()), "owner", expect=1)
+    assert commands.json("admin", "users", "roles", str(one), "--add", "support")["roles"] == ["customer", "support"]
+    listed = commands.json("admin", "users", "list", "--account", account)
+    assert [(user["id"], user["role"], user["roles"], user["removed_at"]) for user in listed] == [
+        (str(two), "owner", ["customer"], None), (str(one), "member", ["customer", "support"], None),
+    ]  # fmt: skip
+    assert "owner" in commands.run("admin", "users", "list").stdout
 
 
 def test_an_accounts_currency_is_chosen_once(commands: Commands, account: str) -> None:
