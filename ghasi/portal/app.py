@@ -18,15 +18,21 @@ from starlette.routing import Route
 from ghasi.client.api import open_session
 from ghasi.client.errors import ApiError, ApiUnreachableError
 from ghasi.portal import failures
-from ghasi.portal.pages import messages, sign_in
+from ghasi.portal.pages import dashboard, sign_in
 from ghasi.portal.protection import Protection, protect
-from ghasi.portal.rendering import ASSETS
+from ghasi.portal.rendering import AssetsMissingError, assets, serve_asset
 from ghasi.portal.sessions import Portal, SignedOutError
 from ghasi.settings import Settings
 
+__all__ = ["AssetsMissingError", "portal_app"]
+
 
 def portal_app(settings: Settings) -> Starlette:
-    """Make the app; its lifespan opens the connections and must be run."""
+    """Make the app; its lifespan opens the connections and must be run.
+
+    Raises AssetsMissingError when the scripts and styles are not built.
+    """
+    assets()
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -37,19 +43,14 @@ def portal_app(settings: Settings) -> Starlette:
 
     app = Starlette(
         routes=[
-            Route("/", messages.show_messages),
-            Route("/sign-in", sign_in.show_sign_in),
-            Route("/sign-in", sign_in.sign_in, methods=["POST"]),
-            Route("/sign-up", sign_in.lead_home),
-            Route("/sign-up", sign_in.sign_up, methods=["POST"]),
-            Route("/sign-out", sign_in.lead_home),
-            Route("/sign-out", sign_in.sign_out, methods=["POST"]),
-            Route("/assets/{name}", ASSETS.serve),
+            *dashboard.ROUTES,
+            *sign_in.ROUTES,
+            Route("/assets/{name}", serve_asset),
             Route("/healthz", _health),
         ],
         middleware=[Middleware(Protection, portal_url=settings.public_portal_url)],
         exception_handlers={
-            SignedOutError: messages.send_to_sign_in,
+            SignedOutError: failures.answer_signed_out,
             ApiError: failures.answer_api_failure,
             ApiUnreachableError: failures.answer_api_failure,
             HTTPException: failures.answer_http_error,

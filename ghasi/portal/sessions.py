@@ -38,13 +38,26 @@ class SignedOutError(Exception):
 
 
 class Claims(msgspec.Struct, frozen=True):
-    """The claims of the contract's section 3 that the portal reads; `exp` is a Unix time in seconds."""
+    """The claims of the contract's section 3 that the portal reads; `exp` is a Unix time in seconds.
+
+    The optional ones are OpenID Connect's (core, section 5.1) and the account's name; a token may lack them.
+    """
 
     sub: str
     account_id: str
     email: str
     roles: list[str]
     exp: float
+    name: str | None = None
+    account_name: str | None = None
+    locale: str | None = None
+    zoneinfo: str | None = None
+
+    @property
+    def initials(self) -> str:
+        """One or two letters for the visitor, from the name or else the e-mail address."""
+        words = (self.name or "").split() or self.email.partition("@")[0].replace(".", " ").split()
+        return "".join(word[0] for word in (words[:1] + words[1:][-1:])).upper() or "?"
 
 
 @dataclass(slots=True)

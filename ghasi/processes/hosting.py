@@ -147,8 +147,13 @@ class Host:
         self.add_server("gateway", gateway, listener, ready=lambda: gateway.ready)
 
     def add_portal(self, listener: socket.socket) -> None:
-        """Host the portal."""
-        self.add_server("portal", import_module("ghasi.portal.app").portal_app(self.settings), listener)
+        """Host the portal; CannotRun when its scripts and styles are not built."""
+        portal = import_module("ghasi.portal.app")
+        try:
+            app = portal.portal_app(self.settings)
+        except portal.AssetsMissingError as error:
+            raise CannotRun(str(error)) from error
+        self.add_server("portal", app, listener)
 
     async def add_identity(self, listener: socket.socket) -> None:
         """Host the local identity server."""

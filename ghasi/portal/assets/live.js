@@ -1,0 +1,57 @@
+// [data-live=SECONDS] on a part with hx-get: it loads again that often, while the tab is visible.
+// At most 12 such requests a minute from a page. It stops when the part holds [data-live-stop], and slows down while it
+// fails. What is the same as before is not swapped, so that neither focus nor selection is lost.
+import htmx from "./htmx.js";
+import { isLive } from "./requests.js";
+
+const MOST_A_MINUTE = 12;
+const sent = [];
+const states = new WeakMap();
+
+function stateOf(part) {
+  if (!states.has(part)) states.set(part, { due: Date.now() + seconds(part) * 1000, failures: 0, text: null, busy: false });
+  return states.get(part);
+}
+
+function seconds(part) {
+  return Math.max(1, Number(part.dataset.live) || 6);
+}
+
+function isWorkedOn(part) {
+  const focused = document.activeElement;
+  return part.querySelector("dialog[open]") || (part.contains(focused) && focused.matches("input, select, textarea"));
+}
+
+async function look(part, state) {
+  state.busy = true;
+  sent.push(Date.now());
+  const options = { source: part, target: part, headers: { "X-Ghasi-Live": "1" } };
+  try {
+    await htmx.ajax("GET", part.getAttribute("hx-get"), { ...options, swap: part.getAttribute("hx-swap") ?? "innerHTML" });
+  } catch {
+    state.failures += 1;
+  }
+  state.busy = false;
+  state.due = Date.now() + Math.min(seconds(part) * 2 ** state.failures, 60) * 1000;
+}
+
+setInterval(() => {
+  if (document.visibilityState !== "visible") return;
+  while (sent.length && sent[0] < Date.now() - 60000) sent.shift();
+  for (const part of document.querySelectorAll("[data-live][hx-get]")) {
+    const state = stateOf(part);
+    if (state.busy || Date.now() < state.due || part.querySelector("[data-live-stop]") || isWorkedOn(part)) continue;
+    if (sent.length < MOST_A_MINUTE) look(part, state);
+  }
+}, 1000);
+
+document.addEventListener("htmx:beforeSwap", ({ detail }) => {
+  const part = detail.target.closest?.("[data-live]");
+  if (part !== detail.target) return;
+  const state = stateOf(part);
+  if (isLive(detail)) {
+    state.failures = detail.xhr.status >= 400 ? state.failures + 1 : 0;
+    if (detail.xhr.status < 400 && state.text === detail.serverResponse) detail.shouldSwap = false;
+  }
+  if (detail.xhr.status < 400) state.text = detail.serverResponse;
+});
