@@ -59,6 +59,12 @@ class Settings(BaseSettings):
         default="https://identitytoolkit.googleapis.com", description="Base of the Firebase Auth REST API"
     )
     firebase_api_key: str | None = Field(default=None, description="The Firebase project's web API key")
+    firebase_auth_domain: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9.-]+(:[0-9]+)?$",
+        description="Where Firebase's own sign-in pages are; default PROJECT.firebaseapp.com",
+    )
+    firebase_google: bool = Field(default=False, description="Offer to sign in with Google; Firebase must allow it")
     allow_unsigned_emulator: bool = Field(default=False, description="With --dev: trust Google's emulator (alg none)")
     firebase_auth_emulator_host: str | None = Field(
         default=None, validation_alias="FIREBASE_AUTH_EMULATOR_HOST", description="host:port of Google's emulator"
@@ -69,6 +75,8 @@ class Settings(BaseSettings):
     limit_sends: int = Field(default=60, ge=1, description="Messages sent a minute per account")
     limit_reads: int = Field(default=120, ge=1, description="Reads (GET) a minute per account")
     limit_writes: int = Field(default=60, ge=1, description="Other writes a minute per account")
+    limit_previews: int = Field(default=120, ge=1, description="Previews of messages a minute per account")
+    limit_exports: int = Field(default=10, ge=1, description="CSV exports a minute per account")
 
     auth_service_url: str | None = Field(default=None, description="Split upstream; default in process")
     sms_orchestrator_url: str | None = Field(default=None, description="Split upstream; default in process")
@@ -79,6 +87,11 @@ class Settings(BaseSettings):
     upstream_secret: str | None = Field(default=None, description="The gateway's proof to split upstreams")
     portal_secret: str | None = Field(default=None, description="The portal's proof to the gateway")
     secret_key: str | None = Field(default=None, description="Encrypts secrets at rest (32 random bytes, base64)")
+
+    seller_name: str = Field(default="Ghasi", min_length=1, max_length=200, description="Who issues the invoices")
+    seller_address: str | None = Field(
+        default=None, max_length=1000, description="The seller's address on invoices, in several lines"
+    )
 
     carriers: Path | None = Field(default=None, description="Path of carriers.toml")
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged")

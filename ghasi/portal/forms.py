@@ -23,6 +23,15 @@ async def read_form(request: Request, max_bytes: int = MAX_FORM_BYTES) -> Immuta
 
     Raises HTTPException 413 or 408 when it is larger or slower than ours can be, and 400 for too many fields.
     """
+    try:
+        text = (await read_body(request, max_bytes)).decode("utf-8", "replace")
+        return ImmutableMultiDict(parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_FIELDS))
+    except ValueError:
+        raise HTTPException(400) from None
+
+
+async def read_body(request: Request, max_bytes: int) -> bytes:
+    """Read what our own pages send; raises HTTPException 413 or 408 when it is larger or slower than that can be."""
     body = bytearray()
     try:
         async with asyncio.timeout(FORM_S):
@@ -33,11 +42,7 @@ async def read_form(request: Request, max_bytes: int = MAX_FORM_BYTES) -> Immuta
     except TimeoutError:
         # RFC 9110, section 15.5.9: nothing waits for the rest
         raise HTTPException(408, headers={"connection": "close"}) from None
-    try:
-        text = body.decode("utf-8", "replace")
-        return ImmutableMultiDict(parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_FIELDS))
-    except ValueError:
-        raise HTTPException(400) from None
+    return bytes(body)
 
 
 def input_errors(error: ApiError, fields: Mapping[str, str] | None = None) -> dict[str, str]:
