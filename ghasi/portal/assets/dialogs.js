@@ -1,7 +1,7 @@
 // [data-dialog=ID] opens the native dialog of that id, [data-dialog-close] and a click beside it close it.
 // dialog[data-dialog-open] opens as soon as it is in the page. The event closeDialog (HX-Trigger) closes what is open.
 import htmx from "./htmx.js";
-import { bringHome } from "./toasts.js";
+import { bringHome, raise } from "./toasts.js";
 
 document.addEventListener("click", (event) => {
   const { target } = event;
@@ -19,6 +19,9 @@ document.addEventListener("pointerdown", ({ target }) => {
 
 // close events do not bubble, but are caught on the way down
 document.addEventListener("close", bringHome, true);
+// what is swapped does not take the toasts with it
+document.addEventListener("htmx:beforeSwap", bringHome);
+document.addEventListener("htmx:afterSwap", raise);
 document.addEventListener("closeDialog", () => document.querySelectorAll("dialog[open]").forEach((dialog) => dialog.close()));
 
 htmx.onLoad((loaded) => {

@@ -33,7 +33,7 @@ export function toast({ text, tone = "plain", retry = null }) {
   if (retry) button("Try again", retry);
   button("Dismiss", () => {});
   box.append(notice);
-  raise(box);
+  raise();
   const leave = () => {
     // not from under a pointer or the keyboard
     if (notice.matches(":hover, :focus-within")) setTimeout(leave, 2000);
@@ -43,7 +43,9 @@ export function toast({ text, tone = "plain", retry = null }) {
 }
 
 // Shown above an open dialog too: what is opened last in the top layer lies uppermost.
-function raise(box) {
+export function raise() {
+  const box = corner();
+  if (!box) return;
   const dialog = [...document.querySelectorAll("dialog[open]")].pop();
   const home = dialog ?? document.body;
   // what lies outside a modal dialog cannot be clicked, so the corner moves into it
