@@ -168,9 +168,12 @@ async def test_keys_never_touch_people(client: Client, owner: Caller) -> None:
     assert await people(client, owner) == [("two@example.com", "member"), ("one@example.com", "owner")]
 
 
-@pytest.mark.parametrize("how", ["removing each other", "removing themselves", "demoting each other", "mixed"])
-async def test_two_owners_who_act_at_once_always_leave_one(how: str, client: Client, pool: Pool) -> None:
-    for number in range(20):
+@pytest.mark.parametrize(
+    ("how", "times"),
+    [("removing each other", 20), ("removing themselves", 8), ("demoting each other", 8), ("mixed", 8)],
+)
+async def test_two_owners_who_act_at_once_always_leave_one(how: str, times: int, client: Client, pool: Pool) -> None:
+    for number in range(times):
         one = caller_of(await client.sign_in(sub=f"one {number}", email=f"one-{number}@example.com"))
         two = await join(client, one, f"two-{number}@example.com", "owner")
         if how == "removing each other":
@@ -200,7 +203,7 @@ async def test_no_session_outlives_a_removal_that_comes_at_the_same_time(
     client: Client, owner: Caller, authority: Authority, pool: Pool
 ) -> None:
     """Whether a sign-in or a refresh comes before or after it: nothing into the account is left that can be used."""
-    for number in range(20):
+    for number in range(10):
         email = f"{number}@example.com"
         member = await join(client, owner, email)
         now = datetime.now(UTC)
