@@ -12,7 +12,7 @@ from uuid import UUID
 from ghasi.contract.values import first_id
 from ghasi.storage.outbox import Event
 from ghasi.storage.pool import Connection, Pool
-from ghasi.webhooks.model import RETRY, Claimed, Fed, Result
+from ghasi.webhooks.model import Claimed, Fed, Result
 
 _ASYNCHRONOUS = "asynchronous AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true) AS set)"
 NIL = UUID(int=0)
@@ -23,14 +23,15 @@ async def insert_events(connection: Connection, events: Sequence[Event], bodies:
     rows = await connection.fetch(
         f"""
         WITH {_ASYNCHRONOUS}
-        INSERT INTO webhooks.events (id, account_id, type, at, body)
+        INSERT INTO webhooks.events (id, account_id, message_id, type, at, body)
         SELECT new.* FROM asynchronous,
-            unnest($1::uuid[], $2::uuid[], $3::text[], $4::timestamptz[], $5::text[]) AS new
+            unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::timestamptz[], $6::text[]) AS new
         ON CONFLICT DO NOTHING
         RETURNING id
         """,
         [event.id for event in events],
         [event.account_id for event in events],
+        [event.subject_id for event in events],
         [event.type for event in events],
         [event.at for event in events],
         bodies,
@@ -42,8 +43,8 @@ async def insert_pending(connection: Connection, deliveries: Sequence[Fed], leas
     """Insert deliveries, due at once or leased to whoever writes them."""
     await connection.execute(
         """
-        INSERT INTO webhooks.pending (endpoint_id, event_id, due_at, claims)
-        SELECT endpoint_id, event_id, CASE WHEN leased THEN now() + $4::interval ELSE now() END, leased::int
+        INSERT INTO webhooks.pending (endpoint_id, event_id, due_at, claims, leased)
+        SELECT endpoint_id, event_id, CASE WHEN leased THEN now() + $4::interval ELSE now() END, leased::int, leased
         FROM unnest($1::uuid[], $2::uuid[], $3::boolean[]) AS new (endpoint_id, event_id, leased)
         ON CONFLICT DO NOTHING
         """,
@@ -87,11 +88,11 @@ async def claim(
             ) AS found
             LIMIT $2
         )
-        UPDATE webhooks.pending SET due_at = now() + $6::interval, claims = claims + 1
+        UPDATE webhooks.pending SET due_at = now() + $6::interval, claims = claims + 1, leased = true
         FROM due JOIN webhooks.events ON events.id = due.event_id
         WHERE pending.endpoint_id = due.endpoint_id AND pending.event_id = due.event_id
-        RETURNING pending.endpoint_id, pending.event_id, pending.attempts, pending.claims, pending.created_at,
-            events.at, events.body
+        RETURNING pending.endpoint_id, pending.event_id, pending.attempts, pending.attempts_before, pending.claims,
+            pending.queued_at, events.at, events.body
         """,
         after,
         most,
@@ -107,7 +108,7 @@ async def release(pool: Pool, leases: Sequence[tuple[UUID, UUID, int]]) -> None:
     """Give leases back, given as (endpoint, event, claims): the deliveries are due at once."""
     await pool.execute(
         """
-        UPDATE webhooks.pending SET due_at = now()
+        UPDATE webhooks.pending SET due_at = now(), leased = false
         FROM unnest($1::uuid[], $2::uuid[], $3::int[]) AS given (endpoint_id, event_id, claims)
         WHERE pending.endpoint_id = given.endpoint_id AND pending.event_id = given.event_id
             AND pending.claims = given.claims
@@ -119,30 +120,39 @@ async def release(pool: Pool, leases: Sequence[tuple[UUID, UUID, int]]) -> None:
 
 
 async def finish(connection: Connection | Pool, results: Sequence[Result]) -> None:
-    """Move deliveries that are over to the log; a failure only where its lease still holds, a success always."""
+    """Move deliveries that are over to the log: a failure only where its lease still holds, a success always.
+
+    Unless they were sent again by hand since: then neither a failure that was the last by the schedule before ends
+    them, nor a success of an attempt that began before they were reopened.
+    """
     await connection.execute(
         f"""
         WITH {_ASYNCHRONOUS}, over AS (
             SELECT * FROM asynchronous, unnest(
-                $1::uuid[], $2::uuid[], $3::int[], $4::smallint[], $5::text[], $6::int[], $7::smallint[], $8::text[]
-            ) AS result (endpoint_id, event_id, claims, attempts, state, duration_ms, status_code, response)
+                $1::uuid[], $2::uuid[], $3::int[], $4::int[], $5::int[], $6::text[], $7::timestamptz[], $8::int[],
+                $9::smallint[], $10::text[]
+            ) AS result (endpoint_id, event_id, claims, attempts_before, attempts, state, completed_at, duration_ms,
+                status_code, response)
         ), removed AS (
             DELETE FROM webhooks.pending USING over
             WHERE pending.endpoint_id = over.endpoint_id AND pending.event_id = over.event_id
-                AND (over.state = 'succeeded' OR pending.claims = over.claims)
-            RETURNING over.*, pending.created_at
+                AND CASE over.state WHEN 'succeeded' THEN over.claims > pending.claims_before
+                    ELSE pending.claims = over.claims AND pending.attempts_before = over.attempts_before END
+            RETURNING over.*, pending.claims AS claimed
         )
         INSERT INTO webhooks.deliveries
-            (endpoint_id, event_id, state, attempts, created_at, completed_at, duration_ms, status_code, response)
-        SELECT endpoint_id, event_id, state, attempts, created_at, now(), duration_ms, status_code, response
+            (endpoint_id, event_id, completed_at, attempts, claims, duration_ms, status_code, state, response)
+        SELECT endpoint_id, event_id, completed_at, attempts, claimed, duration_ms, status_code, state, response
         FROM removed
         ON CONFLICT DO NOTHING
         """,
         [result.endpoint_id for result in results],
         [result.event_id for result in results],
         [result.claims for result in results],
+        [result.attempts_before for result in results],
         [result.number for result in results],
         [result.outcome for result in results],
+        [result.ended_at for result in results],
         # a failed attempt has a row of its own
         [result.duration_ms if result.error is None else None for result in results],
         [result.status_code if result.error is None else None for result in results],
@@ -157,7 +167,7 @@ async def insert_attempts(connection: Connection, results: Sequence[Result]) -> 
         WITH {_ASYNCHRONOUS}
         INSERT INTO webhooks.attempts (endpoint_id, event_id, number, at, duration_ms, status_code, error, response)
         SELECT new.* FROM asynchronous, unnest(
-            $1::uuid[], $2::uuid[], $3::smallint[], $4::timestamptz[], $5::int[], $6::smallint[], $7::text[], $8::text[]
+            $1::uuid[], $2::uuid[], $3::int[], $4::timestamptz[], $5::int[], $6::smallint[], $7::text[], $8::text[]
         ) AS new
         ON CONFLICT DO NOTHING
         """,
@@ -173,22 +183,28 @@ async def insert_attempts(connection: Connection, results: Sequence[Result]) -> 
 
 
 async def postpone(connection: Connection, results: Sequence[Result]) -> None:
-    """Make failed deliveries due again later, where their leases still hold."""
-    retried = [result for result in results if result.outcome == RETRY]
+    """Make failed deliveries that are pending still due again later, where their leases hold.
+
+    To be called after `finish`: what that left was sent again by hand meanwhile, and its schedule begins anew.
+    """
     await connection.execute(
         """
         UPDATE webhooks.pending
-        SET due_at = clock_timestamp() + make_interval(secs => result.due_in_s), attempts = result.number
-        FROM unnest($1::uuid[], $2::uuid[], $3::int[], $4::smallint[], $5::float8[])
-            AS result (endpoint_id, event_id, claims, number, due_in_s)
+        SET due_at = clock_timestamp() + make_interval(secs =>
+                CASE WHEN pending.attempts_before = result.attempts_before THEN due_in_s ELSE anew_in_s END),
+            attempts = result.number, leased = false
+        FROM unnest($1::uuid[], $2::uuid[], $3::int[], $4::int[], $5::int[], $6::float8[], $7::float8[])
+            AS result (endpoint_id, event_id, claims, attempts_before, number, due_in_s, anew_in_s)
         WHERE pending.endpoint_id = result.endpoint_id AND pending.event_id = result.event_id
             AND pending.claims = result.claims
         """,
-        [result.endpoint_id for result in retried],
-        [result.event_id for result in retried],
-        [result.claims for result in retried],
-        [result.number for result in retried],
-        [result.due_in_s for result in retried],
+        [result.endpoint_id for result in results],
+        [result.event_id for result in results],
+        [result.claims for result in results],
+        [result.attempts_before for result in results],
+        [result.number for result in results],
+        [result.due_in_s for result in results],
+        [result.anew_in_s for result in results],
     )
 
 
@@ -201,10 +217,10 @@ async def cancel(pool: Pool, leases: Sequence[tuple[UUID, UUID, int]]) -> None:
             USING unnest($1::uuid[], $2::uuid[], $3::int[]) AS given (endpoint_id, event_id, claims)
             WHERE pending.endpoint_id = given.endpoint_id AND pending.event_id = given.event_id
                 AND pending.claims = given.claims
-            RETURNING pending.endpoint_id, pending.event_id, pending.attempts, pending.created_at
+            RETURNING pending.endpoint_id, pending.event_id, pending.attempts, pending.claims
         )
-        INSERT INTO webhooks.deliveries (endpoint_id, event_id, state, attempts, created_at, completed_at)
-        SELECT endpoint_id, event_id, 'canceled', attempts, created_at, now() FROM removed
+        INSERT INTO webhooks.deliveries (endpoint_id, event_id, completed_at, attempts, claims, state)
+        SELECT endpoint_id, event_id, now(), attempts, claims, 'canceled' FROM removed
         ON CONFLICT DO NOTHING
         """,
         [lease[0] for lease in leases],

@@ -8,7 +8,7 @@ claimed. An event that is in webhooks.events has been fed before and is passed o
 import time
 from collections import Counter
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
@@ -26,9 +26,9 @@ from ghasi.webhooks.targets import Targets, by_account
 log = structlog.get_logger("ghasi.webhooks")
 
 
-def encode_body(event: Event) -> str:
+def encode_body(event_type: str, at: datetime, data: str) -> str:
     """Encode what is sent: type, timestamp and data; `data` is JSON already."""
-    return f'{{"type":"{event.type}","timestamp":"{rfc3339(event.at)}","data":{event.data}}}'
+    return f'{{"type":"{event_type}","timestamp":"{rfc3339(at)}","data":{data}}}'
 
 
 class Feed:
@@ -57,7 +57,7 @@ class Feed:
                 wanted.append((event, wanting))
         if not wanted:
             return
-        bodies = [encode_body(event) for event, _ in wanted]
+        bodies = [encode_body(event.type, event.at, event.data) for event, _ in wanted]
         fresh = await delivery_queries.insert_events(connection, [event for event, _ in wanted], bodies)
         deliveries: list[Fed] = []
         for (event, wanting), body in zip(wanted, bodies, strict=True):

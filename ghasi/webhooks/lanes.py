@@ -34,6 +34,7 @@ class Job:
     claims: int
     at: datetime
     start_by: float
+    attempts_before: int = 0
 
 
 @dataclass(slots=True, eq=False)

@@ -20,7 +20,9 @@ SECRET_OVERLAP = timedelta(hours=24)
 """How long the secret before a rotation goes on signing."""
 IDEMPOTENCY_WINDOW = timedelta(hours=24)
 RETENTION = timedelta(days=30)
-"""How long events, deliveries and attempts are kept."""
+"""How long events, deliveries and attempts are shown and can be sent again."""
+PRUNED_AFTER = RETENTION + timedelta(minutes=1)
+"""When they are deleted: later than anybody can still send them again, or an event might go while it is reopened."""
 SCHEDULE_S: tuple[float, ...] = (5, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600, 10 * 3600)
 """Seconds from one attempt to the next: eight attempts in all."""
 
@@ -29,6 +31,11 @@ DISABLED_REASONS: dict[str, str] = {
 }
 """Every `disabled_reason` and its meaning; a reason, once published, never changes its meaning."""
 GONE = "gone"
+
+MOST_RECOVERED = 10_000
+"""Deliveries that one call of recover sends again, the oldest first; the next call takes the next."""
+MOST_ATTEMPTS_SHOWN = 200
+"""Of a delivery that was sent again and again, the latest."""
 
 SUCCEEDED, EXHAUSTED, RETRY = "succeeded", "exhausted", "retry"
 """How an attempt leaves its delivery; after RETRY it stays pending."""
@@ -70,13 +77,17 @@ class SealedEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """A pending delivery on which this worker holds a lease; `created_at` is the delivery's, `at` the event's."""
+    """A pending delivery on which this worker holds a lease; `at` is the event's time.
+
+    `attempts` are all that were made, `attempts_before` those of them before it was last sent again by hand.
+    """
 
     endpoint_id: UUID
     event_id: UUID
     attempts: int
+    attempts_before: int
     claims: int
-    created_at: datetime
+    queued_at: datetime
     at: datetime
     body: str
 
@@ -94,13 +105,15 @@ class Fed:
 class Result:
     """What became of one attempt (`number` counts from 1), and of its delivery (`outcome`).
 
-    `due_in_s` is set on RETRY alone. `error` is null on success, else a stable code and what was wrong. `gone` when the
-    endpoint is to be disabled for it.
+    `due_in_s` and `anew_in_s` are set on failure: when the next attempt is due, and when it is if the delivery was sent
+    again by hand during this one, as `attempts_before`, which it was judged by, then tells. `error` is null on success,
+    else a stable code and what was wrong. `gone` when the endpoint is to be disabled for it.
     """
 
     endpoint_id: UUID
     event_id: UUID
     claims: int
+    attempts_before: int
     number: int
     outcome: str
     at: datetime
@@ -109,7 +122,53 @@ class Result:
     error: str | None
     response: str | None
     due_in_s: float | None = None
+    anew_in_s: float | None = None
     gone: int | None = None
+
+    @property
+    def ended_at(self) -> datetime:
+        """When the attempt was over."""
+        return self.at + timedelta(milliseconds=self.duration_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """A delivery as customers see it: pending or over. `status_code` is of the last attempt.
+
+    `due_at` is set while it is pending: a moment that is past when an attempt is under way or about to be.
+    """
+
+    endpoint_id: UUID
+    event_id: UUID
+    event_type: str
+    message_id: UUID | None
+    state: str
+    attempts: int
+    status_code: int | None
+    completed_at: datetime | None
+    due_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedDetail:
+    """What is sent, to where, and, where an attempt succeeded last, how long it took and what came back."""
+
+    url: str
+    body: str
+    duration_ms: int | None
+    response: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempted:
+    """One attempt; `error` is null when it succeeded."""
+
+    number: int
+    at: datetime
+    duration_ms: int
+    status_code: int | None
+    response: str | None
+    error: str | None
 
 
 @dataclass(frozen=True, slots=True)

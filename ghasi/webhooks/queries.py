@@ -193,10 +193,10 @@ async def cancel_pending(connection: Connection, account_id: UUID, endpoint_id: 
                 WHERE endpoints.account_id = $1 AND pending.endpoint_id = $2
                 LIMIT $3 FOR UPDATE OF pending SKIP LOCKED
             )
-            RETURNING endpoint_id, event_id, attempts, created_at
+            RETURNING endpoint_id, event_id, attempts, claims
         )
-        INSERT INTO webhooks.deliveries (endpoint_id, event_id, state, attempts, created_at, completed_at)
-        SELECT endpoint_id, event_id, 'canceled', attempts, created_at, now() FROM removed
+        INSERT INTO webhooks.deliveries (endpoint_id, event_id, completed_at, attempts, claims, state)
+        SELECT endpoint_id, event_id, now(), attempts, claims, 'canceled' FROM removed
         ON CONFLICT DO NOTHING
         """,
         account_id,

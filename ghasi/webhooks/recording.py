@@ -1,7 +1,7 @@
 """What follows from an attempt (the end, another try, or the endpoint's) and how it is written: many at once.
 
 An answer of 2xx ends a delivery; anything else is tried again after the schedule's next delay, give or take a fifth,
-and after the last of them no more. 410 disables the endpoint. Sends nothing itself.
+and after the last of them no more; a resend begins the schedule anew. 410 disables the endpoint. Sends nothing itself.
 """
 
 import random
@@ -35,18 +35,19 @@ _BY_OUTCOME = {
 def judge(target: Target, job: Job, answer: Answer, pace: Pace) -> Result:
     """Decide what an attempt means for its delivery."""
     number = job.attempts + 1
-    due_in_s = None
+    step = number - job.attempts_before
+    due_in_s = anew_in_s = None
     if answer.error is None:
         outcome = SUCCEEDED
-    elif number > len(pace.schedule_s):
-        outcome = EXHAUSTED
     else:
-        outcome = RETRY
-        due_in_s = delay_s(number, answer.retry_after_s, pace)
+        outcome = EXHAUSTED if step > len(pace.schedule_s) else RETRY
+        anew_in_s = delay_s(1, answer.retry_after_s, pace)
+        due_in_s = anew_in_s if outcome == EXHAUSTED else delay_s(step, answer.retry_after_s, pace)
     return Result(
         target.endpoint_id,
         job.event_id,
         job.claims,
+        job.attempts_before,
         number,
         outcome,
         answer.at,
@@ -55,13 +56,17 @@ def judge(target: Target, job: Job, answer: Answer, pace: Pace) -> Result:
         answer.error,
         answer.response,
         due_in_s,
+        anew_in_s,
         target.version if answer.status_code == 410 else None,  # noqa: PLR2004 - Gone
     )
 
 
-def delay_s(number: int, retry_after_s: float | None, pace: Pace) -> float:
-    """Return the seconds to wait after failed attempt `number`: Retry-After makes it longer, at most twice as long."""
-    delay = pace.schedule_s[number - 1] * random.uniform(1 - pace.jitter, 1 + pace.jitter)  # noqa: S311 - no secret
+def delay_s(step: int, retry_after_s: float | None, pace: Pace) -> float:
+    """Return the seconds to wait after the schedule's failed attempt `step`, counted from 1.
+
+    Retry-After makes it longer, at most twice as long.
+    """
+    delay = pace.schedule_s[step - 1] * random.uniform(1 - pace.jitter, 1 + pace.jitter)  # noqa: S311 - no secret
     return delay if retry_after_s is None else min(max(delay, retry_after_s), 2 * delay)
 
 
@@ -76,7 +81,7 @@ class Recorder:
         """Queue what became of an attempt; when it is lost the attempt is made again."""
         result = judge(target, job, answer, pace)
         _BY_OUTCOME[result.outcome].inc()
-        if result.outcome == SUCCEEDED:
+        if result.outcome == SUCCEEDED and not job.attempts_before:
             _latency_s.observe((datetime.now(UTC) - job.at).total_seconds())
         try:
             self._batcher.put(result)
@@ -94,22 +99,22 @@ class Recorder:
         if not failed:
             await delivery_queries.finish(self._pool, over)
             return [None] * len(results)
+        gone = {result.endpoint_id: result.gone for result in failed if result.gone is not None}
         async with self._pool.acquire() as connection, connection.transaction():
+            # endpoints before their deliveries, as whoever changes an endpoint or sends again locks them: no deadlock
+            disabled = await queries.disable_gone(connection, sorted(gone.items()), GONE) if gone else []
             await delivery_queries.insert_attempts(connection, failed)
-            if len(over) < len(results):
-                await delivery_queries.postpone(connection, failed)
             if over:
                 await delivery_queries.finish(connection, over)
-            gone = {result.endpoint_id: result.gone for result in failed if result.gone is not None}
-            if gone:
-                for account_id, endpoint_id in await queries.disable_gone(connection, list(gone.items()), GONE):
-                    await queries.cancel_pending(connection, account_id, endpoint_id, CANCELED_AT_ONCE)
-                    await audit.record(
-                        connection,
-                        actor="system:webhooks",
-                        action="webhook.disabled",
-                        subject=str(endpoint_id),
-                        account_id=account_id,
-                        reason=GONE,
-                    )
+            await delivery_queries.postpone(connection, failed)
+            for account_id, endpoint_id in disabled:
+                await queries.cancel_pending(connection, account_id, endpoint_id, CANCELED_AT_ONCE)
+                await audit.record(
+                    connection,
+                    actor="system:webhooks",
+                    action="webhook.disabled",
+                    subject=str(endpoint_id),
+                    account_id=account_id,
+                    reason=GONE,
+                )
         return [None] * len(results)

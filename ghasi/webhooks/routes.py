@@ -2,11 +2,14 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from uuid import UUID
 
 from ghasi.contract.serving import Call, Handler, Reply
 from ghasi.contract.values import parse_id
+from ghasi.storage.bells import Bells
+from ghasi.storage.pool import Pool
 from ghasi.storage.resources import Resources
-from ghasi.webhooks import service
+from ghasi.webhooks import deliveries, service
 
 
 @asynccontextmanager
@@ -55,4 +58,54 @@ async def serve(resources: Resources) -> AsyncIterator[dict[str, Handler]]:
         "update_webhook": update_webhook,
         "delete_webhook": delete_webhook,
         "rotate_webhook_secret": rotate_webhook_secret,
+        **_deliveries(pool, resources.bells),
     }
+
+
+def _deliveries(pool: Pool, bells: Bells) -> dict[str, Handler]:
+    """Give the handlers of the delivery log."""
+
+    async def list_message_deliveries(call: Call) -> Reply:
+        message_id = parse_id(call.path["messageId"])
+        return Reply(await deliveries.list_message_deliveries(pool, call.caller, message_id, call.query))
+
+    async def list_deliveries(call: Call) -> Reply:
+        return Reply(await deliveries.list_deliveries(pool, call.caller, parse_id(call.path["webhookId"]), call.query))
+
+    async def get_delivery(call: Call) -> Reply:
+        return Reply(await deliveries.get_delivery(pool, call.caller, *_ids(call)))
+
+    async def resend_delivery(call: Call) -> Reply:
+        return Reply(
+            await deliveries.resend_delivery(pool, bells, call.caller, *_ids(call), request_id=call.request_id)
+        )
+
+    async def recover_deliveries(call: Call) -> Reply:
+        endpoint_id = parse_id(call.path["webhookId"])
+        return Reply(
+            await deliveries.recover_deliveries(
+                pool, bells, call.caller, endpoint_id, call.body.since, request_id=call.request_id
+            )
+        )
+
+    async def send_test_event(call: Call) -> Reply:
+        endpoint_id = parse_id(call.path["webhookId"])
+        return Reply(
+            await deliveries.send_test_event(
+                pool, bells, call.caller, endpoint_id, call.body.event_type, request_id=call.request_id
+            )
+        )
+
+    return {
+        "list_message_deliveries": list_message_deliveries,
+        "list_deliveries": list_deliveries,
+        "get_delivery": get_delivery,
+        "resend_delivery": resend_delivery,
+        "recover_deliveries": recover_deliveries,
+        "send_test_event": send_test_event,
+    }
+
+
+def _ids(call: Call) -> tuple[UUID, UUID]:
+    """Return the endpoint and the event of a delivery's path."""
+    return parse_id(call.path["webhookId"]), parse_id(call.path["deliveryId"])

@@ -75,7 +75,7 @@ async def create_webhook(
         if await queries.count_endpoints(connection, caller.account_id) >= MAX_ENDPOINTS:
             raise Problem("too_many_webhooks", f"an account has at most {MAX_ENDPOINTS} endpoints")
         await queries.insert_endpoint(connection, endpoint, sealer.seal(secret.encode()), _seal(sealer, headers))
-        await _record(connection, caller, "webhook.created", endpoint.id, request_id, events=events)
+        await record_change(connection, caller, "webhook.created", endpoint.id, request_id, events=events)
     return _with_secret(endpoint, secret)
 
 
@@ -108,7 +108,7 @@ async def update_webhook(
         )
         if dropped:
             await queries.cancel_pending(connection, caller.account_id, endpoint_id, CANCELED_AT_ONCE)
-        await _record(
+        await record_change(
             connection, caller, "webhook.updated", endpoint_id, request_id, changed=_changed(before, after, headers)
         )
     return _shown(after)
@@ -130,7 +130,7 @@ async def rotate_secret(
             overlap=SECRET_OVERLAP,
             at=datetime.now(UTC),
         )
-        await _record(connection, caller, "webhook.secret_rotated", endpoint_id, request_id)
+        await record_change(connection, caller, "webhook.secret_rotated", endpoint_id, request_id)
     return _with_secret(endpoint, secret)
 
 
@@ -140,7 +140,7 @@ async def delete_webhook(pool: Pool, caller: Caller, endpoint_id: UUID, *, reque
         if not await queries.delete_endpoint(connection, caller.account_id, endpoint_id):
             raise Problem("not_found")
         await queries.cancel_pending(connection, caller.account_id, endpoint_id, CANCELED_AT_ONCE)
-        await _record(connection, caller, "webhook.deleted", endpoint_id, request_id)
+        await record_change(connection, caller, "webhook.deleted", endpoint_id, request_id)
 
 
 Headers = Mapping[str, str] | None | UnsetType
@@ -173,7 +173,7 @@ def _changed(before: Endpoint, after: Endpoint, headers: Headers) -> list[str]:
     return changed if headers is UNSET else [*changed, "headers"]
 
 
-async def _record(
+async def record_change(
     connection: Connection, caller: Caller, action: str, endpoint_id: UUID, request_id: str, **detail: object
 ) -> None:
     """Write to the audit log what a caller did to an endpoint of its account."""

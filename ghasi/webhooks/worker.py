@@ -3,7 +3,7 @@
 A delivery is made at least once: whatever this process had leased when it was killed is due again when the lease ends,
 under the same webhook-id. A success is one row (the delivery's own, moved from webhooks.pending to webhooks.deliveries
 with the attempt in it); a failed attempt is a row of webhooks.attempts. Nothing is written for an account without
-endpoints.
+endpoints. What is sent again or as a test is claimed as a retry is; the bell `webhooks` rings for it.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from ghasi.webhooks import delivery_queries, queries
 from ghasi.webhooks.addresses import Lookup, look_up
 from ghasi.webhooks.feed import Feed
 from ghasi.webhooks.lanes import Job, Lane, Lanes
-from ghasi.webhooks.model import IDEMPOTENCY_WINDOW, RETENTION, Claimed, Pace, SealedEndpoint
+from ghasi.webhooks.model import IDEMPOTENCY_WINDOW, PRUNED_AFTER, Claimed, Pace, SealedEndpoint
 from ghasi.webhooks.recording import Recorder
 from ghasi.webhooks.sending import open_session, post
 from ghasi.webhooks.targets import Targets
@@ -60,7 +60,7 @@ class _Worker:
         self._pool: Pool = resources.pool
         self._pace = pace
         self._session = session
-        self._wake = asyncio.Event()
+        self._wake = resources.bells.event("webhooks")
         self._targets = Targets(resources.sealer)
         self._recorder = Recorder(resources.pool)
         self._lanes = Lanes(self._attempt, pace, self._wake)
@@ -184,6 +184,7 @@ class _Worker:
                 delivery.claims,
                 delivery.at,
                 start_by,
+                delivery.attempts_before,
             ),
         )
         return True
@@ -209,7 +210,7 @@ class _Worker:
         """Delete what is older than it is kept, a bounded batch at a time."""
         while True:
             try:
-                while await delivery_queries.prune(self._pool, RETENTION, _PRUNED_AT_ONCE) == _PRUNED_AT_ONCE:
+                while await delivery_queries.prune(self._pool, PRUNED_AFTER, _PRUNED_AT_ONCE) == _PRUNED_AT_ONCE:
                     pass
                 while (
                     await delivery_queries.prune_idempotency_keys(self._pool, IDEMPOTENCY_WINDOW, _PRUNED_AT_ONCE)
@@ -229,8 +230,8 @@ class _Worker:
 
 
 def _wanted(endpoint: SealedEndpoint, delivery: Claimed) -> bool:
-    """Say whether an endpoint still wants a delivery: neither deleted nor disabled since it was made."""
-    return endpoint.live and (endpoint.dropped_before is None or delivery.created_at > endpoint.dropped_before)
+    """Say whether an endpoint still wants a delivery: neither deleted nor disabled since it became pending."""
+    return endpoint.live and (endpoint.dropped_before is None or delivery.queued_at > endpoint.dropped_before)
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None] | asyncio.Task[bool]]) -> None:

@@ -198,7 +198,9 @@ async def key_without_scope(row: Row, worlds: Worlds) -> Answer:
 
 
 async def nobodys_id(row: Row, worlds: Worlds) -> Answer:
-    return await ask(await (await worlds.plain()).sign_in(), row)
+    """An id that nobody has; of a message that webhook-dispatcher does not know, one that nobody can have."""
+    resource_id = "1" if row.operation == "list_message_deliveries" else None
+    return await ask(await (await worlds.plain()).sign_in(), row, resource_id=resource_id)
 
 
 def _enter_common() -> None:
@@ -239,7 +241,7 @@ async def succeed(row: Row, worlds: Worlds) -> Answer:
 
 for _operation, _status in (
     ("sign_in_with_firebase", 200), ("refresh_session", 200), ("get_me", 200), ("create_api_key", 201),
-    ("send_message", 202), ("create_webhook", 201), ("get_usage", 200), ("sign_out", 204),
+    ("send_message", 202), ("preview_message", 200), ("create_webhook", 201), ("get_usage", 200), ("sign_out", 204),
     ("get_json_web_keys", 200), ("get_account", 200), ("update_account", 200), ("get_preferences", 200),
     ("update_preferences", 200), ("create_invitation", 201),
 ):  # fmt: skip
@@ -316,6 +318,17 @@ async def get_a_message(worlds: Worlds) -> Answer:
     return answer
 
 
+@provokes("export_messages", 200)
+async def export_a_message(worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    sent = await customer.send()
+    answer = await ask(customer, BY_OPERATION["export_messages"])
+    header, row = answer.body.decode().splitlines()
+    assert row.split(",")[header.split(",").index("id")] == sent["id"]
+    assert answer.header("content-disposition") == 'attachment; filename="messages.csv"'
+    return answer
+
+
 @provokes("list_webhooks", 200)
 async def list_a_webhook(worlds: Worlds) -> Answer:
     customer = await (await worlds.plain()).sign_in()
@@ -333,8 +346,32 @@ async def with_a_webhook(row: Row, worlds: Worlds) -> Answer:
 
 for _operation, _status in (
     ("get_webhook", 200), ("update_webhook", 200), ("delete_webhook", 204), ("rotate_webhook_secret", 200),
+    ("send_test_event", 202), ("recover_deliveries", 202),
 ):  # fmt: skip
     provokes(_operation, _status)(partial(with_a_webhook, BY_OPERATION[_operation]))
+
+
+async def with_a_delivery(row: Row, worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    ids = await customer.create_delivery()
+    return await ask(customer, row, resource_id=ids[: len(row.parameters)])
+
+
+for _operation, _status in (("list_deliveries", 200), ("get_delivery", 200), ("resend_delivery", 202)):
+    provokes(_operation, _status)(partial(with_a_delivery, BY_OPERATION[_operation]))
+
+
+@provokes("list_message_deliveries", 200)
+async def list_what_a_message_caused(worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    _, event_id = await customer.create_delivery()
+    message_id = new_id()
+    await customer.world.resources.pool.execute(
+        "UPDATE webhooks.events SET message_id = $2 WHERE id = $1::uuid", event_id, message_id
+    )
+    answer = await ask(customer, BY_OPERATION["list_message_deliveries"], resource_id=message_id)
+    assert [row["id"] for row in answer.json["data"]] == [event_id]
+    return answer
 
 
 async def with_an_invoice(worlds: Worlds) -> tuple[Customer, str]:
@@ -589,6 +626,18 @@ async def bad_url(row: Row, worlds: Worlds) -> Answer:
 
 for _operation in ("create_webhook", "update_webhook"):
     provokes(_operation, 422, "invalid_url")(partial(bad_url, BY_OPERATION[_operation]))
+
+
+async def disabled(row: Row, worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    ids = await customer.create_delivery()
+    off = await ask(customer, BY_OPERATION["update_webhook"], resource_id=ids[:1], json=WEBHOOK | {"enabled": False})
+    assert off.status == 200
+    return await ask(customer, row, resource_id=ids[: len(row.parameters)])
+
+
+for _operation in ("send_test_event", "resend_delivery", "recover_deliveries"):
+    provokes(_operation, 409, "webhook_disabled")(partial(disabled, BY_OPERATION[_operation]))
 
 
 @provokes("create_webhook", 409, "too_many_webhooks")

@@ -5,7 +5,7 @@ import itertools
 import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -13,7 +13,7 @@ from uuid import UUID
 from ghasi.contract.table import Row, Upstream
 from ghasi.contract.values import new_id
 from ghasi.gateway.app import Gateway
-from ghasi.gateway.upstreams import InProcessUpstream, UpstreamAnswer, UpstreamClient, UpstreamRequest
+from ghasi.gateway.upstreams import InProcessUpstream, UpstreamAnswer, UpstreamClient, UpstreamRequest, UpstreamStream
 from ghasi.messages.service import take_accounts
 from ghasi.processes.hosting import Host
 from ghasi.settings import Settings
@@ -23,7 +23,10 @@ from ghasi.storage.sealing import new_secret_key
 from tests.asgi import Answer, request
 from tests.auth.identity_provider import PROJECT, id_token
 
-ROOMY = dict.fromkeys(("limit_auth", "limit_api_keys", "limit_sends", "limit_reads", "limit_writes"), 1_000_000)
+ROOMY = dict.fromkeys(
+    ("limit_auth", "limit_api_keys", "limit_sends", "limit_reads", "limit_writes", "limit_previews", "limit_exports"),
+    1_000_000,
+)
 _numbers = itertools.count(1)
 
 
@@ -35,6 +38,9 @@ class Switch:
 
     async def send(self, request: UpstreamRequest) -> UpstreamAnswer:
         return await self.client.send(request)
+
+    def stream(self, request: UpstreamRequest) -> AbstractAsyncContextManager[UpstreamStream]:
+        return self.client.stream(request)
 
     async def close(self) -> None:
         await self.client.close()
@@ -91,6 +97,13 @@ class Customer:
         answer = await self.call("POST", "/v1/webhooks", WEBHOOK)
         assert answer.status == 201, answer.body
         return answer.json
+
+    async def create_delivery(self) -> tuple[str, str]:
+        """Of a test event, to an endpoint of its own; returns the ids of both."""
+        webhook_id = (await self.create_webhook())["id"]
+        answer = await self.call("POST", f"/v1/webhooks/{webhook_id}/test", {})
+        assert answer.status == 202, answer.body
+        return webhook_id, answer.json["id"]
 
     async def send(self, **fields: Any) -> dict[str, Any]:
         answer = await self.call("POST", "/v1/messages", MESSAGE | fields)
@@ -176,16 +189,23 @@ BODIES: dict[str, dict[str, Any]] = {
     "create_invitation": {"email": "omid@example.com"},
     "create_api_key": {"name": "a key"},
     "send_message": MESSAGE,
+    "preview_message": MESSAGE,
     "create_webhook": WEBHOOK,
     "update_webhook": WEBHOOK,
+    "send_test_event": {"event_type": "message.delivered"},
+    "recover_deliveries": {"since": "2026-01-01T00:00:00Z"},
 }
 
 
-def target_of(row: Row, resource_id: UUID | str | None = None) -> str:
-    """The row's path, its parameter being a resource's id or one that nobody has."""
+ResourceId = UUID | str | tuple[str, ...] | None
+
+
+def target_of(row: Row, resource_id: ResourceId = None) -> str:
+    """The row's path, its parameters being a resource's id (several, one each) or one that nobody has."""
     path = row.path
-    for name in row.parameters:
-        path = path.replace(f"{{{name}}}", str(resource_id or new_id()))
+    ids = resource_id if isinstance(resource_id, tuple) else [resource_id] * len(row.parameters)
+    for name, given in zip(row.parameters, ids, strict=True):
+        path = path.replace(f"{{{name}}}", str(given or new_id()))
     return path
 
 
@@ -196,9 +216,7 @@ def body_of(row: Row) -> dict[str, Any] | None:
     return BODIES.get(row.operation)
 
 
-async def ask(
-    customer: Customer, row: Row, *, resource_id: UUID | str | None = None, query: str = "", **more: Any
-) -> Answer:
+async def ask(customer: Customer, row: Row, *, resource_id: ResourceId = None, query: str = "", **more: Any) -> Answer:
     """A good request for a row by someone who is signed in; `resource_id` is of a resource, else there is none."""
     given = {} if "body" in more or "json" in more else {"json": body_of(row)}
     return await customer.call(

@@ -23,14 +23,16 @@ async def test_what_is_older_than_30_days_goes(resources: Resources, pool: Pool,
     old, pending, new = id_of(31, 1), id_of(31, 2), id_of(29, 3)
     for event_id in (old, pending, new):
         await pool.execute(
-            "INSERT INTO webhooks.events VALUES ($1, $2, 'message.sent', now() - $3::interval, '{}')",
+            "INSERT INTO webhooks.events VALUES ($1, $2, $1, 'message.sent', now() - $3::interval, '{}')",
             event_id,
             customer.account_id,
             timedelta(days=29 if event_id == new else 31),
         )
     for endpoint, event_id in ((kept, old), (kept, new), (deleted, old)):
         await pool.execute(
-            "INSERT INTO webhooks.deliveries VALUES ($1, $2, 'exhausted', 8, now(), now())", endpoint["id"], event_id
+            "INSERT INTO webhooks.deliveries VALUES ($1, $2, now(), 8, 8, NULL, NULL, 'exhausted')",
+            endpoint["id"],
+            event_id,
         )
         await pool.execute(
             "INSERT INTO webhooks.attempts VALUES ($1, $2, 1, now(), 5, 500, 'status: 500')", endpoint["id"], event_id

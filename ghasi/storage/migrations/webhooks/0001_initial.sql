@@ -26,6 +26,8 @@ CREATE TABLE webhooks.endpoints (
     deleted_at timestamptz
 );
 CREATE INDEX endpoints_account ON webhooks.endpoints (account_id, id) WHERE deleted_at IS NULL;
+-- an account's deleted ones too: what a message caused is shown whatever became of the endpoint
+CREATE INDEX endpoints_ever ON webhooks.endpoints (account_id);
 CREATE INDEX endpoints_deleted ON webhooks.endpoints (deleted_at) WHERE deleted_at IS NOT NULL;
 
 CREATE TABLE webhooks.idempotency_keys (
@@ -43,20 +45,30 @@ CREATE INDEX idempotency_keys_created ON webhooks.idempotency_keys (created_at);
 CREATE TABLE webhooks.events (
     id uuid PRIMARY KEY,
     account_id uuid NOT NULL,
+    -- null for a test event
+    message_id uuid,
     type text NOT NULL,
     at timestamptz NOT NULL,
     body text NOT NULL
 );
+CREATE INDEX events_message ON webhooks.events (message_id) WHERE message_id IS NOT NULL;
 
 -- Deliveries that are not over. Small and hot, apart from the log of those that are, so that it is vacuumed in no time.
--- A lease is a due_at in the future; claims counts them, so that a worker that lost its lease is recognised.
+-- A delivery is here or in webhooks.deliveries, never in both; a resend brings it back here.
+-- While leased, due_at is the end of the lease, else the next attempt. claims counts leases, so that a worker that lost
+-- its own is recognised. attempts and claims go on counting over resends; the schedule counts from attempts_before, and
+-- the result of one of the claims_before, which were made before the resend, ends nothing.
 CREATE TABLE webhooks.pending (
     endpoint_id uuid NOT NULL,
     event_id uuid NOT NULL,
     due_at timestamptz NOT NULL,
-    attempts smallint NOT NULL DEFAULT 0,
+    -- since when it is pending: what its endpoint dropped at a later moment is canceled
+    queued_at timestamptz NOT NULL DEFAULT now(),
+    attempts integer NOT NULL DEFAULT 0,
     claims integer NOT NULL DEFAULT 0,
-    created_at timestamptz NOT NULL DEFAULT now(),
+    attempts_before integer NOT NULL DEFAULT 0,
+    claims_before integer NOT NULL DEFAULT 0,
+    leased boolean NOT NULL DEFAULT false,
     PRIMARY KEY (endpoint_id, event_id)
 ) WITH (
     autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_cost_delay = 0,
@@ -64,29 +76,31 @@ CREATE TABLE webhooks.pending (
 );
 CREATE INDEX pending_due ON webhooks.pending (endpoint_id, due_at);
 
--- Deliveries that are over, each written once. The attempt that succeeded is in the row itself.
+-- Deliveries that are over. The attempt that succeeded is in the row itself: it ended at completed_at and began duration_ms
+-- earlier.
 CREATE TABLE webhooks.deliveries (
     endpoint_id uuid NOT NULL,
     event_id uuid NOT NULL,
-    state text NOT NULL CHECK (state IN ('succeeded', 'exhausted', 'canceled')),
-    attempts smallint NOT NULL,
-    created_at timestamptz NOT NULL,
     completed_at timestamptz NOT NULL,
+    attempts integer NOT NULL,
+    claims integer NOT NULL,
     duration_ms integer,
     status_code smallint,
+    state text NOT NULL CHECK (state IN ('succeeded', 'exhausted', 'canceled')),
     response text,
     PRIMARY KEY (endpoint_id, event_id)
 );
+CREATE INDEX deliveries_failed ON webhooks.deliveries (endpoint_id, event_id) WHERE state = 'exhausted';
 
--- Attempts that failed.
+-- Attempts that failed, and those that succeeded before their delivery was sent again (error is null then).
 CREATE TABLE webhooks.attempts (
     endpoint_id uuid NOT NULL,
     event_id uuid NOT NULL,
-    number smallint NOT NULL,
+    number integer NOT NULL,
     at timestamptz NOT NULL,
     duration_ms integer NOT NULL,
     status_code smallint,
-    error text NOT NULL,
+    error text,
     response text,
     PRIMARY KEY (endpoint_id, event_id, number)
 );

@@ -1,0 +1,57 @@
+"""The message in a test event: always the same but for its status, and plainly nobody's. Keeps and sends nothing."""
+
+import msgspec
+
+from ghasi.contract.message_errors import MESSAGE_ERRORS
+from ghasi.contract.shapes import FINAL_STATUSES, Message, MessageError, Money
+
+_ERRORS = {
+    "undelivered": "undeliverable",
+    "failed": "invalid_destination",
+    "expired": "expired",
+    "unknown": "no_receipt",
+}
+_BEFORE_SENDING = frozenset({"scheduled", "accepted", "failed", "canceled"})
+_EXAMPLE = Message(
+    id="00000000-0000-7000-8000-000000000000",
+    direction="outbound",
+    to="+15005550006",
+    sender="Ghasi",
+    body="This is a test event from Ghasi.",
+    encoding="gsm7",
+    segments=1,
+    status="sent",
+    price=None,
+    error=None,
+    reference="test",
+    country="US",
+    created_at="2026-01-01T00:00:00.000Z",
+    send_at=None,
+    sent_at="2026-01-01T00:00:01.000Z",
+    completed_at=None,
+)
+
+
+def example_data(event_type: str) -> str:
+    """Return the `data` of a test event, one of model.EVENT_TYPES, as JSON."""
+    return msgspec.json.encode(example_message(event_type)).decode()
+
+
+def example_message(event_type: str) -> Message:
+    """Return the example message in the state that an event is about."""
+    status = event_type.partition(".")[2]
+    if status == "received":
+        return msgspec.structs.replace(
+            _EXAMPLE, direction="inbound", status="delivered", to="+15005550001", sender="+15005550006", reference=None,
+            completed_at="2026-01-01T00:00:01.000Z",
+        )  # fmt: skip
+    code = _ERRORS.get(status)
+    return msgspec.structs.replace(
+        _EXAMPLE,
+        status=status,
+        price=Money(amount="0.0100", currency="USD") if status == "delivered" else None,
+        error=None if code is None else MessageError(code=code, message=MESSAGE_ERRORS[code].message),
+        send_at="2026-01-01T00:00:00.500Z" if status == "scheduled" else None,
+        sent_at=None if status in _BEFORE_SENDING else _EXAMPLE.sent_at,
+        completed_at="2026-01-01T00:00:02.000Z" if status in FINAL_STATUSES else None,
+    )

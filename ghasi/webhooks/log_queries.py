@@ -1,0 +1,243 @@
+"""The SQL of deliveries as customers see them and send them again; the worker's own is in delivery_queries.py.
+
+A delivery is in webhooks.pending or in webhooks.deliveries. Both have the primary key (endpoint_id, event_id) and ids
+carry their time, so that a list is a walk down two indexes, merged. Nothing older than it is kept is shown: every
+function takes the least id that is young enough, as `oldest`.
+"""
+
+from datetime import datetime
+from uuid import UUID
+
+from ghasi.storage.pool import Connection, Pool, Record
+from ghasi.webhooks.model import MOST_ATTEMPTS_SHOWN, Attempted, Logged, LoggedDetail
+
+_PENDING = """
+    SELECT endpoint_id, event_id, 'pending' AS state, attempts, NULL::smallint AS status_code,
+        NULL::timestamptz AS completed_at, CASE WHEN leased THEN least(due_at, now()) ELSE due_at END AS due_at
+    FROM webhooks.pending
+"""
+_OVER = """
+    SELECT endpoint_id, event_id, state, attempts, status_code, completed_at, NULL::timestamptz AS due_at
+    FROM webhooks.deliveries
+"""
+_SHOWN = """
+    SELECT found.endpoint_id, found.event_id, events.type, events.message_id, found.state, found.attempts,
+        CASE found.state WHEN 'succeeded' THEN found.status_code ELSE (
+            SELECT tried.status_code FROM webhooks.attempts AS tried
+            WHERE tried.endpoint_id = found.endpoint_id AND tried.event_id = found.event_id
+            ORDER BY tried.number DESC LIMIT 1
+        ) END AS status_code,
+        found.completed_at, found.due_at
+"""
+_OWN = "endpoint_id = (SELECT id FROM webhooks.endpoints WHERE account_id = $1 AND id = $2 AND deleted_at IS NULL)"
+
+
+async def list_deliveries(
+    pool: Pool,
+    account_id: UUID,
+    endpoint_id: UUID,
+    most: int,
+    *,
+    oldest: UUID,
+    before: UUID | None,
+    state: str | None,
+    event_type: str | None,
+    message_id: UUID | None,
+) -> list[Logged]:
+    """Return up to `most` deliveries to an account's endpoint, newest first, of events from `oldest` to `before`."""
+    conditions, values = [_OWN, "event_id >= $4"], [account_id, endpoint_id, most, oldest]
+
+    def add(condition: str, value: object) -> None:
+        values.append(value)
+        conditions.append(condition.format(f"${len(values)}"))
+
+    if before is not None:
+        add("event_id < {}", before)
+    if event_type is not None:  # row by row, in the order of the index: the page is full long before the log ends
+        add("(SELECT type FROM webhooks.events WHERE id = event_id) = {}", event_type)
+    if message_id is not None:
+        add(
+            "event_id = ANY(ARRAY(SELECT id FROM webhooks.events WHERE account_id = $1 AND message_id = {}))",
+            message_id,
+        )
+    where = " AND ".join(conditions)
+    branches = []
+    if state in (None, "pending"):
+        branches.append(f"({_PENDING} WHERE {where} ORDER BY event_id DESC LIMIT $3)")
+    if state != "pending":
+        # a constant, so that the index of failed ones is known to have them all
+        only = "" if state is None else f" AND state = '{state}'"
+        branches.append(f"({_OVER} WHERE {where}{only} ORDER BY event_id DESC LIMIT $3)")
+    rows = await pool.fetch(
+        f"""
+        {_SHOWN}
+        FROM ({" UNION ALL ".join(branches)}) AS found JOIN webhooks.events ON events.id = found.event_id
+        ORDER BY found.event_id DESC LIMIT $3
+        """,
+        *values,
+    )
+    return [Logged(*row) for row in rows]
+
+
+async def list_message_deliveries(
+    pool: Pool, account_id: UUID, message_id: UUID, most: int, *, oldest: UUID, before: tuple[UUID, UUID] | None
+) -> list[Logged]:
+    """Return up to `most` deliveries that an account's message caused, by (event, endpoint), the newest first.
+
+    Endpoints that were deleted are among them.
+    """
+    where = """
+        WHERE endpoint_id = ANY(ARRAY(SELECT id FROM webhooks.endpoints WHERE account_id = $1))
+            AND event_id = ANY(ARRAY(
+                SELECT id FROM webhooks.events WHERE account_id = $1 AND message_id = $2 AND id >= $4
+            ))
+            AND ($5::uuid IS NULL OR (event_id, endpoint_id) < ($5, $6::uuid))
+    """
+    rows = await pool.fetch(
+        f"""
+        {_SHOWN}
+        FROM ({_PENDING} {where} UNION ALL {_OVER} {where}) AS found
+            JOIN webhooks.events ON events.id = found.event_id
+        ORDER BY found.event_id DESC, found.endpoint_id DESC LIMIT $3
+        """,
+        account_id,
+        message_id,
+        most,
+        oldest,
+        *(before or (None, None)),
+    )
+    return [Logged(*row) for row in rows]
+
+
+async def find_delivery(
+    connection: Connection, account_id: UUID, endpoint_id: UUID, event_id: UUID, *, oldest: UUID
+) -> Logged | None:
+    """Return one delivery to an account's endpoint."""
+    row = await _find(connection, "", (account_id, endpoint_id, event_id, oldest))
+    return None if row is None else Logged(*row)
+
+
+async def find_delivery_detail(
+    connection: Connection, account_id: UUID, endpoint_id: UUID, event_id: UUID, *, oldest: UUID
+) -> tuple[Logged, LoggedDetail] | None:
+    """Return one delivery to an account's endpoint with what is sent."""
+    more = """,
+        (SELECT url FROM webhooks.endpoints WHERE id = found.endpoint_id), events.body,
+        ended.duration_ms, ended.response
+    """
+    row = await _find(connection, more, (account_id, endpoint_id, event_id, oldest))
+    return None if row is None else (Logged(*tuple(row)[:9]), LoggedDetail(*tuple(row)[9:]))
+
+
+async def _find(connection: Connection, more: str, values: tuple[UUID, UUID, UUID, UUID]) -> Record | None:
+    where = f"WHERE {_OWN} AND event_id = $3 AND event_id >= $4"
+    return await connection.fetchrow(
+        f"""
+        {_SHOWN} {more}
+        FROM ({_PENDING} {where} UNION ALL {_OVER} {where}) AS found
+            JOIN webhooks.events ON events.id = found.event_id AND events.account_id = $1
+            LEFT JOIN webhooks.deliveries AS ended USING (endpoint_id, event_id)
+        """,
+        *values,
+    )
+
+
+async def list_attempts(connection: Connection, account_id: UUID, endpoint_id: UUID, event_id: UUID) -> list[Attempted]:
+    """Return the latest attempts of a delivery that have rows of their own, oldest first."""
+    rows = await connection.fetch(
+        f"""
+        SELECT number, at, duration_ms, status_code, response, error FROM webhooks.attempts
+        WHERE {_OWN} AND event_id = $3
+        ORDER BY number DESC LIMIT $4
+        """,
+        account_id,
+        endpoint_id,
+        event_id,
+        MOST_ATTEMPTS_SHOWN,
+    )
+    return [Attempted(*row) for row in reversed(rows)]
+
+
+async def hasten(connection: Connection, account_id: UUID, endpoint_id: UUID, event_id: UUID) -> bool:
+    """Make a pending delivery due now, its schedule beginning anew, and return whether it was pending.
+
+    One that is leased is about to be attempted or under way: that is the attempt, and its lease stays.
+    """
+    changed = await connection.execute(
+        f"""
+        UPDATE webhooks.pending
+        SET attempts_before = attempts, due_at = CASE WHEN leased THEN due_at ELSE least(due_at, now()) END
+        WHERE {_OWN} AND event_id = $3
+        """,
+        account_id,
+        endpoint_id,
+        event_id,
+    )
+    return str(changed) == "UPDATE 1"
+
+
+async def reopen(connection: Connection, account_id: UUID, endpoint_id: UUID, event_id: UUID) -> bool:
+    """Make a delivery that is over pending again, due now, and return whether there was one that was over."""
+    return await _reopen(connection, "event_id = $3", account_id, endpoint_id, event_id) == 1
+
+
+async def reopen_failed(connection: Connection, account_id: UUID, endpoint_id: UUID, since: UUID, most: int) -> int:
+    """Reopen up to `most` failed deliveries of events from `since` on, the oldest first; return how many."""
+    which = "state = 'exhausted' AND event_id >= $3 ORDER BY event_id LIMIT $4"
+    return await _reopen(connection, which, account_id, endpoint_id, since, most)
+
+
+async def _reopen(connection: Connection, which: str, *values: object) -> int:
+    """Move deliveries back from the log; an attempt that succeeded becomes a row of its own, lest it be forgotten.
+
+    `claims` skips one: an attempt that was under way when its delivery was canceled holds the last.
+    """
+    moved = await connection.execute(
+        f"""
+        WITH chosen AS (
+            SELECT endpoint_id, event_id FROM webhooks.deliveries
+            WHERE {_OWN} AND {which} FOR UPDATE SKIP LOCKED
+        ), removed AS (
+            DELETE FROM webhooks.deliveries AS logged USING chosen
+            WHERE logged.endpoint_id = chosen.endpoint_id AND logged.event_id = chosen.event_id
+            RETURNING logged.*
+        ), counted AS (
+            SELECT removed.*, greatest(removed.attempts, coalesce(last.number, 0) + (state = 'succeeded')::int) AS made
+            FROM removed LEFT JOIN LATERAL (
+                SELECT number FROM webhooks.attempts AS tried
+                WHERE tried.endpoint_id = removed.endpoint_id AND tried.event_id = removed.event_id
+                ORDER BY number DESC LIMIT 1
+            ) AS last ON true
+        ), kept AS (
+            INSERT INTO webhooks.attempts (endpoint_id, event_id, number, at, duration_ms, status_code, response)
+            SELECT endpoint_id, event_id, made, completed_at - duration_ms * interval '1 millisecond', duration_ms,
+                status_code, response
+            FROM counted WHERE state = 'succeeded'
+        )
+        INSERT INTO webhooks.pending
+            (endpoint_id, event_id, due_at, queued_at, attempts, claims, attempts_before, claims_before)
+        SELECT endpoint_id, event_id, now(), clock_timestamp(), made, claims + 1, made, claims FROM counted
+        ON CONFLICT DO NOTHING
+        """,
+        *values,
+    )
+    return int(str(moved).rsplit(maxsplit=1)[-1])
+
+
+async def insert_test(
+    connection: Connection, account_id: UUID, endpoint_id: UUID, event: tuple[UUID, str, datetime, str]
+) -> None:
+    """Insert an event (id, type, time, body) for one endpoint alone, due now."""
+    await connection.execute(
+        """
+        WITH event AS (
+            INSERT INTO webhooks.events (id, account_id, type, at, body) VALUES ($3, $1, $4, $5, $6) RETURNING id
+        )
+        INSERT INTO webhooks.pending (endpoint_id, event_id, due_at, queued_at)
+        SELECT endpoints.id, event.id, now(), clock_timestamp() FROM webhooks.endpoints, event
+        WHERE endpoints.account_id = $1 AND endpoints.id = $2
+        """,
+        account_id,
+        endpoint_id,
+        *event,
+    )
