@@ -1,5 +1,6 @@
 """Drives an ASGI app directly: one request in, one whole answer out."""
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -54,8 +55,12 @@ async def request(
     start: dict[str, Any] = {}
     chunks: list[bytes] = []
 
+    unread = iter([{"type": "http.request", "body": content, "more_body": False}])
+
     async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": content, "more_body": False}
+        for message in unread:
+            return message
+        return await asyncio.get_running_loop().create_future()  # the client stays
 
     async def send(message: Any) -> None:
         if message["type"] == "http.response.start":

@@ -4,9 +4,11 @@ Every upstream is such an app, in the gateway's process or behind HTTP. It trust
 injects; where others could reach it, the gateway proves itself with the upstream secret. It knows no service's rules.
 """
 
+import asyncio
 import hmac
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, MutableMapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -25,6 +27,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 RawHeaders = list[tuple[bytes, bytes]]
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
+T = TypeVar("T")
 I = TypeVar("I", bound=Input)  # noqa: E741 - I for Input
 
 UPSTREAM_SECRET_HEADER = b"x-ghasi-upstream-secret"
@@ -34,6 +37,10 @@ log = structlog.get_logger("ghasi.service")
 _encode = msgspec.json.Encoder().encode
 _AT_FIELD = re.compile(r"^(?P<message>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
 _IDEMPOTENCY_KEY = re.compile(rb"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
+
+
+class ClientLeft(Exception):  # noqa: N818 - says what happened
+    """The client closed its connection before it had its answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +97,12 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer: a shape, ready JSON bytes, or nothing; `status` defaults to the row's success."""
+    """An answer: a shape, ready bytes (JSON, or what the row's `media` says), or nothing.
+
+    On a row that streams `body` may be an asynchronous generator of bytes. What it raises before its first piece is
+    answered as an ordinary problem; afterwards it breaks the connection off. It is closed once its client has left.
+    `status` defaults to the row's success.
+    """
 
     body: Any = None
     status: int | None = None
@@ -146,6 +158,9 @@ class ServiceApp:
                 await answer(send, 200, JSON, b'{"status":"ok"}')
                 return
             row, reply = await self._serve(scope, receive, headers, request_id)
+            first = await _first_piece(receive, reply.body) if row.streams else None
+        except ClientLeft:
+            return
         except Problem as problem:
             await answer_problem(send, problem, request_id)
             return
@@ -158,8 +173,14 @@ class ServiceApp:
             await answer_problem(send, Problem("internal_error"), request_id)
             return
         status = reply.status or row.success
-        body = reply.body if isinstance(reply.body, bytes) else b"" if reply.body is None else _encode(reply.body)
-        await answer(send, status, JSON if body else None, body, reply.headers)
+        media = JSON if row.media is None else row.media.encode()
+        if first is None:
+            body = reply.body if isinstance(reply.body, bytes) else b"" if reply.body is None else _encode(reply.body)
+            await answer(send, status, media if body else None, body, reply.headers)
+        else:
+            headers = [*reply.headers, (b"content-type", media)]
+            head = {"type": "http.response.start", "status": status, "headers": headers}
+            await _stream(receive, send, head, first, reply.body, request_id=request_id)
 
     async def _serve(self, scope: Scope, receive: Receive, headers: RawHeaders, request_id: str) -> tuple[Row, Reply]:
         if self._secret is not None:
@@ -338,6 +359,71 @@ async def answer(
         head.append((b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": status, "headers": head})
     await send({"type": "http.response.body", "body": body})
+
+
+async def _first_piece(receive: Receive, body: Any) -> bytes | None:
+    """Return what a stream begins with, b"" where it is empty; None where the body is no stream."""
+    if not isinstance(body, AsyncGenerator):
+        return None
+    return await run_while_present(receive, anext(body, b""))
+
+
+async def _stream(
+    receive: Receive,
+    send: Send,
+    head: MutableMapping[str, Any],
+    first: bytes,
+    rest: AsyncGenerator[bytes, None],
+    *,
+    request_id: str,
+) -> None:
+    """Send an answer piece by piece, each once the one before is taken; no more of it is made for who has left.
+
+    A fault ends the answer without its end, so that nobody takes a cut one for the whole.
+    """
+
+    async def send_pieces() -> None:
+        async with aclosing(rest):
+            await send(head)
+            await send({"type": "http.response.body", "body": first, "more_body": True})
+            async for piece in rest:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+                await asyncio.sleep(0)  # sending to who has left waits for nothing; let that be seen
+        await send({"type": "http.response.body", "body": b""})
+
+    try:
+        await run_while_present(receive, send_pieces())
+    except ClientLeft:
+        log.info("stream_left", request_id=request_id)
+    except Exception:
+        log.exception("stream_broken_off", request_id=request_id)
+
+
+async def run_while_present(receive: Receive, work: Awaitable[T]) -> T:
+    """Return what the work returns; when the client leaves it is cancelled and ClientLeft raised.
+
+    To be called once the request's body is read. Raises what the work raises.
+    """
+    working: asyncio.Future[T] = asyncio.ensure_future(_await(work))
+    leaving = asyncio.ensure_future(_leaves(receive))
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientLeft
+        return working.result()
+    finally:
+        working.cancel()
+        leaving.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def _await(work: Awaitable[T]) -> T:
+    return await work
+
+
+async def _leaves(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def answer_problem(send: Send, problem: Problem, request_id: str) -> None:

@@ -8,13 +8,14 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
 from ghasi.contract.errors import Problem
-from ghasi.contract.serving import JSON, RawHeaders, Receive, Scope, Send
+from ghasi.contract.serving import JSON, ClientLeft, RawHeaders, Receive, Scope, Send, run_while_present
 from ghasi.contract.table import MAX_BODY_BYTES, ROWS, Auth, Matcher, Row, Upstream
 from ghasi.gateway import answers, metrics
 from ghasi.gateway.addresses import Addresses
@@ -32,20 +33,20 @@ from ghasi.gateway.upstreams import (
     UpstreamClient,
     UpstreamError,
     UpstreamRequest,
+    UpstreamStream,
 )
 from ghasi.settings import Settings
 
 BODY_TIMEOUT_S = 60.0
 """What a client has for sending its body, as in Kong."""
+CLIENT_TIMEOUT_S = 60.0
+"""What a client has for taking a piece of a streamed answer, as in Kong."""
+T = TypeVar("T")
 _CLIENT_GONE, _BAD_REQUEST, _SERVER_ERROR = 499, 400, 500
 _WITHOUT_LENGTH = frozenset({204, 304})
 _KONG_REQUEST_ID = b"x-kong-request-id"
 log = structlog.get_logger("ghasi.gateway")
 Health = Callable[[], Awaitable[dict[str, Any]]]
-
-
-class ClientGone(Exception):  # noqa: N818 - says what happened
-    """The client closed its connection before it had sent its body."""
 
 
 @dataclass(slots=True)
@@ -128,15 +129,18 @@ class Gateway:
             await self.handle(exchange)
         except Refusal as refusal:
             await self._refuse(exchange, refusal)
-        except ClientGone:
-            metrics.answered(exchange.operation, _CLIENT_GONE, time.perf_counter() - exchange.started_at)
+        except ClientLeft:
+            if exchange.answering:
+                metrics.broken_off(exchange.operation, "client")
+            else:
+                metrics.answered(exchange.operation, _CLIENT_GONE, time.perf_counter() - exchange.started_at)
         except Exception:
             log.exception("unexpected_error", request_id=exchange.request_id.decode(), operation=exchange.operation)
             if not exchange.answering:
                 await self._refuse(exchange, answers.unexpected_error())
 
     async def handle(self, exchange: Exchange) -> None:
-        """Take a request through the gateway's steps; raises Refusal, ClientGone."""
+        """Take a request through the gateway's steps; raises Refusal, ClientLeft."""
         scope, incoming = exchange.scope, exchange.incoming
         found = self._matcher.find(scope["method"], scope["path"])
         if found is None:
@@ -160,7 +164,10 @@ class Gateway:
             headers += identity.headers
         body = await _read_body(exchange) if incoming.has_body else b""
         request = UpstreamRequest(row.method, scope["path"], scope["query_string"], headers, body)
-        answer = await self._forward(exchange, row, request)
+        if row.streams:
+            await run_while_present(exchange.receive, self._stream(exchange, row, request))
+            return
+        answer = await self._forward(exchange, row, lambda upstream: upstream.send(request))
         await self._pass_on(exchange, answer)
 
     async def _handle_unmatched(self, exchange: Exchange) -> None:
@@ -200,25 +207,52 @@ class Gateway:
         try:
             if looks_like_api_key(tokens[0]):
                 return await self._api_keys.verify(tokens[0])
-            return await self._tokens.verify(tokens[0])
+            identity = await self._tokens.verify(tokens[0])
         except AuthServiceAway as error:
             log.warning("caller_unverifiable", detail=str(error))
             raise answers.bad_gateway() from error
+        if identity.user_id in self._state.removed_users:
+            raise answers.unknown_caller()
+        return identity
 
-    async def _forward(self, exchange: Exchange, row: Row, request: UpstreamRequest) -> UpstreamAnswer:
-        """Send to the row's upstreams, in order, within what is left of the row's time."""
+    async def _stream(self, exchange: Exchange, row: Row, request: UpstreamRequest) -> None:
+        """Pass an answer of any size on as it comes; the row's time runs to its head and again between its pieces.
+
+        What breaks off then breaks the client's connection off too: its status was sent. What is no success is an
+        answer like any other.
+        """
+        async with AsyncExitStack() as stack:
+
+            async def begin(upstream: UpstreamClient) -> UpstreamStream | UpstreamAnswer:
+                stream = await stack.enter_async_context(upstream.stream(request))
+                return stream if stream.status == row.success else await stream.read()
+
+            answer = await self._forward(exchange, row, begin)
+            if isinstance(answer, UpstreamAnswer):
+                await self._pass_on(exchange, answer)
+                return
+            headers = self._passed_headers(exchange, answer.headers)
+            _count(exchange, answer.status, headers)
+            await exchange.send({"type": "http.response.start", "status": answer.status, "headers": headers})
+            while piece := await _next_piece(exchange, row, answer):
+                await _send_piece(exchange, piece)
+            if piece is not None:
+                await _send_piece(exchange, b"")
+
+    async def _forward(self, exchange: Exchange, row: Row, ask: Callable[[UpstreamClient], Awaitable[T]]) -> T:
+        """Ask the row's upstreams, in order, within what is left of the row's time; raises Refusal."""
         forwarded_at = time.perf_counter()
         left_s = row.upstream_timeout_s - (forwarded_at - exchange.started_at - exchange.reading_s)
         try:
             async with asyncio.timeout(left_s):
                 for upstream in row.upstreams[:-1]:
                     try:
-                        return await self._upstreams[upstream].send(request)
+                        return await ask(self._upstreams[upstream])
                     except UpstreamError as error:
                         if error.answered:
                             raise
                         log.warning("upstream_skipped", upstream=upstream.value, detail=str(error))
-                return await self._upstreams[row.upstreams[-1]].send(request)
+                return await ask(self._upstreams[row.upstreams[-1]])
         except TimeoutError:
             raise answers.upstream_too_slow() from None
         except NameNotResolved:
@@ -230,11 +264,14 @@ class Gateway:
             exchange.upstream_s = time.perf_counter() - forwarded_at
 
     async def _pass_on(self, exchange: Exchange, answer: UpstreamAnswer) -> None:
-        headers = returned_headers(answer.headers)
+        await self._send(exchange, answer.status, self._passed_headers(exchange, answer.headers), answer.body)
+
+    def _passed_headers(self, exchange: Exchange, upstreams: RawHeaders) -> RawHeaders:
+        headers = returned_headers(upstreams)
         if not any(header[0] == b"server" for header in headers):
             headers.append((b"server", answers.SERVER))
         headers += _forwarded_headers(exchange)
-        await self._send(exchange, answer.status, [*headers, *self._common_headers(exchange)], answer.body)
+        return [*headers, *self._common_headers(exchange)]
 
     async def _refuse(self, exchange: Exchange, refusal: Refusal) -> None:
         metrics.rejected(refusal.reason)
@@ -258,22 +295,50 @@ class Gateway:
 
     @staticmethod
     async def _send(exchange: Exchange, status: int, headers: RawHeaders, body: bytes) -> None:
-        headers.append((_KONG_REQUEST_ID, exchange.request_id))
         if status not in _WITHOUT_LENGTH:
             headers.append((b"content-length", b"%d" % len(body)))
-        elapsed_s = time.perf_counter() - exchange.started_at
-        metrics.answered(exchange.operation, status, elapsed_s)
-        if status >= _BAD_REQUEST:
-            (log.warning if status >= _SERVER_ERROR else log.debug)(
-                "request_failed",
-                status=status,
-                operation=exchange.operation,
-                request_id=exchange.request_id.decode(),
-                elapsed_ms=int(elapsed_s * 1000),
-            )
-        exchange.answering = True
+        _count(exchange, status, headers)
         await exchange.send({"type": "http.response.start", "status": status, "headers": headers})
         await exchange.send({"type": "http.response.body", "body": body})
+
+
+def _count(exchange: Exchange, status: int, headers: RawHeaders) -> None:
+    """Count an answer that is about to be sent, name its request in its headers, and log it where it is an error."""
+    headers.append((_KONG_REQUEST_ID, exchange.request_id))
+    elapsed_s = time.perf_counter() - exchange.started_at
+    metrics.answered(exchange.operation, status, elapsed_s)
+    if status >= _BAD_REQUEST:
+        (log.warning if status >= _SERVER_ERROR else log.debug)(
+            "request_failed",
+            status=status,
+            operation=exchange.operation,
+            request_id=exchange.request_id.decode(),
+            elapsed_ms=int(elapsed_s * 1000),
+        )
+    exchange.answering = True
+
+
+async def _send_piece(exchange: Exchange, piece: bytes) -> None:
+    """Send a piece, or by b"" the end, once the client has room for it; raises ClientLeft where it takes nothing."""
+    try:
+        async with asyncio.timeout(CLIENT_TIMEOUT_S):
+            await exchange.send({"type": "http.response.body", "body": piece, "more_body": bool(piece)})
+    except TimeoutError:
+        raise ClientLeft from None
+
+
+async def _next_piece(exchange: Exchange, row: Row, answer: UpstreamStream) -> bytes | None:
+    """Return the next piece of a stream, b"" for its end, and None where it broke off or stalled."""
+    try:
+        async with asyncio.timeout(row.upstream_timeout_s):
+            return await anext(answer.pieces, b"")
+    except (UpstreamError, TimeoutError) as error:
+        metrics.broken_off(row.operation, "upstream")
+        log.warning(
+            "stream_broken_off", operation=row.operation, detail=str(error) or type(error).__name__,
+            request_id=exchange.request_id.decode(), elapsed_s=round(time.perf_counter() - exchange.started_at, 1),
+        )  # fmt: skip
+        return None
 
 
 def _check_scope(row: Row, identity: Identity) -> None:
@@ -297,7 +362,7 @@ def _forwarded_headers(exchange: Exchange) -> RawHeaders:
 
 
 async def _read_body(exchange: Exchange) -> bytes:
-    """Read a request's body; what it takes is not the upstream's time. Raises Refusal, ClientGone."""
+    """Read a request's body; what it takes is not the upstream's time. Raises Refusal, ClientLeft."""
     if exchange.incoming.content_length > MAX_BODY_BYTES:
         raise answers.body_too_large()
     began_at = time.perf_counter()
@@ -308,7 +373,7 @@ async def _read_body(exchange: Exchange) -> bytes:
             while True:
                 message = await exchange.receive()
                 if message["type"] == "http.disconnect":
-                    raise ClientGone
+                    raise ClientLeft
                 chunk: bytes = message.get("body", b"")
                 size += len(chunk)
                 if size > MAX_BODY_BYTES:

@@ -10,6 +10,9 @@ _seconds = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
 _rejected = Counter("ghasi_gateway_rejected", "Requests that the gateway answered itself", ("reason",))
+_broken_off = Counter(
+    "ghasi_gateway_streams_broken_off", "Streamed answers that ended before their end", ("operation", "by")
+)
 _counters: dict[tuple[str, int], Counter] = {}
 _histograms: dict[str, Histogram] = {}
 
@@ -29,3 +32,8 @@ def answered(operation: str, status: int, seconds: float) -> None:
 def rejected(reason: str) -> None:
     """Count a refusal by its reason."""
     _rejected.labels(reason).inc()
+
+
+def broken_off(operation: str, by: str) -> None:
+    """Count a streamed answer that the `upstream` or the `client` ended before its end."""
+    _broken_off.labels(operation, by).inc()

@@ -5,7 +5,8 @@ have been carried out.
 """
 
 import asyncio
-from collections.abc import MutableMapping
+from collections.abc import AsyncGenerator, AsyncIterator, MutableMapping
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -14,7 +15,7 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from ghasi.contract.serving import UPSTREAM_SECRET_HEADER, Asgi, RawHeaders
+from ghasi.contract.serving import UPSTREAM_SECRET_HEADER, Asgi, RawHeaders, Receive
 from ghasi.contract.table import Upstream
 from ghasi.settings import Settings
 
@@ -70,11 +71,31 @@ class UpstreamAnswer:
     body: bytes
 
 
+@dataclass(slots=True)
+class UpstreamStream:
+    """An answer of any size, of which the head is here; header names are in lower case.
+
+    `pieces` come as they are asked for, and little is kept of what was not; they raise UpstreamError, `answered`,
+    where the answer breaks off.
+    """
+
+    status: int
+    headers: RawHeaders
+    pieces: AsyncIterator[bytes]
+
+    async def read(self) -> UpstreamAnswer:
+        """Return it as a whole answer; raises UpstreamError beyond MAX_ANSWER_BYTES."""
+        return UpstreamAnswer(self.status, self.headers, await _join(self.pieces))
+
+
 class UpstreamClient(Protocol):
     """Sends a request to one upstream; raises UpstreamError. Cancelling it is the deadline."""
 
     async def send(self, request: UpstreamRequest) -> UpstreamAnswer:
         """Send a request and return the whole answer."""
+
+    def stream(self, request: UpstreamRequest) -> AbstractAsyncContextManager[UpstreamStream]:
+        """Send a request and give its answer as it comes; leaving ends it, also in the upstream."""
 
     async def close(self) -> None:
         """Give back connections."""
@@ -90,15 +111,8 @@ class InProcessUpstream:
         """Call the app; an exception or an unfinished answer of its is an UpstreamError."""
         answer = UpstreamAnswer(0, [], b"")
         chunks: list[bytes] = []
-        received = finished = False
+        finished = False
         size = 0
-
-        async def receive() -> MutableMapping[str, Any]:
-            nonlocal received
-            if received:
-                await asyncio.get_running_loop().create_future()  # the client is there until the deadline
-            received = True
-            return {"type": "http.request", "body": request.body, "more_body": False}
 
         async def send(message: MutableMapping[str, Any]) -> None:
             nonlocal finished, size
@@ -113,22 +127,8 @@ class InProcessUpstream:
             chunks.append(chunk)
             finished = not message.get("more_body", False)
 
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
-            "method": request.method,
-            "scheme": "http",
-            "path": request.path,
-            "raw_path": request.path.encode(),
-            "query_string": request.query,
-            "root_path": "",
-            "headers": request.headers,
-            "client": ("127.0.0.1", 0),
-            "server": None,
-        }
         try:
-            await self._app(scope, receive, send)
+            await self._app(_scope(request), _receiving(request.body), send)
         except UpstreamError:
             raise
         except Exception as error:
@@ -138,8 +138,77 @@ class InProcessUpstream:
         answer.body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         return answer
 
+    @asynccontextmanager
+    async def stream(self, request: UpstreamRequest) -> AsyncIterator[UpstreamStream]:
+        """Run the app beside, never more than a message ahead; leaving cancels it."""
+        messages: asyncio.Queue[MutableMapping[str, Any] | UpstreamError] = asyncio.Queue(1)
+
+        async def run() -> None:
+            fault = UpstreamError("the service did not finish its answer")
+            try:
+                await self._app(_scope(request), _receiving(request.body), messages.put)
+            except Exception as error:  # noqa: BLE001 - whatever it was, the answer ends here
+                fault = UpstreamError(f"{type(error).__name__} in the service")
+                fault.__cause__ = error
+            await messages.put(fault)
+
+        running = asyncio.create_task(run())
+        try:
+            start = await messages.get()
+            if isinstance(start, UpstreamError):
+                raise start
+            headers = [(name.lower(), value) for name, value in start.get("headers", ())]
+            async with aclosing(_pieces(messages)) as pieces:
+                yield UpstreamStream(start["status"], headers, pieces)
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
     async def close(self) -> None:
         """Nothing is held."""
+
+
+def _scope(request: UpstreamRequest) -> MutableMapping[str, Any]:
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": request.method,
+        "scheme": "http",
+        "path": request.path,
+        "raw_path": request.path.encode(),
+        "query_string": request.query,
+        "root_path": "",
+        "headers": request.headers,
+        "client": ("127.0.0.1", 0),
+        "server": None,
+    }
+
+
+def _receiving(body: bytes) -> Receive:
+    received = False
+
+    async def receive() -> MutableMapping[str, Any]:
+        nonlocal received
+        if received:
+            await asyncio.get_running_loop().create_future()  # the client is there until the call is cancelled
+        received = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive
+
+
+async def _pieces(messages: asyncio.Queue[MutableMapping[str, Any] | UpstreamError]) -> AsyncGenerator[bytes, None]:
+    """Give the body's pieces of an app's messages behind the first."""
+    more = True
+    while more:
+        message = await messages.get()
+        if isinstance(message, UpstreamError):
+            message.answered = True
+            raise message
+        if piece := message.get("body", b""):
+            yield piece
+        more = message.get("more_body", False)
 
 
 class HttpUpstream:
@@ -152,9 +221,7 @@ class HttpUpstream:
 
     async def send(self, request: UpstreamRequest) -> UpstreamAnswer:
         """Send a request; a GET that met a stale connection is sent once more, anything else never."""
-        headers: CIMultiDict[str] = CIMultiDict()
-        for name, value in (*request.headers, *self._proof):
-            headers.add(name.decode("latin-1"), _text(value))
+        headers = self._headers(request)
         try:
             return await self._send_once(request, headers)
         except _StaleConnection:
@@ -182,22 +249,57 @@ class HttpUpstream:
                 body = await _read(response)
                 answer_headers = [(name.lower(), value) for name, value in response.raw_headers]
                 return UpstreamAnswer(response.status, answer_headers, body)
-        except aiohttp.ClientConnectorDNSError as error:
-            raise NameNotResolved(type(error).__name__) from error
-        except aiohttp.ClientResponseError as error:
-            raise UpstreamError(type(error).__name__, answered=True) from error
-        except aiohttp.ClientConnectorError as error:
-            raise UpstreamError(type(error).__name__) from error
-        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
-            stale = attempt.reused_connection and not answered
-            raise (_StaleConnection if stale else UpstreamError)(type(error).__name__, answered=answered) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise UpstreamError(type(error).__name__, answered=answered) from error
+            raise _fault(error, attempt, answered=answered) from error
+
+    @asynccontextmanager
+    async def stream(self, request: UpstreamRequest) -> AsyncIterator[UpstreamStream]:
+        """Send a request and give its answer as it comes; a GET that met a stale connection is sent once more.
+
+        Leaving before the end closes the connection, which is how the upstream learns of it.
+        """
+        try:
+            response = await self._begin(request)
+        except _StaleConnection:
+            if request.method != "GET":
+                raise
+            response = await self._begin(request)
+        try:
+            if response.status == _SWITCHING_PROTOCOLS:
+                raise UpstreamError("the upstream switched protocols", answered=True)
+            headers = [(name.lower(), value) for name, value in response.raw_headers]
+            async with aclosing(_chunks(response)) as pieces:
+                yield UpstreamStream(response.status, headers, pieces)
+        finally:
+            response.close()
+
+    async def _begin(self, request: UpstreamRequest) -> aiohttp.ClientResponse:
+        """Send a request and return its answer once the head is there."""
+        if self._session is None:
+            self._session = self._open()
+        attempt = _Attempt()
+        try:
+            return await self._session.request(
+                request.method,
+                self._target(request),
+                headers=self._headers(request),
+                data=request.body or None,
+                allow_redirects=False,
+                trace_request_ctx=attempt,
+            )
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise _fault(error, attempt, answered=False) from error
 
     async def close(self) -> None:
         """Close all connections."""
         if self._session is not None:
             await self._session.close()
+
+    def _headers(self, request: UpstreamRequest) -> CIMultiDict[str]:
+        headers: CIMultiDict[str] = CIMultiDict()
+        for name, value in (*request.headers, *self._proof):
+            headers.add(name.decode("latin-1"), _text(value))
+        return headers
 
     def _target(self, request: UpstreamRequest) -> URL:
         target = self._url + quote(request.path, safe=_PATH_SAFE)
@@ -226,17 +328,45 @@ async def _note_reused(_session: aiohttp.ClientSession, context: Any, _params: A
     context.trace_request_ctx.reused_connection = True
 
 
+def _fault(error: Exception, attempt: _Attempt, *, answered: bool) -> UpstreamError:
+    """Say what a failure of aiohttp's means."""
+    detail = type(error).__name__
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return NameNotResolved(detail)
+    if isinstance(error, aiohttp.ClientResponseError):
+        return UpstreamError(detail, answered=True)
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return UpstreamError(detail)
+    if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError):
+        stale = attempt.reused_connection and not answered
+        return (_StaleConnection if stale else UpstreamError)(detail, answered=answered)
+    return UpstreamError(detail, answered=answered)
+
+
 async def _read(response: aiohttp.ClientResponse) -> bytes:
     if (response.content_length or 0) > MAX_ANSWER_BYTES:
         raise UpstreamError("the answer is too large", answered=True)
+    return await _join(response.content.iter_any())
+
+
+async def _join(pieces: AsyncIterator[bytes]) -> bytes:
     chunks: list[bytes] = []
     size = 0
-    async for chunk in response.content.iter_any():
+    async for chunk in pieces:
         size += len(chunk)
         if size > MAX_ANSWER_BYTES:
             raise UpstreamError("the answer is too large", answered=True)
         chunks.append(chunk)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def _chunks(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
+    """Give a body as it comes; aiohttp stops reading from the connection while nobody asks for more."""
+    try:
+        async for chunk in response.content.iter_any():
+            yield chunk
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        raise _fault(error, _Attempt(), answered=True) from error
 
 
 def _text(value: bytes) -> str:
