@@ -10,7 +10,7 @@ from uuid import UUID
 
 import msgspec
 
-from ghasi.carriers.message_errors import MESSAGE_ERRORS
+from ghasi.contract.message_errors import MESSAGE_ERRORS
 from ghasi.contract.shapes import Message, MessageDetail, MessageError, MessageEvent, MessageStatus
 from ghasi.contract.values import id_time, money, optional_rfc3339, rfc3339
 from ghasi.storage.pool import Record
@@ -93,8 +93,8 @@ def new_resource(draft: Draft) -> bytes:
 def _fields(message: Stored) -> dict[str, Any]:
     error = None
     if message.error_code is not None:
-        meaning = MESSAGE_ERRORS.get(message.error_code, message.error_code)
-        error = MessageError(code=message.error_code, message=meaning)
+        fault = MESSAGE_ERRORS.get(message.error_code)
+        error = MessageError(code=message.error_code, message=fault.message if fault else message.error_code)
     price = None
     if message.price_micros is not None and message.currency is not None:
         price = money(message.price_micros, message.currency)

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ghasi.carriers.carrier import Outcome
-from ghasi.carriers.message_errors import MESSAGE_ERRORS
 from ghasi.carriers.smpp import statuses
 from ghasi.carriers.smpp.pdu import MESSAGE_PAYLOAD, NETWORK_ERROR_CODE, Address, ShortMessage
 from ghasi.carriers.smpp.receipts import is_receipt, read_receipt
+from ghasi.contract.message_errors import MESSAGE_ERRORS
 
 NOW = datetime(2026, 11, 22, 12, 30, 40, tzinfo=UTC)
 NOBODY = Address(0, 0, "")
