@@ -1,10 +1,10 @@
 """All SQL of accepting and reading messages; dispatch has its own file. One function a statement."""
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime
 from uuid import UUID
 
-from ghasi.contract.shapes import MessageQuery
+from ghasi.contract.shapes import MessageExportQuery, MessageQuery
 from ghasi.contract.values import first_id, first_id_after
 from ghasi.messages.model import COLUMNS, DEFAULT_VALIDITY_S, Draft, Stored, stored
 from ghasi.messages.numbers import number_filter
@@ -169,7 +169,7 @@ async def find_account(pool: Pool, account_id: UUID) -> Record | None:
 
 
 async def list_messages(
-    pool: Pool, account_id: UUID, query: MessageQuery, before: UUID | None, most: int
+    pool: Pool, account_id: UUID, query: MessageQuery | MessageExportQuery, before: UUID | None, most: int
 ) -> list[Stored]:
     """Return up to `most` of an account's messages, newest first, by the query's filters, before an id."""
     conditions, values = ["account_id = $1"], [account_id, most]
@@ -242,4 +242,82 @@ async def set_prices(connection: Connection, rows: Sequence[tuple[UUID, int, str
         [row[2] for row in rows],
         min(ids),
         max(ids),
+    )
+
+
+async def count_of_day(pool: Pool, account_id: UUID, day: date, first: UUID, most: int) -> int:
+    """Return how many messages count towards an account's cap on a day, `first` being the day's least id.
+
+    As count_towards_cap begins it; not counted on beyond `most`.
+    """
+    count: int = await pool.fetchval(
+        """
+        SELECT coalesce(
+            (SELECT messages FROM messages.daily_counts WHERE account_id = $1 AND day = $2),
+            (SELECT count(*) FROM (SELECT FROM messages.messages
+                                   WHERE account_id = $1 AND id >= $3 AND direction = 'outbound' LIMIT $4) AS counted)
+        )
+        """,
+        account_id,
+        day,
+        first,
+        most,
+    )
+    return count
+
+
+async def find_price(
+    pool: Pool, account_id: UUID, default_currency: str, country: str, at: datetime
+) -> tuple[int, str] | None:
+    """Return the micros of a segment to a country at a moment, and the account's currency.
+
+    The country's own rate, else the default's ('*'), each by the latest validity and of equal ones the last; before the
+    first default rate, that one.
+    """
+    row = await pool.fetchrow(
+        """
+        WITH account AS (
+            SELECT coalesce((SELECT currency FROM messages.account_currencies WHERE account_id = $1), $2) AS currency
+        ), found AS (
+            (SELECT 1 AS choice, amount_micros, currency FROM messages.rates JOIN account USING (currency)
+             WHERE country = $3 AND valid_from <= $4 ORDER BY valid_from DESC, id DESC LIMIT 1)
+            UNION ALL
+            (SELECT 2, amount_micros, currency FROM messages.rates JOIN account USING (currency)
+             WHERE country = '*' AND valid_from <= $4 ORDER BY valid_from DESC, id DESC LIMIT 1)
+            UNION ALL
+            (SELECT 3, amount_micros, currency FROM messages.rates JOIN account USING (currency)
+             WHERE country = '*' ORDER BY valid_from, id LIMIT 1)
+        )
+        SELECT amount_micros, currency FROM found ORDER BY choice LIMIT 1
+        """,
+        account_id,
+        default_currency,
+        country,
+        at,
+    )
+    return None if row is None else (row["amount_micros"], row["currency"])
+
+
+async def insert_rates(connection: Connection, rows: Sequence[tuple[UUID, str, str, int, datetime]]) -> None:
+    """Take over billing's rates: (id, currency, country, micros, valid from). One that is known stays."""
+    await connection.execute(
+        """
+        INSERT INTO messages.rates (id, currency, country, amount_micros, valid_from)
+        SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::timestamptz[])
+        ON CONFLICT (id) DO NOTHING
+        """,
+        *(list(column) for column in zip(*rows, strict=True)),
+    )
+
+
+async def upsert_currencies(connection: Connection, rows: Sequence[tuple[UUID, str, int]]) -> None:
+    """Take over the currencies accounts are billed in, unless a later word is known: (account, currency, sequence)."""
+    await connection.execute(
+        """
+        INSERT INTO messages.account_currencies AS known (account_id, currency, sequence)
+        SELECT * FROM unnest($1::uuid[], $2::text[], $3::int[])
+        ON CONFLICT (account_id) DO UPDATE SET currency = excluded.currency, sequence = excluded.sequence
+            WHERE known.sequence < excluded.sequence
+        """,
+        *(list(column) for column in zip(*rows, strict=True)),
     )

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from ghasi.contract.serving import Call, Handler, Reply
 from ghasi.contract.values import parse_id
-from ghasi.messages import service
+from ghasi.messages import export, preview, service
 from ghasi.storage.resources import Resources
 
 
@@ -26,5 +26,18 @@ async def serve(resources: Resources) -> AsyncIterator[dict[str, Handler]]:
     async def get_message(call: Call) -> Reply:
         return Reply(await service.get_message(resources.pool, call.caller, parse_id(call.path["messageId"])))
 
-    yield {"send_message": send_message, "list_messages": list_messages, "get_message": get_message}
+    async def preview_message(call: Call) -> Reply:
+        return Reply(await preview.preview_message(sending, call.caller, call.body, loop.time()))
+
+    async def export_messages(call: Call) -> Reply:
+        pieces = export.export_messages(resources.pool, call.caller, call.query)
+        return Reply(pieces, headers=[(b"content-disposition", b'attachment; filename="messages.csv"')])
+
+    yield {
+        "send_message": send_message,
+        "list_messages": list_messages,
+        "get_message": get_message,
+        "preview_message": preview_message,
+        "export_messages": export_messages,
+    }
     await sending.batcher.drain()

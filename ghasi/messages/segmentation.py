@@ -4,6 +4,7 @@ Owns the GSM 7-bit default alphabet with its extension table (3GPP TS 23.038, 6.
 parts with an 8-bit reference (TS 23.040, 9.2.3.24.1). Never packs septets and adds no header: that is the carrier's.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -82,6 +83,44 @@ def count_segments(text: str) -> tuple[Encoding, int]:
     if not extended:
         return "gsm7", -(-septets // GSM7_PART)
     return "gsm7", sum(1 for _ in _gsm7_cuts(text.translate(_SEPTETS).encode("latin-1")))
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A text's size: `units` are septets or UTF-16 code units, `left` is what still fits into its last segment.
+
+    An empty text has no segment. `units_per_segment` is less where there are several, since each has a header then.
+    """
+
+    encoding: Encoding
+    segments: int
+    units: int
+    units_per_segment: int
+    left: int
+
+
+def measure(text: str) -> Measure:
+    """Measure a text as `segment` would split it; raises ValueError for lone surrogates, has no upper bound."""
+    extended = _count_extended(text)
+    if extended is None:
+        encoding: Encoding = "ucs2"
+        data = text.encode("utf-16-be")
+        cuts = list(_ucs2_cuts(data))
+        octets, single, part = 2, UCS2_SINGLE, UCS2_PART
+    else:
+        encoding = "gsm7"
+        data = text.translate(_SEPTETS).encode("latin-1")
+        cuts = list(_gsm7_cuts(data))
+        octets, single, part = 1, GSM7_SINGLE, GSM7_PART
+    start, end = cuts[-1]
+    room = single if len(cuts) == 1 else part
+    segments = len(cuts) if text else 0
+    return Measure(encoding, segments, len(data) // octets, room // octets, (room - (end - start)) // octets)
+
+
+def count_forcing(text: str) -> Counter[str]:
+    """Return the characters that GSM-7 lacks, with how often each is there, in the order of the text."""
+    return Counter(character for character in text if character not in _PLAIN and character not in _EXTENDED)
 
 
 def _count_extended(text: str) -> int | None:

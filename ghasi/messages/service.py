@@ -79,12 +79,12 @@ async def send(
     sender = parse_sender(body.sender)
     encoding, segments = count_segments(body.body)
     if segments > MOST_SEGMENTS:
-        raise invalid("body", f"needs {segments} segments, at most {MOST_SEGMENTS} are sent", "body_too_long")
-    rules = await _rules(sending, caller.account_id, now)
+        raise invalid("body", length_refusal(segments), "body_too_long")
+    rules = await rules_of(sending, caller.account_id, now)
     if rules.status != "active":
         raise Problem("account_suspended")
     if rules.countries is not None and recipient.country not in rules.countries:
-        raise Problem("country_not_allowed", f"the account may not send to {recipient.country or 'this number'}")
+        raise Problem("country_not_allowed", country_refusal(recipient.country))
     draft = Draft(
         id=new_id(), account_id=caller.account_id, user_id=caller.user_id, credential=caller.credential,
         recipient=recipient.number, sender=sender, body=body.body, encoding=encoding, segments=segments,
@@ -97,7 +97,23 @@ async def send(
     return response, response is not draft.response
 
 
-async def _rules(sending: Sending, account_id: UUID, now: float) -> AccountRules:
+def length_refusal(segments: int) -> str:
+    """Say why a text is too long."""
+    return f"needs {segments} segments, at most {MOST_SEGMENTS} are sent"
+
+
+def country_refusal(country: str | None) -> str:
+    """Say why a number may not be sent to."""
+    return f"the account may not send to {country or 'this number'}"
+
+
+def cap_refusal(daily_cap: int) -> str:
+    """Say why nothing more may be sent today."""
+    return f"the account may send {daily_cap} messages a day"
+
+
+async def rules_of(sending: Sending, account_id: UUID, now: float) -> AccountRules:
+    """Return what an account may send, as of 0.4 s ago at most; `now` is the event loop's clock."""
     cached = sending.accounts.get(account_id)
     if cached is not None:
         if cached[0] > now:
@@ -176,7 +192,7 @@ async def _within_caps(
         return list(drafts)
     counts = {account_id: sum(draft.account_id == account_id for draft in drafts) for account_id in caps}
     day = datetime.now(UTC).date()
-    granted = await queries.count_towards_cap(connection, counts, caps, day, _first_id_of(day))
+    granted = await queries.count_towards_cap(connection, counts, caps, day, first_id_of(day))
     fresh, refused_keys = [], []
     for draft in drafts:
         if draft.daily_cap is None:
@@ -185,7 +201,7 @@ async def _within_caps(
             granted[draft.account_id] -= 1
             fresh.append(draft)
         else:
-            results[draft.id] = Problem("daily_cap_reached", f"the account may send {draft.daily_cap} messages a day")
+            results[draft.id] = Problem("daily_cap_reached", cap_refusal(draft.daily_cap))
             if draft.idempotency_key is not None:
                 refused_keys.append((draft.account_id, draft.idempotency_key))
     if refused_keys:
@@ -193,7 +209,8 @@ async def _within_caps(
     return fresh
 
 
-def _first_id_of(day: date) -> UUID:
+def first_id_of(day: date) -> UUID:
+    """Return the least id of a UTC day."""
     return first_id(datetime.combine(day, time(), UTC))
 
 
@@ -236,18 +253,3 @@ async def take_accounts(connection: Connection, events: Sequence[Event]) -> None
         rows.append((account_id, state.status, countries, state.daily_cap, event.sequence))
     if rows:
         await queries.upsert_accounts(connection, rows)
-
-
-class _Rated(msgspec.Struct):
-    """The data of message.rated."""
-
-    message_id: UUID
-    amount_micros: int
-    currency: str
-
-
-async def take_prices(connection: Connection, events: Sequence[Event]) -> None:
-    """Apply billing's message.rated events."""
-    rated = [msgspec.json.decode(event.data, type=_Rated) for event in events if event.type == "message.rated"]
-    if rated:
-        await queries.set_prices(connection, [(one.message_id, one.amount_micros, one.currency) for one in rated])

@@ -23,7 +23,7 @@ from ghasi.carriers.configuration import open_carriers, open_simulated_carriers
 from ghasi.carriers.routing import choose
 from ghasi.contract.values import first_id
 from ghasi.messages import dispatch_queries as queries
-from ghasi.messages import service
+from ghasi.messages import prices, service
 from ghasi.messages.dispatch_queries import Claim
 from ghasi.messages.ledger import RECEIPTS_WITHIN, Ending, Ledger, Retry, Submitted
 from ghasi.messages.lifecycle import Part, PartState
@@ -298,7 +298,7 @@ async def work(resources: Resources) -> None:
     background = [
         asyncio.create_task(outbox.follow(pool, "auth", "messages", service.take_accounts, wake=bells.event("auth"))),
         asyncio.create_task(
-            outbox.follow(pool, "billing", "messages", service.take_prices, wake=bells.event("billing"))
+            outbox.follow(pool, "billing", "messages", prices.take_billing, wake=bells.event("billing"))
         ),
         asyncio.create_task(_every(1.0, partial(_tend, pool, ledger, dispatcher, carriers))),
         asyncio.create_task(_every(60.0, partial(_keep_house, pool))),

@@ -111,6 +111,24 @@ CREATE TABLE messages.accounts (
     sequence integer NOT NULL
 );
 
+-- Billing's rates and its accounts' currencies, as far as showing a price before sending goes. The default rate is the
+-- one that billing begins with, of which no event tells.
+CREATE TABLE messages.rates (
+    id uuid PRIMARY KEY,
+    currency text COLLATE "C" NOT NULL,
+    country text COLLATE "C" NOT NULL,
+    amount_micros bigint NOT NULL,
+    valid_from timestamptz NOT NULL
+);
+CREATE INDEX rates_by_country ON messages.rates (currency, country, valid_from, id);
+INSERT INTO messages.rates (id, currency, country, amount_micros, valid_from)
+VALUES ('00000000-0000-7000-8000-000000000001', 'USD', '*', 45000, '1970-01-01T00:00:00Z');
+CREATE TABLE messages.account_currencies (
+    account_id uuid PRIMARY KEY,
+    currency text COLLATE "C" NOT NULL,
+    sequence integer NOT NULL
+);
+
 -- Messages of capped accounts by UTC day.
 CREATE TABLE messages.daily_counts (
     account_id uuid NOT NULL,
