@@ -63,6 +63,10 @@ async def test_each_status(key: Key, worlds: Worlds, monkeypatch: pytest.MonkeyP
 
 
 def holds_success(row: Row, answer: Answer) -> None:
+    if row.media is not None:
+        assert answer.header("content-type") == row.media
+        assert answer.body
+        return
     if row.response is None:
         assert answer.body == b""
         assert answer.header("content-type") is None
