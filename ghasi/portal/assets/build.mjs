@@ -10,7 +10,7 @@ import { brotliCompressSync, constants, gzipSync } from "node:zlib";
 import { build } from "esbuild";
 
 // One line here is one more script: `NAME` is bundled from assets/NAME and asset("NAME") gives its path.
-const SCRIPTS = ["portal.js", "chart.js", "sign_in.js", "sign_in_google.js", "reference.js"];
+const SCRIPTS = ["portal.js", "chart.js", "sign_in.js", "sign_in_google.js", "reference.js", "send.js"];
 // The Firebase SDK's build for workers is the same without other sites' pop-ups: 5 KB less, where none is needed.
 const CONDITIONS = { "sign_in.js": { conditions: ["webworker", "module"] } };
 const STYLES = ["portal.css", "reference.css"];

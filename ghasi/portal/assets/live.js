@@ -1,6 +1,7 @@
 // [data-live=SECONDS] on a part with hx-get: it loads again that often, while the tab is visible.
-// At most 12 such requests a minute from a page. It stops when the part holds [data-live-stop], and slows down while it
-// fails. What is the same as before is not swapped, so that neither focus nor selection is lost.
+// At most 12 such requests a minute from a page. It stops when the part holds [data-live-stop], slows down while it
+// fails, and is as often as [data-live-every=SECONDS] in the part says, if it is there. What is the same as before is not
+// swapped, so that neither focus nor selection is lost; nothing is while text in it is selected.
 import htmx from "./htmx.js";
 import { isLive } from "./requests.js";
 
@@ -14,11 +15,14 @@ function stateOf(part) {
 }
 
 function seconds(part) {
-  return Math.max(1, Number(part.dataset.live) || 6);
+  const every = part.querySelector("[data-live-every]")?.dataset.liveEvery ?? part.dataset.live;
+  return Math.max(1, Number(every) || 6);
 }
 
 function isWorkedOn(part) {
   const focused = document.activeElement;
+  const selection = getSelection();
+  if (selection && !selection.isCollapsed && part.contains(selection.anchorNode)) return true;
   return part.querySelector("dialog[open]") || (part.contains(focused) && focused.matches("input, select, textarea"));
 }
 

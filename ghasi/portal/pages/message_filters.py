@@ -1,0 +1,113 @@
+"""The filters of the message list as a URL holds them: read, checked, and put in the API's terms.
+
+Owns what may stand in the filter form's fields. Knows nothing of pages or of the API's answers.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, get_args
+from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
+
+from ghasi.contract.shapes import MessageStatus
+
+STATUSES: tuple[MessageStatus, ...] = get_args(MessageStatus)
+FIELDS = ("status", "to", "from", "reference", "since", "until")
+"""The form's inputs and the URL's parameters; `since` and `until` are days of the visitor's, both included."""
+DAYS = ("since", "until")
+LONGEST = {"to": 32, "from": 32, "reference": 255}
+YEARS = range(1970, 3000)
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_WRITTEN_NUMBER = re.compile(r"\+?[\d\s().\-/\u00a0]+")
+_AROUND_DIGITS = re.compile(r"[\s().\-/\u00a0]")
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What was asked for: `typed` as it stands in the fields, `errors` by field, `arguments` for list_messages."""
+
+    typed: Mapping[str, str]
+    errors: Mapping[str, str]
+    arguments: Mapping[str, Any]
+
+    @property
+    def values(self) -> dict[str, str]:
+        """What the fields hold: a date field takes dates alone."""
+        kept = {name: self.typed.get(name, "") for name in FIELDS}
+        return kept | {name: "" for name in DAYS if _read_day(kept[name]) is None}
+
+    def path(self, base: str, **more: str | None) -> str:
+        """Return a path with the filters, and with what else is given."""
+        query = urlencode({**self.typed, **{name: value for name, value in more.items() if value}})
+        return f"{base}?{query}" if query else base
+
+
+def read_filters(parameters: Mapping[str, str], zone: ZoneInfo) -> Filters:
+    """Read the filters of a URL; whatever stands there, nothing is raised."""
+    typed = {name: value for name in FIELDS if (value := parameters.get(name, "").strip())}
+    errors: dict[str, str] = {}
+    arguments: dict[str, Any] = {}
+    for name, value in typed.items():
+        if "\0" in value:
+            errors[name] = "It holds a character that no message can have."
+        elif len(value) > LONGEST.get(name, len(value)):
+            errors[name] = f"At most {LONGEST[name]} characters."
+        elif name == "status" and value not in STATUSES:
+            errors[name] = "There is no such status."
+    arguments["status"] = typed.get("status")
+    arguments["to"] = _number(typed.get("to"))
+    arguments["sender"] = _sender(typed.get("from"))
+    arguments["reference"] = typed.get("reference")
+    since, until = (_day(typed, name, errors) for name in DAYS)
+    if since and until and until < since:
+        errors["until"] = "This is before the first day."
+    if since:
+        # the API's bounds are exclusive, and ids are made to the millisecond
+        arguments["created_after"] = _midnight(since, zone) - timedelta(milliseconds=1)
+    if until:
+        arguments["created_before"] = _midnight(until + timedelta(days=1), zone)
+    return Filters(typed, errors, arguments)
+
+
+def tidy_number(text: str) -> str:
+    """Return a number without the spaces and brackets that people write into it, 00 as +; anything else as it is."""
+    if not _WRITTEN_NUMBER.fullmatch(text):
+        return text.strip()
+    digits = _AROUND_DIGITS.sub("", text)
+    return f"+{digits[2:]}" if digits.startswith("00") else digits
+
+
+def _number(text: str | None) -> str | None:
+    """Every message has gone to a number in E.164, so digits alone lack their plus (which a URL may have lost)."""
+    if text is None:
+        return None
+    tidied = tidy_number(text)
+    return f"+{tidied}" if tidied.isascii() and tidied.isdigit() else tidied
+
+
+def _sender(text: str | None) -> str | None:
+    return None if text is None else tidy_number(text)
+
+
+def _day(typed: Mapping[str, str], name: str, errors: dict[str, str]) -> date | None:
+    value = typed.get(name)
+    if value is None or name in errors:
+        return None
+    day = _read_day(value)
+    if day is None:
+        errors[name] = f"{value[:12]!r} is no day such as 2026-11-22."
+    return day
+
+
+def _read_day(text: str) -> date | None:
+    try:
+        day = date.fromisoformat(text) if _DAY.fullmatch(text) else None
+    except ValueError:
+        return None
+    return day if day is not None and day.year in YEARS else None
+
+
+def _midnight(day: date, zone: ZoneInfo) -> datetime:
+    return datetime.combine(day, time(), zone).astimezone(UTC)

@@ -1,0 +1,201 @@
+"""Sending a message by hand: the form, what sending it would come to, and the sending itself, once."""
+
+import re
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from typing import Any
+from uuid import uuid4
+
+from starlette.datastructures import ImmutableMultiDict
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ghasi.client.errors import ApiError, ApiUnreachableError
+from ghasi.contract.errors import CODES
+from ghasi.contract.shapes import Preview
+from ghasi.portal.access import signed_in
+from ghasi.portal.failures import explain
+from ghasi.portal.forms import input_errors, read_form
+from ghasi.portal.pages.message_detail import ENCODINGS, country_name
+from ghasi.portal.pages.message_filters import tidy_number
+from ghasi.portal.pages.messages import reader_for
+from ghasi.portal.rendering import Toast, go_to, is_htmx, page, part
+from ghasi.portal.sessions import Visit
+
+MAX_FORM_BYTES = 300 * 1024
+"""A text of 20,000 characters, percent-encoded, so that one that is too long is told so beside its field."""
+LONGEST_TEXT = 20_000
+MOST_SEGMENTS = 10
+SHOWN_AT_ONCE = 6
+"""Characters that force UCS-2 beyond these are folded away: a text in another script has dozens."""
+SENT_BEFORE = "This form was sent before with other content. Look at Messages before you send this."
+SIMULATED = (
+    ("0001", "undelivered"), ("0002", "expired"), ("0003", "refused by the carrier: failed"),
+    ("0004", "throttled twice, then delivered"), ("0005", "receipt after 30 seconds"), ("0006", "no receipt"),
+)  # fmt: skip
+"""What the simulated carrier does by a number's last four digits."""
+FIELDS = {"to": "to", "from": "from", "body": "body", "reference": "reference"}
+_KEY = re.compile(r"[A-Za-z0-9-]{16,64}", re.ASCII)
+_REFUSED = frozenset({"account_suspended", "daily_cap_reached", "country_not_allowed"})
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What stands in the form. `key` is its Idempotency-Key: the same until the message is sent."""
+
+    key: str
+    to: str = ""
+    sender: str = ""
+    body: str = ""
+    reference: str = ""
+
+
+def new_key() -> str:
+    """Make an Idempotency-Key."""
+    return str(uuid4())
+
+
+def read_draft(form: ImmutableMultiDict[str, str]) -> Draft:
+    """Read the form as it was sent; browsers end the lines of a text by CR LF, messages by LF."""
+    key = form.get("idempotency_key", "")
+    return Draft(
+        key=key if _KEY.fullmatch(key) else new_key(),
+        to=form.get("to", "").strip(),
+        sender=form.get("from", "").strip(),
+        body=form.get("body", "").replace("\r\n", "\n"),
+        reference=form.get("reference", "").strip(),
+    )
+
+
+async def show_form(request: Request, visit: Visit) -> Response:
+    """Show the form, or the place where a message loads that is to be sent again."""
+    again = request.query_params.get("again")
+    draft = None if again else Draft(new_key())
+    return page("messages/send.html", visit=visit, again=again, **_context(draft))
+
+
+async def show_form_again(request: Request, visit: Visit) -> Response:
+    """Show the form filled with a message that was sent before, with a key of its own."""
+    message_id = request.query_params.get("again", "")
+    try:
+        message = await visit.ask(lambda api: api.get_message(message_id))
+    except ApiError as error:
+        if error.status != HTTPStatus.NOT_FOUND:
+            raise
+        errors = {"": "The message to be sent again does not exist."}
+        return part("messages/compose.html", visit=visit, **_context(Draft(new_key()), errors))
+    draft = Draft(new_key(), message.to, message.sender or "", message.body or "", message.reference or "")
+    return part("messages/compose.html", visit=visit, **_context(draft))
+
+
+def _context(draft: Draft | None, errors: dict[str, str] | None = None) -> dict[str, Any]:
+    by_field = {name: (errors or {}).get(name) for name in ("", *FIELDS)}
+    return {"draft": draft, "errors": by_field, "simulated": SIMULATED, "most_segments": MOST_SEGMENTS}
+
+
+async def preview(request: Request, visit: Visit) -> Response:
+    """Show what sending the text would come to; what is wrong so far is told to the page's script, for later."""
+    draft = read_draft(await read_form(request, MAX_FORM_BYTES))
+    found: Preview | None = None
+    faults: dict[str, str] = {}
+    if draft.body or draft.to or draft.sender:
+        try:
+            found = await visit.ask(
+                lambda api: api.preview_message(
+                    draft.body[: LONGEST_TEXT + 1], to=tidy_number(draft.to) or None, sender=_sender(draft)
+                )
+            )
+        except (ApiError, ApiUnreachableError) as error:
+            if isinstance(error, ApiUnreachableError) or error.status not in {400, 422}:
+                status, text = explain(error)
+                return part("failure_part.html", status, visit=visit, text=text, toast=Toast(text, "bad"))
+            faults = {name: sentence(text) for name, text in input_errors(error, FIELDS).items()}
+    if found is not None:
+        for one in found.errors:
+            faults.setdefault(one.field if one.field in FIELDS else "", sentence(one.message))
+    if not draft.body:
+        faults.pop("body", None)
+    return part(
+        "messages/preview.html",
+        visit=visit,
+        preview=found if draft.body else None,
+        country=country_name(found.country, reader_for(visit)) if found else None,
+        price=found.price if found and draft.body else None,
+        faults=faults,
+        encodings=ENCODINGS,
+        most_segments=MOST_SEGMENTS,
+        shown_at_once=SHOWN_AT_ONCE,
+    )
+
+
+async def send(request: Request, visit: Visit) -> Response:
+    """Send the message and lead to its page.
+
+    The form's key goes with it, so that a form that is sent again after a time-out does not send again. Raises
+    ApiError and ApiUnreachableError for what is no fault of the input: the form stays as it is.
+    """
+    draft = read_draft(await read_form(request, MAX_FORM_BYTES))
+    errors = _missing(draft)
+    if not errors:
+        try:
+            message = await visit.ask(
+                lambda api: api.send_message(
+                    tidy_number(draft.to),
+                    draft.body,
+                    sender=_sender(draft),
+                    reference=draft.reference or None,
+                    idempotency_key=draft.key,
+                )
+            )
+        except ApiError as error:
+            errors = _refusal(error)
+            if error.code == "idempotency_key_reused":
+                draft = replace(draft, key=new_key())
+        else:
+            return go_to(request, f"/messages/{message.id}", Toast("Message accepted"))
+    context = _context(draft, errors)
+    if is_htmx(request):
+        return part("messages/compose.html", 422, visit=visit, **context)
+    return page("messages/send.html", 422, visit=visit, again=None, **context)
+
+
+def _sender(draft: Draft) -> str | None:
+    return tidy_number(draft.sender) or None
+
+
+def _missing(draft: Draft) -> dict[str, str]:
+    """Say what the API need not be asked about."""
+    errors = {}
+    if not draft.to:
+        errors["to"] = "Enter the number to send to."
+    if not draft.body:
+        errors["body"] = "Write the text of the message."
+    elif len(draft.body) > LONGEST_TEXT:
+        errors["body"] = f"The text is far longer than {MOST_SEGMENTS} segments."
+    return errors
+
+
+def _refusal(error: ApiError) -> dict[str, str]:
+    """Say what is wrong beside the fields, "" for the form as a whole; raises the error if input is not to blame."""
+    if error.code == "idempotency_key_reused":
+        return {"": SENT_BEFORE}
+    if error.code in _REFUSED and error.status == HTTPStatus.FORBIDDEN:
+        code = CODES[error.code]
+        return {"to" if error.code == "country_not_allowed" else "": f"{code.title}. {code.remedy}"}
+    found = input_errors(error)
+    return {name if name in FIELDS else "": sentence(text) for name, text in found.items()}
+
+
+def sentence(text: str) -> str:
+    """Make a sentence of an API's `must be a number`."""
+    words = text.strip()
+    return f"{words[:1].upper()}{words[1:]}{'' if words.endswith(('.', '!', '?')) else '.'}"
+
+
+ROUTES = [
+    Route("/messages/new", signed_in(show_form)),
+    Route("/messages/new", signed_in(send), methods=["POST"]),
+    Route("/messages/new/form", signed_in(show_form_again)),
+    Route("/messages/preview", signed_in(preview), methods=["POST"]),
+]
