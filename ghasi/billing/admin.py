@@ -6,7 +6,7 @@ Plain functions for the command line; they print nothing and raise BillingError 
 from datetime import UTC, datetime
 from uuid import UUID
 
-from ghasi.billing import closing, queries
+from ghasi.billing import closing, events, invoice_queries, rate_queries
 from ghasi.billing.model import (
     EVERY_COUNTRY,
     Closing,
@@ -20,7 +20,7 @@ from ghasi.billing.model import (
     RatesError,
 )
 from ghasi.billing.rates import new_rates, parse_rates
-from ghasi.storage import audit
+from ghasi.storage import audit, outbox
 from ghasi.storage.pool import Pool
 
 
@@ -33,10 +33,12 @@ async def import_rates(pool: Pool, csv_text: str, actor: str) -> ImportSummary:
     """
     lines = parse_rates(csv_text)
     async with pool.acquire() as connection, connection.transaction():
-        await queries.lock_rates(connection)
-        added = new_rates(lines, await queries.list_rates(connection), datetime.now(UTC))
+        await rate_queries.lock_rates(connection)
+        now = datetime.now(UTC)
+        added = new_rates(lines, await rate_queries.list_rates(connection), now)
         if added:
-            await queries.insert_rates(connection, added)
+            await rate_queries.insert_rates(connection, added)
+            await outbox.append(connection, "billing", [events.rate_created(rate, now) for rate in added])
             await audit.record(
                 connection, actor=actor, action="rates.imported", subject="rates", added=len(added),
                 countries=sorted({rate.country for rate in added}),
@@ -46,7 +48,7 @@ async def import_rates(pool: Pool, csv_text: str, actor: str) -> ImportSummary:
 
 async def list_rates(pool: Pool) -> list[Rate]:
     """Return every rate by currency, country and validity; of equal ones the last counts."""
-    return await queries.list_rates(pool)
+    return await rate_queries.list_rates(pool)
 
 
 async def set_currency(pool: Pool, account_id: UUID, currency: str, actor: str) -> None:
@@ -55,14 +57,16 @@ async def set_currency(pool: Pool, account_id: UUID, currency: str, actor: str) 
     Raises RatesError where the currency has no default rate, CurrencyFixedError where the account has another currency.
     """
     async with pool.acquire() as connection, connection.transaction():
-        if not await queries.list_rates_of(connection, [currency], [EVERY_COUNTRY]):
+        if not await rate_queries.list_rates_of(connection, [currency], [EVERY_COUNTRY]):
             raise RatesError(f"{currency} has no rate for {EVERY_COUNTRY}: import one first")
-        if await queries.insert_accounts(connection, [account_id], currency):
+        if await rate_queries.insert_accounts(connection, [account_id], currency):
+            event = events.billing_account_updated(account_id, currency, datetime.now(UTC))
+            await outbox.append(connection, "billing", [event])
             await audit.record(
                 connection, actor=actor, action="account.currency_set", subject=str(account_id), account_id=account_id,
                 currency=currency,
             )  # fmt: skip
-        elif (known := await queries.find_currency(connection, account_id)) != currency:
+        elif (known := await rate_queries.find_currency(connection, account_id)) != currency:
             raise CurrencyFixedError(f"account {account_id} is billed in {known} already")
 
 
@@ -76,16 +80,16 @@ async def list_invoices(
 ) -> list[Invoice]:
     """Return the newest invoices, of one account or of all."""
     if account_id is None:
-        return await queries.list_invoices_of_all(pool, status, limit)
-    return await queries.list_invoices(pool, account_id, status, None, limit)
+        return await invoice_queries.list_invoices_of_all(pool, status, limit)
+    return await invoice_queries.list_invoices(pool, account_id, status, None, limit)
 
 
 async def get_invoice(pool: Pool, number: str) -> tuple[Invoice, list[Line]]:
     """Return the invoice of a number, with its lines; raises InvoiceNotFoundError."""
-    invoice = await queries.find_invoice_by_number(pool, number)
+    invoice = await invoice_queries.find_invoice_by_number(pool, number)
     if invoice is None:
         raise InvoiceNotFoundError(f"there is no invoice {number}")
-    return invoice, await queries.list_lines(pool, invoice.id)
+    return invoice, await invoice_queries.list_lines(pool, invoice.id)
 
 
 async def pay_invoice(pool: Pool, number: str, actor: str) -> Invoice:
@@ -102,11 +106,11 @@ async def void_invoice(pool: Pool, number: str, actor: str) -> Invoice:
 
 
 async def _settle(pool: Pool, number: str, actor: str, *, paid: bool) -> Invoice:
-    settle = queries.pay_invoice if paid else queries.void_invoice
+    settle = invoice_queries.pay_invoice if paid else invoice_queries.void_invoice
     async with pool.acquire() as connection, connection.transaction():
         invoice = await settle(connection, number)
         if invoice is None:
-            known = await queries.find_invoice_by_number(connection, number)
+            known = await invoice_queries.find_invoice_by_number(connection, number)
             if known is None:
                 raise InvoiceNotFoundError(f"there is no invoice {number}")
             raise InvoiceNotOpenError(f"invoice {number} is {known.status}")

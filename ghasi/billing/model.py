@@ -110,13 +110,41 @@ class Sums:
         self.amount_micros += amount_micros
 
 
-class UsageHour(NamedTuple):
-    """Where usage is added up: UTC hour of sending, country and status now."""
+class UsageQuarter(NamedTuple):
+    """Where usage is added up: the quarter of an hour of sending, country and status now."""
 
     account_id: UUID
-    hour: datetime
+    at: datetime
     country: str
     status: str
+
+
+@dataclass(slots=True)
+class OutcomeSums:
+    """What became of messages, added up: those carriers took or refused, and what they cost."""
+
+    messages: int = 0
+    delivered: int = 0
+    failed: int = 0
+    segments: int = 0
+    amount_micros: int = 0
+
+    def add(self, other: "OutcomeSums") -> None:
+        """Add another's sums to each."""
+        self.messages += other.messages
+        self.delivered += other.delivered
+        self.failed += other.failed
+        self.segments += other.segments
+        self.amount_micros += other.amount_micros
+
+
+class Refusal(NamedTuple):
+    """A message that no carrier took, and when that was certain."""
+
+    message_id: UUID
+    account_id: UUID
+    at: datetime
+    country: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +161,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Invoice:
-    """An invoice without its lines; the period's end is exclusive."""
+    """An invoice without its lines; the period's end is exclusive.
+
+    `customer_name` is what the customer was called when it was opened, if that was known.
+    """
 
     id: UUID
     account_id: UUID
@@ -148,6 +179,7 @@ class Invoice:
     issued_at: datetime | None
     due_at: datetime | None
     paid_at: datetime | None
+    customer_name: str | None = None
 
     @property
     def amount_due_micros(self) -> int:

@@ -1,14 +1,14 @@
 """Turns what happened to messages into charges: one for each message that was sent, at the rate of its acceptance.
 
-Owns what is charged and how usage moves with a message's status. A message is billed on `sent`: one that failed at
-submission has no `sent_at`, costs nothing and is not counted. Events may come in any order and more than once: a
-charge is made by the first that says the message was sent, and never again; its status is that of the greatest
-sequence. Works on a batch at a time, with no query for a single message.
+Owns what is charged and how usage and outcomes move with a message's status. A message is billed on `sent`: one that
+no carrier took has no `sent_at`, costs nothing and is no usage, but an outcome. Events may come in any order and more
+than once: a charge is made by the first that says the message was sent, and never again; its status is that of the
+greatest sequence. Works on a batch at a time, with no query for a single message.
 """
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from operator import itemgetter
 from typing import NamedTuple, cast
@@ -16,28 +16,35 @@ from uuid import UUID
 
 import msgspec
 
-from ghasi.billing import queries
+from ghasi.billing import charge_queries, rate_queries
+from ghasi.billing.events import billing_account_updated, message_rated
 from ghasi.billing.model import (
     DEFAULT_CURRENCY,
     EVERY_COUNTRY,
     UNKNOWN_COUNTRY,
     Charge,
+    OutcomeSums,
     Rate,
+    Refusal,
     Sums,
     TallyKey,
-    UsageHour,
+    UsageQuarter,
 )
-from ghasi.billing.periods import hour_start, month_of
-from ghasi.contract.values import new_id
+from ghasi.billing.periods import month_of, quarter_start
 from ghasi.storage import outbox
 from ghasi.storage.outbox import Event
 from ghasi.storage.pool import Connection
 
-Usage = dict[UsageHour, Sums]
+Usage = dict[UsageQuarter, Sums]
+Outcomes = dict[tuple[UUID, datetime], OutcomeSums]
+"""By account and quarter of an hour."""
 Move = tuple[UUID, str, int]
 """A message's id, and the status and sequence that its charge moves to."""
-_NOTHING = Sums()
+_NOTHING, _NO_OUTCOME = Sums(), OutcomeSums()
 _COUNTRY_LENGTH = 2
+_FAILED = frozenset({"failed", "undelivered", "expired"})
+_REFUSED = frozenset({"failed", "expired"})
+"""How a message ends that was not sent, unless its sender canceled it; nothing happens to it any more."""
 
 
 class MessageState(msgspec.Struct, frozen=True):
@@ -49,14 +56,7 @@ class MessageState(msgspec.Struct, frozen=True):
     status: str
     created_at: datetime
     sent_at: datetime | None
-
-
-class Rated(msgspec.Struct, frozen=True):
-    """Data of the event `message.rated`."""
-
-    message_id: UUID
-    amount_micros: int
-    currency: str
+    completed_at: datetime | None
 
 
 class Sent(NamedTuple):
@@ -75,36 +75,49 @@ _decode = msgspec.json.Decoder(MessageState).decode
 
 
 async def apply(connection: Connection, events: Sequence[Event]) -> None:
-    """Charge messages that were sent and move usage, within the caller's transaction; idempotent, in any order."""
-    newest = find_sent(events)
-    if not newest:
-        return
-    charged = await queries.list_charges(connection, list(newest))
+    """Charge messages that were sent, move usage and outcomes, within the caller's transaction.
+
+    Idempotent, in any order of the events.
+    """
+    newest, refused = read_events(events)
     usage: Usage = defaultdict(Sums)
-    moved = move_usage(charged, newest, usage)
-    if moved:
-        await queries.move_charges(connection, moved)
-    if len(charged) < len(newest):
-        fresh = [sent for message_id, sent in newest.items() if message_id not in charged]
-        await _charge(connection, fresh, usage)
-    if differences := {hour: sums for hour, sums in usage.items() if sums != _NOTHING}:
-        await queries.add_usage(connection, differences)
+    if newest:
+        charged = await charge_queries.list_charges(connection, list(newest))
+        if moved := move_usage(charged, newest, usage):
+            await charge_queries.move_charges(connection, moved)
+        if len(charged) < len(newest):
+            fresh = [sent for message_id, sent in newest.items() if message_id not in charged]
+            await _charge(connection, fresh, usage)
+    differences = {quarter: sums for quarter, sums in usage.items() if sums != _NOTHING}
+    if differences:
+        await charge_queries.add_usage(connection, differences)
+    if refused:
+        added = await charge_queries.insert_refusals(connection, list(refused.values()))
+        refused = {message_id: refused[message_id] for message_id in added}
+    if outcomes := add_up(differences, refused.values()):
+        await charge_queries.add_outcomes(connection, outcomes)
 
 
-def find_sent(events: Sequence[Event]) -> dict[UUID, Sent]:
-    """Return the newest state of each outbound message that was sent, by message id.
+def read_events(events: Sequence[Event]) -> tuple[dict[UUID, Sent], dict[UUID, Refusal]]:
+    """Return the newest state of each outbound message that was sent, and those that no carrier took, by message id.
 
     Events from before sending say nothing about a charge, whenever they arrive.
     """
     newest: dict[UUID, Sent] = {}
+    refused: dict[UUID, Refusal] = {}
     for event in events:
         state = _decode(event.data)
-        if state.sent_at is None or state.direction != "outbound":
+        if state.direction != "outbound":
+            continue
+        if state.sent_at is None:
+            if state.status in _REFUSED:
+                at = quarter_start(state.completed_at or event.at)
+                refused[event.subject_id] = Refusal(event.subject_id, event.account_id, at, _country(state.country))
             continue
         known = newest.get(event.subject_id)
         if known is None or event.sequence > known.event.sequence:
             newest[event.subject_id] = Sent(event, state)
-    return newest
+    return newest, refused
 
 
 def move_usage(charged: Mapping[UUID, Charge], newest: Mapping[UUID, Sent], usage: Usage) -> list[Move]:
@@ -117,33 +130,56 @@ def move_usage(charged: Mapping[UUID, Charge], newest: Mapping[UUID, Sent], usag
             continue
         moved.append((message_id, status, sequence))
         if status != charge.status:
-            hour = hour_start(charge.sent_at)
+            at = quarter_start(charge.sent_at)
             segments, amount_micros = charge.segments, charge.amount_micros
-            usage[UsageHour(charge.account_id, hour, charge.country, charge.status)].add(-1, -segments, -amount_micros)
-            usage[UsageHour(charge.account_id, hour, charge.country, status)].add(1, segments, amount_micros)
+            usage[UsageQuarter(charge.account_id, at, charge.country, charge.status)].add(-1, -segments, -amount_micros)
+            usage[UsageQuarter(charge.account_id, at, charge.country, status)].add(1, segments, amount_micros)
     return moved
 
 
+def add_up(usage: Mapping[UsageQuarter, Sums], refused: Iterable[Refusal]) -> Outcomes:
+    """Return how outcomes move with differences of usage and with messages that no carrier took."""
+    outcomes: Outcomes = defaultdict(OutcomeSums)
+    for (account_id, at, _, status), sums in usage.items():
+        outcome = outcomes[account_id, at]
+        outcome.messages += sums.messages
+        outcome.segments += sums.segments
+        outcome.amount_micros += sums.amount_micros
+        if status == "delivered":
+            outcome.delivered += sums.messages
+        elif status in _FAILED:
+            outcome.failed += sums.messages
+    for refusal in refused:
+        outcome = outcomes[refusal.account_id, refusal.at]
+        outcome.messages += 1
+        outcome.failed += 1
+    return {quarter: sums for quarter, sums in outcomes.items() if sums != _NO_OUTCOME}
+
+
 async def _charge(connection: Connection, fresh: Sequence[Sent], usage: Usage) -> None:
-    currencies = await _fix_currencies(connection, {sent.event.account_id for sent in fresh})
+    now = datetime.now(UTC)
+    currencies, fixed = await _fix_currencies(connection, {sent.event.account_id for sent in fresh})
     countries = {_country(sent.state.country) for sent in fresh}
-    prices = PriceList(await queries.list_rates_of(connection, set(currencies.values()), {*countries, EVERY_COUNTRY}))
+    prices = PriceList(
+        await rate_queries.list_rates_of(connection, set(currencies.values()), {*countries, EVERY_COUNTRY})
+    )
     kinds: list[tuple[Sent, Rate, TallyKey]] = []
     tallies: dict[TallyKey, Sums] = defaultdict(Sums)
     for sent in fresh:
         account_id, country, segments = sent.event.account_id, _country(sent.state.country), sent.state.segments
         rate = prices.find(currencies[account_id], country, sent.state.created_at)
-        hour = hour_start(sent.sent_at)
-        key = TallyKey(account_id, month_of(hour), country, rate.currency, rate.amount_micros)
+        at = quarter_start(sent.sent_at)
+        key = TallyKey(account_id, month_of(at), country, rate.currency, rate.amount_micros)
         amount_micros = segments * rate.amount_micros
         tallies[key].add(1, segments, amount_micros)
-        usage[UsageHour(account_id, hour, country, sent.state.status)].add(1, segments, amount_micros)
+        usage[UsageQuarter(account_id, at, country, sent.state.status)].add(1, segments, amount_micros)
         kinds.append((sent, rate, key))
-    tally_ids = await queries.add_tallies(connection, sorted(tallies.items(), key=itemgetter(0)))
+    tally_ids = await charge_queries.add_tallies(connection, sorted(tallies.items(), key=itemgetter(0)))
     charges = [_make_charge(sent, rate, key.country, tally_ids[key]) for sent, rate, key in kinds]
-    await queries.insert_charges(connection, charges)
-    now = datetime.now(UTC)
-    await outbox.append(connection, "billing", [_rated(charge, now) for charge in charges])
+    await charge_queries.insert_charges(connection, charges)
+    events = [billing_account_updated(account_id, DEFAULT_CURRENCY, now) for account_id in fixed]
+    events += [message_rated(charge, now) for charge in charges]
+    await outbox.append(connection, "billing", events)
 
 
 def _country(country: str | None) -> str:
@@ -169,18 +205,15 @@ def _make_charge(sent: Sent, rate: Rate, country: str, tally_id: UUID) -> Charge
     )
 
 
-def _rated(charge: Charge, at: datetime) -> Event:
-    data = Rated(charge.message_id, charge.amount_micros, charge.currency)
-    return Event(new_id(), "message.rated", charge.account_id, charge.message_id, 1, at, outbox.to_json(data))
-
-
-async def _fix_currencies(connection: Connection, accounts: set[UUID]) -> dict[UUID, str]:
-    known = await queries.list_currencies(connection, accounts)
+async def _fix_currencies(connection: Connection, accounts: set[UUID]) -> tuple[dict[UUID, str], list[UUID]]:
+    """Return the accounts' currencies, and the accounts that have theirs, the default one, from now on."""
+    known = await rate_queries.list_currencies(connection, accounts)
+    fixed: list[UUID] = []
     if missing := accounts - known.keys():
         # an operator may be choosing one this moment: whoever is first fixes it, so ask again
-        await queries.insert_accounts(connection, missing, DEFAULT_CURRENCY)
-        known |= await queries.list_currencies(connection, missing)
-    return known
+        fixed = await rate_queries.insert_accounts(connection, missing, DEFAULT_CURRENCY)
+        known |= await rate_queries.list_currencies(connection, missing)
+    return known, fixed
 
 
 class PriceList:

@@ -3,7 +3,9 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from ghasi.billing import service
+from ghasi.billing import service, usage
+from ghasi.billing.invoice_pdf import Seller, open_printer
+from ghasi.billing.periods import zone_names
 from ghasi.contract.serving import Call, Handler, Reply
 from ghasi.contract.values import parse_id
 from ghasi.storage.resources import Resources
@@ -13,14 +15,31 @@ from ghasi.storage.resources import Resources
 async def serve(resources: Resources) -> AsyncIterator[dict[str, Handler]]:
     """Give the handlers of billing-service."""
     pool = resources.pool
+    seller = Seller(resources.settings.seller_name, resources.settings.seller_address)
+    zone_names()  # looks at hundreds of files: now, and not when the first customer asks
+    async with open_printer(seller) as printer:
 
-    async def list_invoices(call: Call) -> Reply:
-        return Reply(await service.list_invoices(pool, call.caller, call.query))
+        async def list_invoices(call: Call) -> Reply:
+            return Reply(await service.list_invoices(pool, call.caller, call.query))
 
-    async def get_invoice(call: Call) -> Reply:
-        return Reply(await service.get_invoice(pool, call.caller, parse_id(call.path["invoiceId"])))
+        async def get_invoice(call: Call) -> Reply:
+            return Reply(await service.get_invoice(pool, call.caller, parse_id(call.path["invoiceId"])))
 
-    async def get_usage(call: Call) -> Reply:
-        return Reply(await service.get_usage(pool, call.caller, call.query))
+        async def get_invoice_pdf(call: Call) -> Reply:
+            document = await service.get_document(pool, call.caller, parse_id(call.path["invoiceId"]))
+            disposition = f'inline; filename="{document.file_name}"'
+            return Reply(await printer.print(document), headers=[(b"content-disposition", disposition.encode())])
 
-    yield {"list_invoices": list_invoices, "get_invoice": get_invoice, "get_usage": get_usage}
+        async def get_usage(call: Call) -> Reply:
+            return Reply(await usage.get_usage(pool, call.caller, call.query))
+
+        async def get_summary(call: Call) -> Reply:
+            return Reply(await usage.get_summary(pool, call.caller, call.query))
+
+        yield {
+            "list_invoices": list_invoices,
+            "get_invoice": get_invoice,
+            "get_invoice_pdf": get_invoice_pdf,
+            "get_usage": get_usage,
+            "get_summary": get_summary,
+        }

@@ -1,6 +1,6 @@
-"""Billing's loops: rates messages as they are sent, and prunes what others have read of billing's outbox.
+"""Billing's loops: rates messages, learns accounts' names, and prunes what others have read of billing's outbox.
 
-Several processes may run them: one at a time holds the position in the messages' outbox.
+Several processes may run them: one at a time holds the position in each outbox.
 """
 
 import asyncio
@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import structlog
 
-from ghasi.billing import rating
+from ghasi.billing import customers, rating
 from ghasi.storage import outbox
 from ghasi.storage.pool import UNAVAILABLE, Pool
 from ghasi.storage.resources import Resources
@@ -36,6 +36,9 @@ async def work(resources: Resources) -> None:
                     wake=bells.event("messages"),
                     applied=lambda: bells.ring("billing"),
                 )
+            ),
+            group.create_task(
+                outbox.follow(resources.pool, "auth", "billing", customers.apply, wake=bells.event("auth"))
             ),
             group.create_task(_prune(resources.pool)),
         ]

@@ -23,7 +23,7 @@ from ghasi.storage.pool import Connection, Pool
 
 POLL_S = 0.25
 CONSUMERS: dict[str, tuple[str, ...]] = {
-    "auth": ("messages",),
+    "auth": ("messages", "billing"),
     "messages": ("webhooks", "billing"),
     "billing": ("messages",),
 }

@@ -1,18 +1,24 @@
-"""Messages as their outbox tells of them, and billing reading it."""
+"""Messages as their outbox tells of them, billing reading it, and customers asking billing."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 import pytest
 
 from ghasi.billing import rating
+from ghasi.billing.routes import serve
 from ghasi.contract import shapes
+from ghasi.contract.serving import ServiceApp
 from ghasi.contract.values import new_id, optional_rfc3339, rfc3339
 from ghasi.storage import outbox
 from ghasi.storage.outbox import Event
 from ghasi.storage.pool import Pool
+from ghasi.storage.resources import Resources
+from tests.asgi import Answer, request
 
 ACCOUNT = new_id()
 LAST_MONTH = datetime(2026, 10, 15, 12, 30, tzinfo=UTC)
@@ -73,3 +79,24 @@ class Messages:
 @pytest.fixture
 def messages(pool: Pool) -> Messages:
     return Messages(pool)
+
+
+@pytest.fixture
+async def app(resources: Resources) -> AsyncIterator[ServiceApp]:
+    async with serve(resources) as handlers:
+        yield ServiceApp(handlers)
+
+
+async def get(app: ServiceApp, target: str, account_id: UUID = ACCOUNT) -> Answer:
+    headers = {"X-Account-Id": str(account_id), "X-User-Id": str(new_id()), "X-Consumer-Username": "ghasi-user"}
+    return await request(app, "GET", f"/v1/billing/{target}", headers=headers)
+
+
+async def ask(app: ServiceApp, what: str, account_id: UUID = ACCOUNT, **query: str) -> Any:
+    """The usage or the summary."""
+    answer = await get(app, f"{what}?{urlencode(query)}", account_id)
+    assert answer.status == 200, answer.json
+    return answer.json
+
+
+OCTOBER = {"from": "2026-10-01T00:00:00Z", "to": "2026-11-01T00:00:00Z"}

@@ -9,7 +9,7 @@ import pytest
 
 from ghasi.billing import admin, closing
 from ghasi.billing.model import BillingError, InvoiceNotFoundError, InvoiceNotOpenError, PeriodOpenError
-from ghasi.billing.periods import month_start, period_end
+from ghasi.billing.periods import parse_month
 from ghasi.contract.values import new_id
 from ghasi.storage import audit
 from ghasi.storage.pool import Pool
@@ -80,7 +80,8 @@ async def test_accounts_without_charges_get_no_invoice(pool: Pool, messages: Mes
 async def test_what_comes_after_closing_is_on_the_next_invoice(pool: Pool, messages: Messages) -> None:
     """Early closing too: each message is on one invoice exactly."""
     now = datetime.now(UTC)
-    period, following = f"{now:%Y-%m}", period_end(month_start(now), "month")
+    period = f"{now:%Y-%m}"
+    following = parse_month(period)[1]
     early, late = Sms(at=now), Sms(at=now)
     await messages.happen(early)
     (first,) = await close(pool, period, early=True)
@@ -119,7 +120,7 @@ async def test_a_status_still_moves_after_closing(pool: Pool, messages: Messages
     await close(pool)
     await messages.write(delivered)
     await messages.read()
-    assert await pool.fetchval("SELECT status FROM billing.usage_hours WHERE messages > 0") == "delivered"
+    assert await pool.fetchval("SELECT status FROM billing.usage_quarters WHERE messages > 0") == "delivered"
     assert len(await invoiced(pool)) == 1
 
 

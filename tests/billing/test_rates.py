@@ -2,13 +2,15 @@
 
 import asyncio
 from datetime import UTC, datetime
+from uuid import UUID
 
 import asyncpg
+import msgspec
 import pytest
 
 from ghasi.billing import admin
 from ghasi.billing.model import CurrencyFixedError, ImportSummary, RatesError
-from ghasi.contract.values import new_id
+from ghasi.contract.values import new_id, rfc3339
 from ghasi.storage import audit
 from ghasi.storage.pool import Pool
 from tests.billing.conftest import Messages, Sms
@@ -37,6 +39,32 @@ async def test_a_file_adds_its_rates_once(pool: Pool) -> None:
     assert await admin.list_rates(pool) == rates
     (entry,) = await audit.list_entries(pool)
     assert (entry.actor, entry.action) == (WHO, "rates.imported")
+
+
+async def told(pool: Pool, kind: str) -> list[tuple[object, ...]]:
+    rows = await pool.fetch("SELECT account_id, subject_id, sequence, data FROM billing.outbox WHERE type = $1", kind)
+    return [(*tuple(row)[:3], msgspec.json.decode(row["data"])) for row in rows]
+
+
+async def test_each_rate_that_is_imported_is_told(pool: Pool) -> None:
+    nobody = UUID(int=0)
+    text = "country,amount,currency,valid_from\nAF,0.05,USD,2026-12-01T04:30:00+04:30\n*,6.5,JPY,2026-01-01\n"
+    await admin.import_rates(pool, text, WHO)
+    expected = [
+        (
+            nobody, rate.id, 1,
+            {"id": str(rate.id), "currency": rate.currency, "country": rate.country,
+             "amount_micros": rate.amount_micros, "valid_from": rfc3339(rate.valid_from)},
+        )
+        for rate in await admin.list_rates(pool)
+        if rate.valid_from.year > 1970
+    ]  # fmt: skip
+    assert sorted(await told(pool, "rate.created"), key=str) == sorted(expected, key=str)
+    assert len(expected) == 2
+    with pytest.raises(RatesError):
+        await admin.import_rates(pool, "country,amount\nAF,0.07\nXX,1\n", WHO)
+    await admin.import_rates(pool, text, WHO)
+    assert len(await told(pool, "rate.created")) == 2
 
 
 async def test_ten_imports_at_once_are_one(pool: Pool) -> None:
@@ -106,3 +134,11 @@ async def test_an_account_is_billed_in_the_currency_chosen_before_its_first_mess
     assert {tuple(row) for row in charged} == {(yen, "JPY", 6_500_000), (dollar, "USD", 45000)}
     with pytest.raises(CurrencyFixedError, match="billed in USD already"):
         await admin.set_currency(pool, dollar, "JPY", WHO)
+    # told once, by whoever fixed it
+    assert sorted(await told(pool, "billing_account.updated"), key=str) == sorted(
+        [
+            (account_id, account_id, 1, {"account_id": str(account_id), "currency": currency})
+            for account_id, currency in ((yen, "JPY"), (dollar, "USD"))
+        ],
+        key=str,
+    )

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ghasi.billing import admin, rating, worker
 from ghasi.contract.values import new_id
+from ghasi.storage import outbox
 from ghasi.storage.outbox import Event
 from ghasi.storage.pool import Pool
 from ghasi.storage.resources import Resources
@@ -18,18 +19,19 @@ from tests.billing.conftest import ACCOUNT, LAST_MONTH, Messages, Sms
 COUNTRIES = st.sampled_from(["AF", "DE", None])
 PASSES = st.sampled_from([
     ("sent", "delivered"), ("sent",), ("sent", "undelivered"), ("sent", "unknown", "delivered"), ("failed",), (),
+    ("expired",), ("canceled",), ("sent", "failed"), ("sent", "unknown"), ("sent", "expired"),
 ])  # fmt: skip
 MESSAGES = st.builds(
     Sms, account_id=st.sampled_from([ACCOUNT, new_id()]), country=COUNTRIES, segments=st.integers(1, 10), passes=PASSES,
-    at=st.sampled_from([LAST_MONTH, LAST_MONTH + timedelta(minutes=29, seconds=59), LAST_MONTH + timedelta(days=20)]),
+    at=st.sampled_from([LAST_MONTH, LAST_MONTH + timedelta(minutes=14, seconds=59), LAST_MONTH + timedelta(days=20)]),
     direction=st.sampled_from(["outbound", "outbound", "inbound"]), id=st.builds(new_id),
 )  # fmt: skip
 
 
 async def usage_rows(pool: Pool) -> Counter[tuple[object, ...]]:
-    rows = await pool.fetch("SELECT * FROM billing.usage_hours WHERE messages <> 0")
+    rows = await pool.fetch("SELECT * FROM billing.usage_quarters WHERE messages <> 0")
     return Counter({
-        (row["account_id"], row["hour"], row["country"], row["status"], kind): row[kind]
+        (row["account_id"], row["at"], row["country"], row["status"], kind): row[kind]
         for row in rows
         for kind in ("messages", "segments", "amount_micros")
     })  # fmt: skip
@@ -40,18 +42,51 @@ def recount(messages: list[Sms]) -> Counter[tuple[object, ...]]:
     for message in messages:
         if "sent" not in message.passes or message.direction != "outbound":
             continue
-        hour = (message.at + timedelta(seconds=1)).replace(minute=0, second=0)
-        key = (message.account_id, hour, message.country or "ZZ", message.passes[-1])
+        key = (
+            message.account_id,
+            quarter_of(message.at + timedelta(seconds=1)),
+            message.country or "ZZ",
+            message.passes[-1],
+        )
         counted[*key, "messages"] += 1
         counted[*key, "segments"] += message.segments
         counted[*key, "amount_micros"] += message.segments * 45000
     return counted
 
 
+def quarter_of(at: datetime) -> datetime:
+    return datetime.fromtimestamp(at.timestamp() // 900 * 900, UTC)
+
+
+async def outcome_rows(pool: Pool) -> Counter[tuple[object, ...]]:
+    rows = await pool.fetch("SELECT * FROM billing.outcome_quarters")
+    return +Counter({
+        (row["account_id"], row["at"], kind): row[kind]
+        for row in rows
+        for kind in ("messages", "delivered", "failed", "segments", "amount_micros")
+    })  # fmt: skip
+
+
+def recount_outcomes(messages: list[Sms]) -> Counter[tuple[object, ...]]:
+    counted: Counter[tuple[object, ...]] = Counter()
+    for message in messages:
+        end = message.passes[-1] if message.passes else "accepted"
+        sent = "sent" in message.passes
+        if message.direction != "outbound" or not (sent or end in ("failed", "expired")):
+            continue
+        key = (message.account_id, quarter_of(message.at + timedelta(seconds=1)))
+        counted[*key, "messages"] += 1
+        counted[*key, "delivered"] += end == "delivered"
+        counted[*key, "failed"] += end in ("failed", "expired", "undelivered")
+        counted[*key, "segments"] += message.segments * sent
+        counted[*key, "amount_micros"] += message.segments * 45000 * sent
+    return +counted
+
+
 async def empty(pool: Pool) -> None:
     await pool.execute(
-        "TRUNCATE billing.charges, billing.usage_hours, billing.tallies, billing.outbox, billing.positions, "
-        "messages.outbox, billing.accounts"
+        "TRUNCATE billing.charges, billing.usage_quarters, billing.outcome_quarters, billing.refusals, "
+        "billing.tallies, billing.outbox, billing.positions, messages.outbox, billing.accounts"
     )
 
 
@@ -72,6 +107,7 @@ async def test_usage_equals_a_recount_in_any_order_and_with_repetitions(
         await messages.write(Event(new_id(), *tuple(getattr(event, name) for name in Event.__slots__[1:])))
     await messages.read(most)
     assert await usage_rows(pool) == recount(sent)
+    assert await outcome_rows(pool) == recount_outcomes(sent)
     tallied = await pool.fetchrow(
         "SELECT coalesce(sum(messages), 0), coalesce(sum(segments), 0), coalesce(sum(amount_micros), 0) "
         "FROM billing.tallies"
@@ -80,20 +116,29 @@ async def test_usage_equals_a_recount_in_any_order_and_with_repetitions(
         "SELECT count(*), coalesce(sum(segments), 0), coalesce(sum(amount_micros), 0) FROM billing.charges"
     )
     assert tuple(tallied) == tuple(charged)
-    rated = await pool.fetch("SELECT subject_id, sequence, type, data FROM billing.outbox")
+    told = await pool.fetch("SELECT subject_id, sequence, type, data FROM billing.outbox")
+    rated = [row for row in told if row["type"] == "message.rated"]
     assert sorted(row["subject_id"] for row in rated) == sorted(
         message.id for message in sent if "sent" in message.passes and message.direction == "outbound"
     )
-    assert all((row["sequence"], row["type"]) == (1, "message.rated") for row in rated)
+    fixed = [row["subject_id"] for row in told if row["type"] == "billing_account.updated"]
+    charged_accounts = {one.account_id for one in sent if "sent" in one.passes and one.direction == "outbound"}
+    assert sorted(fixed) == sorted(charged_accounts)
+    assert len(told) == len(rated) + len(fixed)
+    assert {row["sequence"] for row in told} <= {1}
+
+
+async def everything(pool: Pool) -> list[object]:
+    tables = ("usage_quarters", "outcome_quarters", "refusals", "tallies", "charges", "outbox")
+    return [await pool.fetch(f"SELECT * FROM billing.{table} ORDER BY 1, 2, 3, 4") for table in tables]
 
 
 async def test_reading_everything_again_changes_nothing(pool: Pool, messages: Messages) -> None:
-    await messages.happen(*(Sms(country=country) for country in ("AF", "DE", "AF")))
-    before = await usage_rows(pool), await pool.fetch("SELECT * FROM billing.tallies")
+    await messages.happen(*(Sms(country=country) for country in ("AF", "DE", "AF")), Sms(passes=("failed",)))
+    before = await everything(pool)
     await pool.execute("DELETE FROM billing.positions")
     await messages.read(2)
-    assert (await usage_rows(pool), await pool.fetch("SELECT * FROM billing.tallies")) == before
-    assert await pool.fetchval("SELECT count(*) FROM billing.outbox") == 3
+    assert await everything(pool) == before
 
 
 async def test_a_status_that_comes_late_moves_nothing_back(pool: Pool, messages: Messages) -> None:
@@ -110,7 +155,7 @@ async def test_a_status_that_comes_late_moves_nothing_back(pool: Pool, messages:
 async def test_what_is_rated_is_told(pool: Pool, messages: Messages) -> None:
     message = Sms(segments=3)
     await messages.happen(message)
-    (row,) = await pool.fetch("SELECT account_id, data FROM billing.outbox")
+    (row,) = await pool.fetch("SELECT account_id, data FROM billing.outbox WHERE type = 'message.rated'")
     assert row["account_id"] == ACCOUNT
     assert msgspec.json.decode(row["data"]) == {
         "message_id": str(message.id), "amount_micros": 135000, "currency": "USD",
@@ -169,6 +214,20 @@ async def test_the_worker_rates_and_rings(resources: Resources, pool: Pool, mess
     resources.stopping.set()
     async with asyncio.timeout(5):
         await task
+
+
+async def test_the_worker_learns_names(resources: Resources, pool: Pool) -> None:
+    said = outbox.to_json({"id": str(ACCOUNT), "name": "Kabul Pharmacy", "status": "active"})
+    async with pool.acquire() as connection, connection.transaction():
+        await outbox.append(
+            connection, "auth", [Event(new_id(), "account.updated", ACCOUNT, ACCOUNT, 1, LAST_MONTH, said)]
+        )
+    task = asyncio.create_task(worker.work(resources))
+    async with asyncio.timeout(5):
+        while await pool.fetchval("SELECT name FROM billing.customers") != "Kabul Pharmacy":
+            await asyncio.sleep(0.02)
+    resources.stopping.set()
+    await task
 
 
 async def test_the_worker_prunes_what_was_read(resources: Resources, pool: Pool, messages: Messages) -> None:

@@ -241,9 +241,9 @@ async def succeed(row: Row, worlds: Worlds) -> Answer:
 
 for _operation, _status in (
     ("sign_in_with_firebase", 200), ("refresh_session", 200), ("get_me", 200), ("create_api_key", 201),
-    ("send_message", 202), ("preview_message", 200), ("create_webhook", 201), ("get_usage", 200), ("sign_out", 204),
-    ("get_json_web_keys", 200), ("get_account", 200), ("update_account", 200), ("get_preferences", 200),
-    ("update_preferences", 200), ("create_invitation", 201),
+    ("send_message", 202), ("preview_message", 200), ("create_webhook", 201), ("get_usage", 200), ("get_summary", 200),
+    ("sign_out", 204), ("get_json_web_keys", 200), ("get_account", 200), ("update_account", 200),
+    ("get_preferences", 200), ("update_preferences", 200), ("create_invitation", 201),
 ):  # fmt: skip
     provokes(_operation, _status)(partial(succeed, BY_OPERATION[_operation]))
 
@@ -396,6 +396,14 @@ async def get_an_invoice(worlds: Worlds) -> Answer:
     customer, invoice_id = await with_an_invoice(worlds)
     answer = await ask(customer, BY_OPERATION["get_invoice"], resource_id=invoice_id)
     assert [line["messages"] for line in answer.json["line_items"]] == [1]
+    return answer
+
+
+@provokes("get_invoice_pdf", 200)
+async def get_an_invoice_as_pdf(worlds: Worlds) -> Answer:
+    customer, invoice_id = await with_an_invoice(worlds)
+    answer = await ask(customer, BY_OPERATION["get_invoice_pdf"], resource_id=invoice_id)
+    assert answer.body.startswith(b"%PDF-")
     return answer
 
 

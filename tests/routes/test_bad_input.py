@@ -268,9 +268,12 @@ BAD_VALUES = {
     "list_invoices": ["status=late", "status=OPEN"],
     "list_deliveries": ["status=late", "status=exhausted", "event_type=message.lost", "event_type=*", "message_id=1",
                         "message_id=" + "x" * 36, "created_after=yesterday"],
-    "get_usage": ["granularity=week", "group_by=carrier", "from=2026-11-01", "to=never", "from=2026-11-01T00:30:00Z",
+    "get_usage": ["granularity=week", "group_by=carrier", "from=2026-11-01", "to=never", "from=2026-11-01T00:20:00Z",
                   "from=2026-11-02T00:00:00Z&to=2026-11-01T00:00:00Z", "from=0001-01-01T00:00:00Z",
-                  "to=9999-12-31T23:00:00Z", "granularity=hour&from=2020-01-01T00:00:00Z&to=2026-01-01T00:00:00Z"],
+                  "to=9999-12-31T23:00:00Z", "granularity=hour&from=2020-01-01T00:00:00Z&to=2026-01-01T00:00:00Z",
+                  "time_zone=Kabul", "time_zone=", "time_zone=../../etc/passwd"],
+    "get_summary": ["granularity=week", "group_by=country", "from=2026-11-01T00:20:00Z", "time_zone=%2B04:30",
+                    "from=2026-11-02T00:00:00Z&to=2026-11-01T00:00:00Z", "from=2020-01-01T00:00:00Z"],
 }  # fmt: skip
 
 

@@ -1,4 +1,5 @@
--- Rates, what each sent message costs, usage by hour, and invoices. All money is integer micros of its currency.
+-- Rates, what each sent message costs, usage by quarter of an hour, and invoices. All money is integer micros of its
+-- currency.
 
 SELECT storage.create_outbox('billing');
 
@@ -30,6 +31,13 @@ CREATE TABLE billing.accounts (
     currency text COLLATE "C" NOT NULL CHECK (currency ~ '^[A-Z]{3}$')
 );
 
+-- What invoices call an account: its name, as auth-service last said it.
+CREATE TABLE billing.customers (
+    account_id uuid PRIMARY KEY,
+    name text NOT NULL,
+    sequence integer NOT NULL
+);
+
 -- Numbers without gaps: the row is locked until the invoices that take its numbers are committed.
 CREATE TABLE billing.series (
     name text PRIMARY KEY,
@@ -51,6 +59,7 @@ CREATE TABLE billing.invoices (
     due_at timestamptz,
     paid_at timestamptz,
     voided_at timestamptz,
+    customer_name text, -- as it was when the invoice was opened
     UNIQUE (account_id, period_start),
     CHECK (status = 'draft' OR (number IS NOT NULL AND issued_at IS NOT NULL AND due_at IS NOT NULL)),
     CHECK ((status = 'paid') = (paid_at IS NOT NULL)),
@@ -153,14 +162,36 @@ CREATE TABLE billing.charges (
 ) WITH (fillfactor = 85);
 
 -- What usage is read from: the sum of the charges, moved by differences in the transaction that moves the charges.
+-- By quarter of an hour, since zones lie whole quarters apart: each has days of whole rows.
 -- No CHECK (messages >= 0): ON CONFLICT DO UPDATE would apply it to the difference, which may be negative.
-CREATE TABLE billing.usage_hours (
+CREATE TABLE billing.usage_quarters (
     account_id uuid NOT NULL,
-    hour timestamptz NOT NULL,
+    at timestamptz NOT NULL CHECK (extract(epoch FROM at) % 900 = 0),
     country text COLLATE "C" NOT NULL,
     status text COLLATE "C" NOT NULL,
     messages bigint NOT NULL,
     segments bigint NOT NULL,
     amount_micros bigint NOT NULL,
-    PRIMARY KEY (account_id, hour, country, status)
+    PRIMARY KEY (account_id, at, country, status)
+) WITH (fillfactor = 50);
+
+-- Messages that no carrier took: they cost nothing. A row each, so that one told twice is counted once.
+CREATE TABLE billing.refusals (
+    message_id uuid PRIMARY KEY,
+    account_id uuid NOT NULL,
+    at timestamptz NOT NULL,
+    country text COLLATE "C" NOT NULL
+);
+
+-- What summaries are read from: one row for a quarter of an hour, whatever countries and statuses it has; usage and
+-- refusals together, moved along with them. A month of a busy account is some thousand rows here.
+CREATE TABLE billing.outcome_quarters (
+    account_id uuid NOT NULL,
+    at timestamptz NOT NULL CHECK (extract(epoch FROM at) % 900 = 0),
+    messages bigint NOT NULL,
+    delivered bigint NOT NULL,
+    failed bigint NOT NULL,
+    segments bigint NOT NULL,
+    amount_micros bigint NOT NULL,
+    PRIMARY KEY (account_id, at)
 ) WITH (fillfactor = 50);

@@ -1,0 +1,121 @@
+"""SQL of charges, and of the usage and outcomes that are added up from them. Knows no rules.
+
+Only the consumer of messages' events calls these, alone while it holds its position's lock.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from ghasi.billing.model import Charge, OutcomeSums, Refusal, Sums, TallyKey, UsageQuarter
+from ghasi.contract.values import new_id
+from ghasi.storage.pool import Connection
+
+_CHARGE = ", ".join(Charge._fields)
+
+
+async def list_charges(connection: Connection, message_ids: Collection[UUID]) -> dict[UUID, Charge]:
+    """Return the charges of those messages that have one."""
+    rows = await connection.fetch(f"SELECT {_CHARGE} FROM billing.charges WHERE message_id = ANY($1)", message_ids)
+    return {row[0]: Charge._make(row) for row in rows}
+
+
+async def move_charges(connection: Connection, moved: Sequence[tuple[UUID, str, int]]) -> None:
+    """Set charges, named by their messages' ids, to a status and sequence."""
+    await connection.execute(
+        """
+        UPDATE billing.charges AS charge SET status = moved.status, sequence = moved.sequence
+        FROM unnest($1::uuid[], $2::text[], $3::int[]) AS moved (message_id, status, sequence)
+        WHERE charge.message_id = moved.message_id
+        """,
+        *zip(*moved, strict=True),
+    )
+
+
+async def insert_charges(connection: Connection, charges: Sequence[Charge]) -> None:
+    """Add charges, by COPY: so many columns cost more as arrays."""
+    await connection.copy_records_to_table("charges", schema_name="billing", columns=Charge._fields, records=charges)
+
+
+async def add_tallies(connection: Connection, sums: Sequence[tuple[TallyKey, Sums]]) -> dict[TallyKey, UUID]:
+    """Add sums, given in the order of their keys, to the open tallies, made where there are none; return their ids."""
+    rows = await connection.fetch(
+        """
+        INSERT INTO billing.tallies AS tally
+            (id, account_id, month, country, currency, unit_micros, messages, segments, amount_micros)
+        SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::date[], $4::text[], $5::text[], $6::bigint[], $7::bigint[],
+                             $8::bigint[], $9::bigint[])
+        ON CONFLICT (account_id, month, country, currency, unit_micros) WHERE invoice_id IS NULL DO UPDATE SET
+            messages = tally.messages + EXCLUDED.messages,
+            segments = tally.segments + EXCLUDED.segments,
+            amount_micros = tally.amount_micros + EXCLUDED.amount_micros
+        RETURNING account_id, month, country, currency, unit_micros, id
+        """,
+        [new_id() for _ in sums],
+        [key.account_id for key, _ in sums],
+        [key.month for key, _ in sums],
+        [key.country for key, _ in sums],
+        [key.currency for key, _ in sums],
+        [key.unit_micros for key, _ in sums],
+        [one.messages for _, one in sums],
+        [one.segments for _, one in sums],
+        [one.amount_micros for _, one in sums],
+    )
+    return {TallyKey._make(row[:5]): row[5] for row in rows}
+
+
+async def insert_refusals(connection: Connection, refusals: Sequence[Refusal]) -> set[UUID]:
+    """Add messages that no carrier took, but for those known; return the ids of those added."""
+    rows = await connection.fetch(
+        """
+        INSERT INTO billing.refusals (message_id, account_id, at, country)
+        SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::text[])
+        ON CONFLICT DO NOTHING RETURNING message_id
+        """,
+        *zip(*refusals, strict=True),
+    )
+    return {row[0] for row in rows}
+
+
+async def add_usage(connection: Connection, deltas: Mapping[UsageQuarter, Sums]) -> None:
+    """Move usage by differences, which may be negative."""
+    await connection.execute(
+        """
+        INSERT INTO billing.usage_quarters AS usage
+            (account_id, at, country, status, messages, segments, amount_micros)
+        SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::bigint[], $6::bigint[],
+                             $7::bigint[])
+        ON CONFLICT (account_id, at, country, status) DO UPDATE SET
+            messages = usage.messages + EXCLUDED.messages,
+            segments = usage.segments + EXCLUDED.segments,
+            amount_micros = usage.amount_micros + EXCLUDED.amount_micros
+        """,
+        *zip(*deltas, strict=True),
+        [sums.messages for sums in deltas.values()],
+        [sums.segments for sums in deltas.values()],
+        [sums.amount_micros for sums in deltas.values()],
+    )
+
+
+async def add_outcomes(connection: Connection, deltas: Mapping[tuple[UUID, datetime], OutcomeSums]) -> None:
+    """Move outcomes, by account and quarter of an hour, by differences, which may be negative."""
+    await connection.execute(
+        """
+        INSERT INTO billing.outcome_quarters AS known
+            (account_id, at, messages, delivered, failed, segments, amount_micros)
+        SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
+                             $7::bigint[])
+        ON CONFLICT (account_id, at) DO UPDATE SET
+            messages = known.messages + EXCLUDED.messages,
+            delivered = known.delivered + EXCLUDED.delivered,
+            failed = known.failed + EXCLUDED.failed,
+            segments = known.segments + EXCLUDED.segments,
+            amount_micros = known.amount_micros + EXCLUDED.amount_micros
+        """,
+        *zip(*deltas, strict=True),
+        [sums.messages for sums in deltas.values()],
+        [sums.delivered for sums in deltas.values()],
+        [sums.failed for sums in deltas.values()],
+        [sums.segments for sums in deltas.values()],
+        [sums.amount_micros for sums in deltas.values()],
+    )

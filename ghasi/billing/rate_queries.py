@@ -1,0 +1,110 @@
+"""SQL of rates, and of what billing knows of accounts: their currency and their name. Knows no rules."""
+
+from collections.abc import Collection, Sequence
+from uuid import UUID
+
+from ghasi.billing.model import Rate
+from ghasi.storage.pool import Connection, Pool
+
+# rates
+
+
+async def lock_rates(connection: Connection) -> None:
+    """Keep other imports out until the end of the transaction; readers go on."""
+    await connection.execute("LOCK TABLE billing.rates IN SHARE ROW EXCLUSIVE MODE")
+
+
+async def list_rates(connection: Connection | Pool) -> list[Rate]:
+    """Return every rate by currency, country and validity; of equal ones the last counts."""
+    rows = await connection.fetch(
+        """
+        SELECT id, currency, country, amount_micros, valid_from FROM billing.rates
+        ORDER BY currency, country, valid_from, id
+        """
+    )
+    return [Rate(*row) for row in rows]
+
+
+async def list_rates_of(
+    connection: Connection, currencies: Collection[str], countries: Collection[str]
+) -> list[Rate]:  # fmt: skip
+    """Return the rates of some currencies and countries by validity; of equal ones the last counts."""
+    rows = await connection.fetch(
+        """
+        SELECT id, currency, country, amount_micros, valid_from FROM billing.rates
+        WHERE currency = ANY($1) AND country = ANY($2)
+        ORDER BY valid_from, id
+        """,
+        list(currencies),
+        list(countries),
+    )
+    return [Rate(*row) for row in rows]
+
+
+async def insert_rates(connection: Connection, rates: Sequence[Rate]) -> None:
+    """Add rates."""
+    await connection.execute(
+        """
+        INSERT INTO billing.rates (id, currency, country, amount_micros, valid_from)
+        SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::timestamptz[])
+        """,
+        [rate.id for rate in rates],
+        [rate.currency for rate in rates],
+        [rate.country for rate in rates],
+        [rate.amount_micros for rate in rates],
+        [rate.valid_from for rate in rates],
+    )
+
+
+# accounts' currencies
+
+
+async def list_currencies(connection: Connection, accounts: Collection[UUID]) -> dict[UUID, str]:
+    """Return the currency of those accounts that have one."""
+    rows = await connection.fetch(
+        "SELECT account_id, currency FROM billing.accounts WHERE account_id = ANY($1)", list(accounts)
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+async def find_currency(connection: Connection | Pool, account_id: UUID) -> str | None:
+    """Return an account's currency once it is fixed."""
+    currency: str | None = await connection.fetchval(
+        "SELECT currency FROM billing.accounts WHERE account_id = $1", account_id
+    )
+    return currency
+
+
+async def insert_accounts(connection: Connection, accounts: Collection[UUID], currency: str) -> list[UUID]:
+    """Fix the currency of accounts that have none; return those."""
+    rows = await connection.fetch(
+        """
+        INSERT INTO billing.accounts (account_id, currency) SELECT unnest($1::uuid[]), $2
+        ON CONFLICT DO NOTHING RETURNING account_id
+        """,
+        sorted(accounts),
+        currency,
+    )
+    return [row[0] for row in rows]
+
+
+# customers' names
+
+
+async def upsert_customers(connection: Connection, customers: Sequence[tuple[UUID, str, int]]) -> None:
+    """Take over auth-service's word on accounts, unless a later one is known: (id, name, sequence), each id once."""
+    await connection.execute(
+        """
+        INSERT INTO billing.customers AS known (account_id, name, sequence)
+        SELECT * FROM unnest($1::uuid[], $2::text[], $3::int[])
+        ON CONFLICT (account_id) DO UPDATE SET name = EXCLUDED.name, sequence = EXCLUDED.sequence
+        WHERE known.sequence < EXCLUDED.sequence
+        """,
+        *zip(*customers, strict=True),
+    )
+
+
+async def find_customer_name(connection: Connection | Pool, account_id: UUID) -> str | None:
+    """Return an account's name, once auth-service has told it."""
+    name: str | None = await connection.fetchval("SELECT name FROM billing.customers WHERE account_id = $1", account_id)
+    return name
