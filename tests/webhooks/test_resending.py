@@ -153,6 +153,42 @@ async def test_a_resend_during_an_attempt_is_that_attempt_and_its_failure_begins
     assert attempts_in(shown) == [(1, 500, False), (2, 500, False), (3, 500, False)]
 
 
+async def test_a_resend_during_an_attempt_shortens_the_wait_after_it(
+    resources: Resources, pool: Pool, customer: Customer, receiver: Receiver
+) -> None:
+    go = asyncio.Event()
+
+    async def answer(_: web.Request) -> web.Response:
+        if len(receiver.got) == 2:
+            await go.wait()
+        return web.Response(status=500)
+
+    receiver.answer = answer
+    endpoint = await customer.create(receiver.url)
+    async with working(resources, replace(QUICK, schedule_s=(0.05, 3600.0))):
+        (event,) = await publish(pool, customer.account_id)
+        await until(lambda: len(receiver.got) == 2)
+        await resend(customer, endpoint["id"], event.id)
+        go.set()
+        await until(lambda: len(receiver.got) == 3)
+
+
+async def test_a_success_that_an_overtaken_failure_shares_its_number_with_is_not_forgotten(
+    pool: Pool, customer: Customer
+) -> None:
+    endpoint = await customer.create("https://example.com/")
+    event_id = await store(pool, customer, endpoint["id"], "succeeded")
+    await pool.execute(
+        "INSERT INTO webhooks.attempts (endpoint_id, event_id, number, at, duration_ms, error) "
+        "VALUES ($1, $2, 1, now(), 5, 'timeout: no complete answer in time')",
+        endpoint["id"], event_id,
+    )  # fmt: skip
+    before = await detail(customer, endpoint["id"], event_id)
+    assert attempts_in(before) == [(1, None, False), (2, 204, True)]
+    assert (await resend(customer, endpoint["id"], event_id))["attempt_count"] == 2
+    assert (await detail(customer, endpoint["id"], event_id))["attempts"] == before["attempts"]
+
+
 async def test_a_resend_before_a_late_retry_brings_the_schedules_first_delay_back(
     resources: Resources, pool: Pool, customer: Customer, receiver: Receiver
 ) -> None:
