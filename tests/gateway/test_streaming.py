@@ -79,7 +79,7 @@ async def open_raw(url: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter
     return reader, writer
 
 
-async def until(happened: Callable[[], bool], within_s: float = 5.0) -> None:
+async def until(happened: Callable[[], bool], within_s: float = 10.0) -> None:
     async with asyncio.timeout(within_s):
         while not happened():
             await asyncio.sleep(0.01)
@@ -167,7 +167,7 @@ async def test_a_stall_between_pieces_ends_the_connection(auth: AuthService, sho
         assert answer.status == 200
         with pytest.raises(aiohttp.ClientPayloadError):
             await answer.read()
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(10):
             await closed.wait()
     assert broken_off("upstream") == before + 1
 
@@ -232,8 +232,10 @@ async def sleepers(pool: Pool) -> int:
 @both_ways
 @pytest.mark.parametrize("pieces_before", [0, 1])
 async def test_the_query_ends_when_the_client_leaves(
-    auth: AuthService, pool: Pool, pieces_before: int, *, split: bool
+    auth: AuthService, pool: Pool, monkeypatch: pytest.MonkeyPatch, pieces_before: int, *, split: bool
 ) -> None:
+    monkeypatch.setattr("ghasi.contract.table.GATEWAY_MARGIN_S", -600.0)  # no time-out ends it
+
     async def pieces() -> AsyncGenerator[bytes, None]:
         for _ in range(pieces_before):
             yield b"first"
@@ -244,7 +246,7 @@ async def test_the_query_ends_when_the_client_leaves(
         host, _, port = url.removeprefix("http://").partition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(f"GET {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: {bearer()['authorization']}\r\n\r\n".encode())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             if pieces_before:
                 await reader.readuntil(b"first")
             while await sleepers(pool) != 1:
@@ -312,7 +314,7 @@ async def test_no_head_in_time_is_a_504(auth: AuthService, short_time: float, *,
         assert answer.status == 504
         assert (await answer.json())["message"] == TOO_SLOW
         assert 350 <= int(answer.headers["x-kong-upstream-latency"]) < 1500
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(10):
             await closed.wait()
 
 
