@@ -50,10 +50,8 @@ def read_filters(parameters: Mapping[str, str], zone: ZoneInfo) -> Filters:
     errors: dict[str, str] = {}
     arguments: dict[str, Any] = {}
     for name, value in typed.items():
-        if "\0" in value:
-            errors[name] = "It holds a character that no message can have."
-        elif len(value) > LONGEST.get(name, len(value)):
-            errors[name] = f"At most {LONGEST[name]} characters."
+        if fault := find_fault(name, value):
+            errors[name] = fault
         elif name == "status" and value not in STATUSES:
             errors[name] = "There is no such status."
     arguments["status"] = typed.get("status")
@@ -69,6 +67,15 @@ def read_filters(parameters: Mapping[str, str], zone: ZoneInfo) -> Filters:
     if until:
         arguments["created_before"] = _midnight(until + timedelta(days=1), zone)
     return Filters(typed, errors, arguments)
+
+
+def find_fault(name: str, value: str) -> str | None:
+    """Say what no message can have in a field, a filter's or a form's."""
+    if "\0" in value:
+        return "It holds a character that no message can have."
+    if len(value) > LONGEST.get(name, len(value)):
+        return f"At most {LONGEST[name]} characters."
+    return None
 
 
 def tidy_number(text: str) -> str:

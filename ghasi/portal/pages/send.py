@@ -18,7 +18,7 @@ from ghasi.portal.access import signed_in
 from ghasi.portal.failures import explain
 from ghasi.portal.forms import input_errors, read_form
 from ghasi.portal.pages.message_detail import ENCODINGS, country_name
-from ghasi.portal.pages.message_filters import tidy_number
+from ghasi.portal.pages.message_filters import find_fault, tidy_number
 from ghasi.portal.pages.messages import reader_for
 from ghasi.portal.rendering import Toast, go_to, is_htmx, page, part
 from ghasi.portal.sessions import Visit
@@ -98,13 +98,11 @@ async def preview(request: Request, visit: Visit) -> Response:
     """Show what sending the text would come to; what is wrong so far is told to the page's script, for later."""
     draft = read_draft(await read_form(request, MAX_FORM_BYTES))
     found: Preview | None = None
-    faults: dict[str, str] = {}
-    if draft.body or draft.to or draft.sender:
+    faults = _find_faults(draft)
+    if not faults and (draft.body or draft.to or draft.sender):
         try:
             found = await visit.ask(
-                lambda api: api.preview_message(
-                    draft.body[: LONGEST_TEXT + 1], to=tidy_number(draft.to) or None, sender=_sender(draft)
-                )
+                lambda api: api.preview_message(draft.body, to=tidy_number(draft.to) or None, sender=_sender(draft))
             )
         except (ApiError, ApiUnreachableError) as error:
             if isinstance(error, ApiUnreachableError) or error.status not in {400, 422}:
@@ -136,7 +134,7 @@ async def send(request: Request, visit: Visit) -> Response:
     ApiError and ApiUnreachableError for what is no fault of the input: the form stays as it is.
     """
     draft = read_draft(await read_form(request, MAX_FORM_BYTES))
-    errors = _missing(draft)
+    errors = _missing(draft) | _find_faults(draft)
     if not errors:
         try:
             message = await visit.ask(
@@ -164,15 +162,21 @@ def _sender(draft: Draft) -> str | None:
     return tidy_number(draft.sender) or None
 
 
+def _find_faults(draft: Draft) -> dict[str, str]:
+    """Say what the API need not be asked about, whatever else is wrong."""
+    values = {"to": draft.to, "from": draft.sender, "body": draft.body, "reference": draft.reference}
+    faults = {name: fault for name, value in values.items() if (fault := find_fault(name, value))}
+    if len(draft.body) > LONGEST_TEXT:
+        faults["body"] = f"The text is far longer than {MOST_SEGMENTS} segments."
+    return faults
+
+
 def _missing(draft: Draft) -> dict[str, str]:
-    """Say what the API need not be asked about."""
     errors = {}
     if not draft.to:
         errors["to"] = "Enter the number to send to."
     if not draft.body:
         errors["body"] = "Write the text of the message."
-    elif len(draft.body) > LONGEST_TEXT:
-        errors["body"] = f"The text is far longer than {MOST_SEGMENTS} segments."
     return errors
 
 
