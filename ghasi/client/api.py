@@ -1,49 +1,26 @@
 """The asynchronous Python client of the API: one method for each route of the contract.
 
-Owns how a call is written and its answer read; time-outs and paths come from the contract's table. It keeps no
-cookies but the refresh cookie it was given, repeats nothing by itself and knows nothing of the services behind.
+Owns what each call takes and gives. How it is made is transport's; it knows nothing of the services behind.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from types import NoneType, TracebackType
-from typing import Any, Literal, Self, TypeVar
-from urllib.parse import quote
+from types import NoneType
+from typing import Any, Literal
 
-import aiohttp
-import msgspec
 from msgspec import UNSET, UnsetType
-from yarl import URL
 
-from ghasi.client.errors import ApiError, ApiUnreachableError, GhasiError, read_error
+from ghasi.client.errors import ApiError, ApiUnreachableError, GhasiError
+from ghasi.client.transport import REFRESH_COOKIES, RefreshCookie, Transport, open_session
 from ghasi.contract import shapes
-from ghasi.contract.table import BY_OPERATION, Auth
 
-__all__ = ["ApiError", "ApiUnreachableError", "Ghasi", "GhasiError", "RefreshCookie", "open_session"]
-
-T = TypeVar("T")
-REFRESH_COOKIES = ("__Host-ghasi_refresh", "ghasi_refresh")
-"""The refresh cookie's names: the first where the API's URL is https."""
+__all__ = [
+    "REFRESH_COOKIES", "ApiError", "ApiUnreachableError", "Ghasi", "GhasiError", "RefreshCookie", "open_session",
+]  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class RefreshCookie:
-    """The refresh token in its cookie; `set_cookie` is the header that set it, to be handed on to a browser."""
-
-    name: str
-    value: str
-    set_cookie: str = ""
-
-
-def open_session() -> aiohttp.ClientSession:
-    """Open a session that several clients may share: it keeps no cookies, so that none is sent for another."""
-    # shorter than servers keep idle connections, so that no POST goes out on one that is just being closed
-    connector = aiohttp.TCPConnector(keepalive_timeout=4)
-    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
-
-
-class Ghasi:
+class Ghasi(Transport):
     """Calls the API at `base_url` for one caller: `token` is an API key or an access token.
 
     Used as an async context manager it opens a session of its own unless it is given one (see open_session). Every
@@ -51,43 +28,11 @@ class Ghasi:
     in and refreshing set `token` and `refresh_cookie`.
     """
 
-    def __init__(
-        self,
-        base_url: str,
-        *,
-        token: str | None = None,
-        refresh_cookie: RefreshCookie | None = None,
-        session: aiohttp.ClientSession | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        self.base_url = base_url.rstrip("/")
-        self.token = token
-        self.refresh_cookie = refresh_cookie
-        self._session = session
-        self._owns_session = session is None
-        self._headers = dict(headers or {})
-
-    async def __aenter__(self) -> Self:
-        if self._session is None:
-            self._session = open_session()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Close the session, if it is this client's own."""
-        if self._owns_session and self._session is not None:
-            await self._session.close()
-            self._session = None
-
     # auth-service
 
-    async def sign_in_with_firebase(self, id_token: str) -> shapes.Session:
-        """Exchange a Firebase ID token for a session."""
-        body = shapes.FirebaseSignIn(id_token=id_token)
+    async def sign_in_with_firebase(self, id_token: str, invitation: str | None = None) -> shapes.Session:
+        """Exchange a Firebase ID token for a session; with an invitation's token a new person joins its account."""
+        body = shapes.FirebaseSignIn(id_token=id_token, invitation=invitation)
         return self._signed_in(await self._call("sign_in_with_firebase", shapes.Session, body=body))
 
     async def refresh_session(self) -> shapes.Session:
@@ -124,7 +69,57 @@ class Ghasi:
         """Revoke an API key."""
         await self._call("revoke_api_key", NoneType, path={"keyId": key_id})
 
+    async def get_account(self) -> shapes.AccountDetail:
+        """Return the account and the caller's role in it."""
+        return await self._call("get_account", shapes.AccountDetail)
+
+    async def update_account(self, name: str) -> shapes.AccountDetail:
+        """Rename the account."""
+        return await self._call("update_account", shapes.AccountDetail, body=shapes.AccountInput(name=name))
+
+    async def get_preferences(self) -> shapes.Preferences:
+        """Return the caller's time zone and locale."""
+        return await self._call("get_preferences", shapes.Preferences)
+
+    async def update_preferences(self, time_zone: str | None, locale: str | None) -> shapes.Preferences:
+        """Set the caller's time zone and locale; None is the browser's own. The next token carries them."""
+        body = shapes.PreferencesInput(time_zone=time_zone, locale=locale)
+        return await self._call("update_preferences", shapes.Preferences, body=body)
+
+    async def list_users(self, *, limit: int = 50, cursor: str | None = None) -> shapes.Page[shapes.Member]:
+        """Return a page of the people in the account."""
+        query = shapes.PageQuery(limit=limit, cursor=cursor)
+        return await self._call("list_users", shapes.Page[shapes.Member], query=query)
+
+    async def update_user(self, user_id: str, role: shapes.Role) -> shapes.Member:
+        """Change a person's role."""
+        body = shapes.MemberInput(role=role)
+        return await self._call("update_user", shapes.Member, path={"userId": user_id}, body=body)
+
+    async def remove_user(self, user_id: str) -> None:
+        """Take a person out of the account."""
+        await self._call("remove_user", NoneType, path={"userId": user_id})
+
+    async def list_invitations(self, *, limit: int = 50, cursor: str | None = None) -> shapes.Page[shapes.Invitation]:
+        """Return a page of the invitations that were not taken up yet."""
+        query = shapes.PageQuery(limit=limit, cursor=cursor)
+        return await self._call("list_invitations", shapes.Page[shapes.Invitation], query=query)
+
+    async def create_invitation(self, email: str, role: shapes.Role = "member") -> shapes.CreatedInvitation:
+        """Invite a person; `token` is shown this once."""
+        body = shapes.NewInvitation(email=email, role=role)
+        return await self._call("create_invitation", shapes.CreatedInvitation, body=body)
+
+    async def revoke_invitation(self, invitation_id: str) -> None:
+        """Take an invitation back."""
+        await self._call("revoke_invitation", NoneType, path={"invitationId": invitation_id})
+
     # sms-orchestrator and message-store
+
+    async def preview_message(self, body: str, *, to: str | None = None, sender: str | None = None) -> shapes.Preview:
+        """Return what sending a text would come to; nothing is sent."""
+        given = shapes.PreviewInput(body=body, to=to, sender=sender)
+        return await self._call("preview_message", shapes.Preview, body=given)
 
     async def send_message(
         self,
@@ -177,6 +172,31 @@ class Ghasi:
         """Return a message with the statuses it has passed."""
         return await self._call("get_message", shapes.MessageDetail, path={"messageId": message_id})
 
+    def export_messages(
+        self,
+        *,
+        status: shapes.MessageStatus | None = None,
+        to: str | None = None,
+        sender: str | None = None,
+        reference: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Open the CSV of all messages that the filters let pass, as an async context manager of its pieces."""
+        query = shapes.MessageExportQuery(
+            status=status, to=to, sender=sender, reference=reference,
+            created_after=created_after, created_before=created_before,
+        )  # fmt: skip
+        return self._stream("export_messages", query=query)
+
+    async def list_message_deliveries(
+        self, message_id: str, *, limit: int = 50, cursor: str | None = None
+    ) -> shapes.Page[shapes.Delivery]:
+        """Return a page of the webhook deliveries that a message caused."""
+        query = shapes.PageQuery(limit=limit, cursor=cursor)
+        path = {"messageId": message_id}
+        return await self._call("list_message_deliveries", shapes.Page[shapes.Delivery], path=path, query=query)
+
     # webhook-dispatcher
 
     async def list_webhooks(self, *, limit: int = 50, cursor: str | None = None) -> shapes.Page[shapes.Webhook]:
@@ -220,7 +240,71 @@ class Ghasi:
         """Delete an endpoint and what is still to be delivered to it."""
         await self._call("delete_webhook", NoneType, path={"webhookId": webhook_id})
 
+    async def get_webhook(self, webhook_id: str) -> shapes.Webhook:
+        """Return an endpoint."""
+        return await self._call("get_webhook", shapes.Webhook, path={"webhookId": webhook_id})
+
+    async def rotate_webhook_secret(self, webhook_id: str) -> shapes.CreatedWebhook:
+        """Give an endpoint a new secret, shown this once; the old one signs along for 24 hours."""
+        return await self._call("rotate_webhook_secret", shapes.CreatedWebhook, path={"webhookId": webhook_id})
+
+    async def send_test_event(self, webhook_id: str, event_type: str = "message.delivered") -> shapes.Delivery:
+        """Send an endpoint an event of an example."""
+        body = shapes.TestEvent(event_type=event_type)
+        return await self._call("send_test_event", shapes.Delivery, path={"webhookId": webhook_id}, body=body)
+
+    async def list_deliveries(
+        self,
+        webhook_id: str,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        status: shapes.DeliveryStatus | None = None,
+        event_type: str | None = None,
+        message_id: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+    ) -> shapes.Page[shapes.Delivery]:
+        """Return a page of the deliveries to an endpoint, newest first."""
+        query = shapes.DeliveryQuery(
+            limit=limit, cursor=cursor, status=status, event_type=event_type, message_id=message_id,
+            created_after=created_after, created_before=created_before,
+        )  # fmt: skip
+        path = {"webhookId": webhook_id}
+        return await self._call("list_deliveries", shapes.Page[shapes.Delivery], path=path, query=query)
+
+    async def get_delivery(self, webhook_id: str, delivery_id: str) -> shapes.DeliveryDetail:
+        """Return a delivery with its attempts."""
+        path = {"webhookId": webhook_id, "deliveryId": delivery_id}
+        return await self._call("get_delivery", shapes.DeliveryDetail, path=path)
+
+    async def resend_delivery(self, webhook_id: str, delivery_id: str) -> shapes.Delivery:
+        """Send a delivery again, whatever became of it."""
+        path = {"webhookId": webhook_id, "deliveryId": delivery_id}
+        return await self._call("resend_delivery", shapes.Delivery, path=path)
+
+    async def recover_deliveries(self, webhook_id: str, since: datetime) -> shapes.Recovered:
+        """Send all deliveries again that failed since a time."""
+        path = {"webhookId": webhook_id}
+        return await self._call("recover_deliveries", shapes.Recovered, path=path, body=shapes.Recovery(since=since))
+
     # billing-service
+
+    async def get_summary(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        granularity: Literal["hour", "day", "month"] = "day",
+        time_zone: str = "UTC",
+    ) -> shapes.Summary:
+        """Return what became of messages and what they cost, beside the range before; by default of 30 days."""
+        query = shapes.SummaryQuery(since=since, until=until, granularity=granularity, time_zone=time_zone)
+        return await self._call("get_summary", shapes.Summary, query=query)
+
+    async def get_invoice_pdf(self, invoice_id: str) -> bytes:
+        """Return an invoice as PDF."""
+        return await self._call("get_invoice_pdf", bytes, path={"invoiceId": invoice_id})
 
     async def list_invoices(
         self, *, limit: int = 50, cursor: str | None = None, status: shapes.InvoiceStatus | None = None
@@ -240,76 +324,14 @@ class Ghasi:
         until: datetime | None = None,
         granularity: Literal["hour", "day", "month"] = "day",
         group_by: Literal["country", "status"] | None = None,
+        time_zone: str = "UTC",
     ) -> shapes.Usage:
-        """Return usage from `since` (inclusive) to `until` (exclusive); by default the current UTC month."""
-        query = shapes.UsageQuery(since=since, until=until, granularity=granularity, group_by=group_by)
+        """Return usage from `since` (inclusive) to `until` (exclusive); by default the zone's current month."""
+        query = shapes.UsageQuery(
+            since=since, until=until, granularity=granularity, group_by=group_by, time_zone=time_zone
+        )
         return await self._call("get_usage", shapes.Usage, query=query)
-
-    # how a call is made
 
     def _signed_in(self, session: shapes.Session) -> shapes.Session:
         self.token = session.access_token
         return session
-
-    async def _call(
-        self,
-        operation: str,
-        shape: type[T],
-        *,
-        path: Mapping[str, str] | None = None,
-        query: shapes.Input | None = None,
-        body: shapes.Input | None = None,
-        idempotency_key: str | None = None,
-    ) -> T:
-        """Make one call; `shape` NoneType is for operations that answer with nothing."""
-        if self._session is None:
-            raise RuntimeError("use the client as an async context manager, or give it a session")
-        row = BY_OPERATION[operation]
-        target = row.path.format_map({name: quote(value, safe="") for name, value in (path or {}).items()})
-        headers = dict(self._headers)
-        if row.auth is Auth.BEARER and self.token is not None:
-            headers["Authorization"] = f"Bearer {self.token}"
-        if row.auth is Auth.REFRESH_COOKIE and self.refresh_cookie is not None:
-            headers["Cookie"] = f"{self.refresh_cookie.name}={self.refresh_cookie.value}"
-        if idempotency_key is not None:
-            headers["Idempotency-Key"] = idempotency_key
-        if body is not None:
-            headers["Content-Type"] = "application/json"
-        try:
-            async with self._session.request(
-                row.method,
-                URL(f"{self.base_url}{target}", encoded=True).with_query(_query(query)),
-                data=None if body is None else msgspec.json.encode(body),
-                headers=headers,
-                timeout=aiohttp.ClientTimeout(total=row.timeout_s),
-                allow_redirects=False,
-            ) as answer:
-                raw = await answer.read()
-        except TimeoutError as error:
-            raise ApiUnreachableError(operation, f"no answer within {row.timeout_s:g} s") from error
-        except aiohttp.ClientError as error:
-            raise ApiUnreachableError(operation, str(error) or type(error).__name__) from error
-        if answer.status != row.success:
-            raise read_error(answer.status, answer.headers, raw)
-        if row.auth is not Auth.BEARER:
-            self._take_cookie(answer.headers.getall("Set-Cookie", []))
-        return _decode(answer, raw, shape)
-
-    def _take_cookie(self, set_cookies: Sequence[str]) -> None:
-        for set_cookie in set_cookies:
-            name, _, value = set_cookie.partition(";")[0].strip().partition("=")
-            if name in REFRESH_COOKIES:
-                self.refresh_cookie = RefreshCookie(name, value, set_cookie)
-
-
-def _query(query: shapes.Input | None) -> dict[str, str]:
-    values = {} if query is None else msgspec.to_builtins(query)
-    return {name: str(value) for name, value in values.items() if value is not None}
-
-
-def _decode(answer: aiohttp.ClientResponse, raw: bytes, shape: type[T]) -> T:
-    try:
-        return msgspec.json.decode(raw or b"null", type=shape)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        request_id = answer.headers.get("X-Kong-Request-Id")
-        raise ApiError(answer.status, "invalid_answer", str(error), request_id) from error

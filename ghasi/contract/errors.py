@@ -46,6 +46,16 @@ CODES: dict[str, Code] = {
     "foreign_origin": Code(403, "The request comes from a foreign origin", "Refresh from the portal's own pages."),
     "user_not_found": Code(401, "The user of this token is gone", "Sign in again."),
     "too_many_api_keys": Code(409, "The account has as many API keys as it may", "Revoke keys that are not in use."),
+    "invalid_invitation": Code(
+        422, "The invitation cannot be taken up", "Ask for a new one; sign in with the address that was invited."
+    ),
+    "already_in_account": Code(
+        409, "The person is in another account already", "Leave that account, or sign in with another address."
+    ),
+    "owner_required": Code(403, "Only an owner of the account may do this", "Ask an owner."),
+    "last_owner": Code(409, "An account keeps one owner at least", "Make somebody else an owner first."),
+    "already_member": Code(409, "The person is in the account already", "Change their role instead."),
+    "too_many_invitations": Code(409, "The account has as many invitations as it may", "Revoke those not needed."),
     "gateway_exists": Code(409, "Another gateway process holds the lease", "Run one gateway process."),
     # sms-orchestrator
     "invalid_number": Code(422, "The number is not one that can be called", "Use E.164: +93701234567."),
@@ -56,6 +66,7 @@ CODES: dict[str, Code] = {
     "daily_cap_reached": Code(403, "The account's daily cap of messages is reached", "Go on after 00:00 UTC."),
     # webhook-dispatcher
     "invalid_url": Code(422, "The URL cannot be used as an endpoint", "Use a public https address."),
+    "webhook_disabled": Code(409, "The endpoint is disabled", "Enable it first."),
     "too_many_webhooks": Code(409, "The account has as many endpoints as it may", "Delete those not in use."),
 }
 

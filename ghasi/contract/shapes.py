@@ -75,6 +75,10 @@ class FirebaseSignIn(Input, frozen=True, kw_only=True):
     """A Firebase ID token, fresh from the identity provider."""
 
     id_token: Annotated[str, Meta(min_length=1, max_length=16384)]
+    invitation: (
+        Annotated[str, Meta(min_length=1, max_length=100, description="Join the account that invites; an extension")]
+        | None
+    ) = None
 
 
 class User(Struct, frozen=True):
@@ -108,6 +112,78 @@ class Me(Struct, frozen=True):
 
     user: User
     account: Account
+
+
+Role = Literal["owner", "member"]
+ROLES: tuple[Role, ...] = ("owner", "member")
+
+
+class AccountDetail(Account, frozen=True):
+    """The caller's account, and the caller's own role in it."""
+
+    status: Literal["active", "suspended"]
+    role: Role
+    created_at: str
+
+
+class AccountInput(Input, frozen=True, kw_only=True):
+    """An account's new name."""
+
+    name: Name
+
+
+class Preferences(Struct, frozen=True):
+    """How the caller reads times and money; null is as the browser has it."""
+
+    time_zone: str | None
+    locale: str | None
+
+
+class PreferencesInput(Input, frozen=True, kw_only=True):
+    """The caller's preferences: an IANA time zone and a BCP 47 language tag, or null for the browser's own."""
+
+    time_zone: Annotated[str, Meta(min_length=1, max_length=64, description="IANA, such as Asia/Kabul")] | None
+    locale: Annotated[str, Meta(min_length=2, max_length=35, description="BCP 47, such as en-GB")] | None
+
+
+class Member(Struct, frozen=True):
+    """A person in the account."""
+
+    id: str
+    email: str
+    name: str
+    role: Role
+    created_at: str
+    signed_in_at: str
+
+
+class MemberInput(Input, frozen=True, kw_only=True):
+    """A person's new role."""
+
+    role: Role
+
+
+class NewInvitation(Input, frozen=True, kw_only=True):
+    """Whom to invite, and as what."""
+
+    email: Annotated[str, Meta(min_length=3, max_length=254, pattern=r"^[^@\s]+@[^@\s]+$")]
+    role: Role = "member"
+
+
+class Invitation(Struct, frozen=True):
+    """An invitation that was not taken up yet."""
+
+    id: str
+    email: str
+    role: Role
+    created_at: str
+    expires_at: str
+
+
+class CreatedInvitation(Invitation, frozen=True):
+    """A new invitation; `token` is shown this once and is what the invited person joins with."""
+
+    token: str
 
 
 class NewApiKey(Input, frozen=True, kw_only=True):
@@ -220,6 +296,54 @@ class MessageQuery(PageQuery, frozen=True, kw_only=True):
     created_before: Moment | None = None
 
 
+class MessageExportQuery(Input, frozen=True, kw_only=True):
+    """The message list's filters, unpaged."""
+
+    status: MessageStatus | None = None
+    to: Annotated[str, Meta(min_length=1, max_length=32)] | None = None
+    sender: Annotated[str, Meta(min_length=1, max_length=32)] | None = field(default=None, name="from")
+    reference: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
+    created_after: Moment | None = None
+    created_before: Moment | None = None
+
+
+class PreviewInput(Input, frozen=True, kw_only=True):
+    """A text as it is being written; without `to` there is no country and no price."""
+
+    body: Annotated[str, Meta(max_length=20000)]
+    to: Annotated[str, Meta(max_length=32)] | None = None
+    sender: Annotated[str, Meta(max_length=32)] | None = field(default=None, name="from")
+
+
+class ForcingCharacter(Struct, frozen=True):
+    """A character outside GSM 03.38, which forces UCS-2; `suggestion` is what GSM-7 has in its place."""
+
+    character: str
+    code_point: Annotated[str, Meta(description="such as U+2019")]
+    name: str
+    count: int
+    suggestion: str | None
+
+
+class Preview(Struct, frozen=True):
+    """What sending would come to; nothing was sent.
+
+    `units` are septets (gsm7) or UTF-16 code units (ucs2); `left` is how many fit into the last segment still.
+    `errors` says why it would be refused as it stands; `price` is of all segments, null where no rate is known.
+    """
+
+    encoding: Literal["gsm7", "ucs2"]
+    segments: int
+    characters: int
+    units: int
+    units_per_segment: int
+    left: int
+    forcing: list[ForcingCharacter]
+    country: str | None
+    price: Money | None
+    errors: list[FieldError]
+
+
 # webhook-dispatcher
 
 EventPattern = Annotated[str, Meta(min_length=1, max_length=60, pattern=r"^(\*|[a-z_]+\.(\*|[a-z_]+))$")]
@@ -254,16 +378,90 @@ class CreatedWebhook(Webhook, frozen=True):
     secret: str
 
 
+DeliveryStatus = Literal["pending", "succeeded", "failed", "canceled"]
+EventType = Annotated[str, Meta(min_length=1, max_length=60, pattern=r"^[a-z_]+\.[a-z_]+$")]
+
+
+class Delivery(Struct, frozen=True):
+    """One event to one endpoint. `id` is the event's, the same in webhook-id of every attempt; `failed`: no more tries.
+
+    `response_status` is of the last attempt, null where none came; `next_attempt_at` is set while it is pending.
+    """
+
+    id: str
+    webhook_id: str
+    event_type: str
+    message_id: str | None
+    status: DeliveryStatus
+    attempt_count: int
+    response_status: int | None
+    created_at: str
+    completed_at: str | None
+    next_attempt_at: str | None
+
+
+class DeliveryAttempt(Struct, frozen=True):
+    """One HTTP try. `error` is null when the endpoint took it; `response_body` is cut to 4 KiB."""
+
+    number: int
+    at: str
+    duration_ms: int
+    response_status: int | None
+    response_body: str | None
+    error: str | None
+
+
+class DeliveryDetail(Delivery, frozen=True):
+    """A delivery with what is sent (`body`, as the endpoint gets it) to which URL, and its attempts, oldest first."""
+
+    url: str
+    body: str
+    attempts: list[DeliveryAttempt]
+
+
+class DeliveryQuery(PageQuery, frozen=True, kw_only=True):
+    """Filters of an endpoint's delivery log; times bound `created_at`, both exclusive."""
+
+    status: DeliveryStatus | None = None
+    event_type: EventType | None = None
+    message_id: Annotated[str, Meta(min_length=36, max_length=36)] | None = None
+    created_after: Moment | None = None
+    created_before: Moment | None = None
+
+
+class TestEvent(Input, frozen=True, kw_only=True):
+    """Which event to send as a test."""
+
+    event_type: EventType = "message.delivered"
+
+
+class Recovery(Input, frozen=True, kw_only=True):
+    """Since when deliveries that failed are to be sent again."""
+
+    since: Moment
+
+
+class Recovered(Struct, frozen=True):
+    """How many deliveries are sent again."""
+
+    deliveries: int
+
+
 # billing-service
 
 
 class UsageQuery(Input, frozen=True, kw_only=True):
-    """Usage from `from` (inclusive) to `to` (exclusive), by default the current UTC month by day, ungrouped."""
+    """Usage from `from` (inclusive) to `to` (exclusive), by default the zone's current month by day, ungrouped.
+
+    Both are full quarters of an hour, such as 19:30Z or 09:45Z: zones' days and months begin on one. A range is at most
+    31 days long by hour, 366 by day and 3660 by month, and cuts its first and its last period off.
+    """
 
     since: Moment | None = field(default=None, name="from")
     until: Moment | None = field(default=None, name="to")
     granularity: Literal["hour", "day", "month"] = "day"
     group_by: Literal["country", "status"] | None = None
+    time_zone: Annotated[str, Meta(min_length=1, max_length=64, description="IANA; whose days and months")] = "UTC"
 
 
 class UsageRow(Struct, frozen=True):
@@ -286,10 +484,57 @@ class UsageTotals(Struct, frozen=True):
 
 
 class Usage(Struct, frozen=True):
-    """Usage of the account; a message counts in the hour it was sent."""
+    """Usage of the account; a message counts in the quarter of an hour it was sent."""
 
     data: list[UsageRow]
     totals: UsageTotals
+    currency: str
+
+
+class SummaryQuery(Input, frozen=True, kw_only=True):
+    """From `from` (inclusive) to `to` (exclusive), by default the zone's last 30 days, today being the last of them.
+
+    Both are full quarters of an hour, and the range is as long as usage's at most.
+    """
+
+    since: Moment | None = field(default=None, name="from")
+    until: Moment | None = field(default=None, name="to")
+    granularity: Literal["hour", "day", "month"] = "day"
+    time_zone: Annotated[str, Meta(min_length=1, max_length=64, description="IANA; whose days and months")] = "UTC"
+
+
+class Outcome(Struct, frozen=True):
+    """What became of messages: `failed` are undelivered, expired and refused ones; `amount` is what they cost.
+
+    `messages` counts all that carriers took or refused, and those that expired before one took them; those neither
+    delivered nor failed are under way or unknown. A message counts when it was sent, one never sent when it failed.
+    """
+
+    messages: int
+    delivered: int
+    failed: int
+    segments: int
+    amount: str
+
+
+class SummaryRow(Outcome, frozen=True):
+    """The outcome of one period."""
+
+    period_start: str
+    period_end: str
+
+
+class Summary(Struct, frozen=True):
+    """A range beside the one as long before it; `data` has every period of the range, empty ones too.
+
+    The range before whole days of the zone is as many days, though one of them may have 23 or 25 hours.
+    """
+
+    since: str = field(name="from")
+    until: str = field(name="to")
+    current: Outcome
+    previous: Outcome
+    data: list[SummaryRow]
     currency: str
 
 
@@ -363,6 +608,10 @@ class GatewayLease(Input, frozen=True, kw_only=True):
 
 
 class GatewayState(Struct, frozen=True):
-    """What a gateway must know of accounts: limits per minute that differ, by account and limit group."""
+    """What a gateway must know: limits per minute that differ, by account and limit group, and users removed lately.
+
+    The access tokens of `removed_users` are to be refused, though they have not expired.
+    """
 
     limits: dict[str, dict[str, int]]
+    removed_users: list[str] = []

@@ -49,7 +49,10 @@ API_KEY_LIMIT = LimitGroup("api_keys", "limit_api_keys", "account", 5)
 SEND_LIMIT = LimitGroup("sends", "limit_sends", "account", 60)
 READ_LIMIT = LimitGroup("reads", "limit_reads", "account", 120)
 WRITE_LIMIT = LimitGroup("writes", "limit_writes", "account", 60)
-LIMIT_GROUPS = (AUTH_LIMIT, API_KEY_LIMIT, SEND_LIMIT, READ_LIMIT, WRITE_LIMIT)
+PREVIEW_LIMIT = LimitGroup("previews", "limit_previews", "account", 120)
+EXPORT_LIMIT = LimitGroup("exports", "limit_exports", "account", 10)
+LIMIT_GROUPS = (AUTH_LIMIT, API_KEY_LIMIT, SEND_LIMIT, READ_LIMIT, WRITE_LIMIT, PREVIEW_LIMIT, EXPORT_LIMIT)
+CSV, PDF = "text/csv; charset=utf-8", "application/pdf"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +61,9 @@ class Row:
 
     `scope` is what an API key needs; a bearer row without one takes a user's JWT only. `upstreams` are tried in
     order, a later one only when the one before refuses or resets before answering. `problems` are codes of
-    contract.errors that the service itself may answer with, beside those every operation of its kind has.
+    contract.errors that the service itself may answer with, beside those every operation of its kind has. `media` is
+    set where a success is no JSON. What `streams` may be of any size: the time-out runs between its pieces, as Kong's
+    do, and not over the whole.
     """
 
     operation: str
@@ -77,6 +82,8 @@ class Row:
     problems: tuple[str, ...] = ()
     idempotent_by_key: bool = False
     extension: bool = False
+    media: str | None = None
+    streams: bool = False
 
     @property
     def upstream(self) -> Upstream:
@@ -99,7 +106,9 @@ CONTRACT: tuple[Row, ...] = (
     Row(
         operation="sign_in_with_firebase", method="POST", path="/v1/auth/firebase", upstreams=(Upstream.AUTH,),
         auth=Auth.NONE, limit=AUTH_LIMIT, timeout_s=TIMEOUT_AUTH_S, body=shapes.FirebaseSignIn, response=shapes.Session,
-        problems=("invalid_id_token", "identity_unavailable", "foreign_origin"),
+        problems=(
+            "invalid_id_token", "identity_unavailable", "foreign_origin", "invalid_invitation", "already_in_account",
+        ),
         summary="Exchange a Firebase ID token for an access token and a refresh cookie",
     ),
     Row(
@@ -211,6 +220,83 @@ EXTENSIONS: tuple[Row, ...] = (
         summary="The public keys that sign access tokens",
     ),
     Row(
+        operation="get_account", method="GET", path="/v1/account", upstreams=(Upstream.AUTH,), auth=Auth.BEARER,
+        limit=READ_LIMIT, timeout_s=TIMEOUT_AUTH_S, response=shapes.AccountDetail, problems=("user_not_found",),
+        extension=True, summary="Show the account and the caller's role in it",
+    ),
+    Row(
+        operation="update_account", method="PUT", path="/v1/account", upstreams=(Upstream.AUTH,), auth=Auth.BEARER,
+        limit=WRITE_LIMIT, timeout_s=TIMEOUT_AUTH_S, body=shapes.AccountInput, response=shapes.AccountDetail,
+        problems=("user_not_found", "owner_required"), extension=True, summary="Rename the account; owners only",
+    ),
+    Row(
+        operation="get_preferences", method="GET", path="/v1/preferences", upstreams=(Upstream.AUTH,),
+        auth=Auth.BEARER, limit=READ_LIMIT, timeout_s=TIMEOUT_AUTH_S, response=shapes.Preferences,
+        problems=("user_not_found",), extension=True, summary="Show the caller's time zone and locale",
+    ),
+    Row(
+        operation="update_preferences", method="PUT", path="/v1/preferences", upstreams=(Upstream.AUTH,),
+        auth=Auth.BEARER, limit=WRITE_LIMIT, timeout_s=TIMEOUT_AUTH_S, body=shapes.PreferencesInput,
+        response=shapes.Preferences, problems=("user_not_found",), extension=True,
+        summary="Set the caller's time zone and locale; the next access token carries them",
+    ),
+    Row(
+        operation="list_users", method="GET", path="/v1/users", upstreams=(Upstream.AUTH,), auth=Auth.BEARER,
+        limit=READ_LIMIT, timeout_s=TIMEOUT_AUTH_S, query=shapes.PageQuery, response=shapes.Page[shapes.Member],
+        problems=("user_not_found", "invalid_cursor"), extension=True, summary="List the people in the account",
+    ),
+    Row(
+        operation="update_user", method="PUT", path="/v1/users/{userId}", upstreams=(Upstream.AUTH,), auth=Auth.BEARER,
+        limit=WRITE_LIMIT, timeout_s=TIMEOUT_AUTH_S, body=shapes.MemberInput, response=shapes.Member,
+        problems=("user_not_found", "owner_required", "not_found", "last_owner"), extension=True,
+        summary="Change a person's role; owners only",
+    ),
+    Row(
+        operation="remove_user", method="DELETE", path="/v1/users/{userId}", upstreams=(Upstream.AUTH,),
+        auth=Auth.BEARER, limit=WRITE_LIMIT, timeout_s=TIMEOUT_AUTH_S, success=204,
+        problems=("user_not_found", "owner_required", "not_found", "last_owner"), extension=True,
+        summary="Take a person out of the account, within a second; owners, and everybody themselves",
+    ),
+    Row(
+        operation="list_invitations", method="GET", path="/v1/invitations", upstreams=(Upstream.AUTH,),
+        auth=Auth.BEARER, limit=READ_LIMIT, timeout_s=TIMEOUT_AUTH_S, query=shapes.PageQuery,
+        response=shapes.Page[shapes.Invitation], problems=("user_not_found", "invalid_cursor"), extension=True,
+        summary="List invitations that were not taken up yet",
+    ),
+    Row(
+        operation="create_invitation", method="POST", path="/v1/invitations", upstreams=(Upstream.AUTH,),
+        auth=Auth.BEARER, limit=WRITE_LIMIT, timeout_s=TIMEOUT_AUTH_S, body=shapes.NewInvitation, success=201,
+        response=shapes.CreatedInvitation,
+        problems=("user_not_found", "owner_required", "already_member", "too_many_invitations"), extension=True,
+        summary="Invite a person by e-mail address; the token is shown once. Owners only",
+    ),
+    Row(
+        operation="revoke_invitation", method="DELETE", path="/v1/invitations/{invitationId}",
+        upstreams=(Upstream.AUTH,), auth=Auth.BEARER, limit=WRITE_LIMIT, timeout_s=TIMEOUT_AUTH_S, success=204,
+        problems=("user_not_found", "owner_required", "not_found"), extension=True, summary="Take an invitation back",
+    ),
+    # sms-orchestrator and message-store
+    Row(
+        operation="preview_message", method="POST", path="/v1/messages/preview", upstreams=(Upstream.ORCHESTRATOR,),
+        auth=Auth.BEARER, scope="messages:send", limit=PREVIEW_LIMIT, timeout_s=TIMEOUT_SEND_S,
+        body=shapes.PreviewInput, response=shapes.Preview, extension=True,
+        summary="Show encoding, segments, country and price of a message; nothing is sent",
+    ),
+    Row(
+        operation="export_messages", method="GET", path="/v1/messages/export", upstreams=(Upstream.STORE,),
+        auth=Auth.BEARER, scope="messages:read", limit=EXPORT_LIMIT, timeout_s=TIMEOUT_MESSAGES_S,
+        query=shapes.MessageExportQuery, media=CSV, streams=True, extension=True,
+        summary="Download all messages that the filters let pass, newest first, as CSV",
+    ),
+    # webhook-dispatcher
+    Row(
+        operation="list_message_deliveries", method="GET", path="/v1/messages/{messageId}/deliveries",
+        upstreams=(Upstream.WEBHOOKS,), auth=Auth.BEARER, scope="webhooks:read", limit=READ_LIMIT,
+        timeout_s=TIMEOUT_WEBHOOKS_S, query=shapes.PageQuery, response=shapes.Page[shapes.Delivery],
+        problems=("not_found", "invalid_cursor"), extension=True,
+        summary="List the webhook deliveries that a message caused, newest first",
+    ),
+    Row(
         operation="get_webhook", method="GET", path="/v1/webhooks/{webhookId}", upstreams=(Upstream.WEBHOOKS,),
         auth=Auth.BEARER, scope="webhooks:read", limit=READ_LIMIT, timeout_s=TIMEOUT_WEBHOOKS_S, extension=True,
         response=shapes.Webhook, problems=("not_found",), summary="Show an endpoint",
@@ -220,6 +306,52 @@ EXTENSIONS: tuple[Row, ...] = (
         upstreams=(Upstream.WEBHOOKS,), auth=Auth.BEARER, scope="webhooks:write", limit=WRITE_LIMIT,
         timeout_s=TIMEOUT_WEBHOOKS_S, response=shapes.CreatedWebhook, problems=("not_found",), extension=True,
         summary="Give an endpoint a new secret, shown once; the old one signs along for 24 hours",
+    ),
+    Row(
+        operation="send_test_event", method="POST", path="/v1/webhooks/{webhookId}/test",
+        upstreams=(Upstream.WEBHOOKS,), auth=Auth.BEARER, scope="webhooks:write", limit=WRITE_LIMIT,
+        timeout_s=TIMEOUT_WEBHOOKS_S, body=shapes.TestEvent, success=202, response=shapes.Delivery,
+        problems=("not_found", "webhook_disabled"), extension=True, summary="Send an endpoint an event of an example",
+    ),
+    Row(
+        operation="list_deliveries", method="GET", path="/v1/webhooks/{webhookId}/deliveries",
+        upstreams=(Upstream.WEBHOOKS,), auth=Auth.BEARER, scope="webhooks:read", limit=READ_LIMIT,
+        timeout_s=TIMEOUT_WEBHOOKS_S, query=shapes.DeliveryQuery, response=shapes.Page[shapes.Delivery],
+        problems=("not_found", "invalid_cursor"), extension=True,
+        summary="List the deliveries to an endpoint, newest first",
+    ),
+    Row(
+        operation="get_delivery", method="GET", path="/v1/webhooks/{webhookId}/deliveries/{deliveryId}",
+        upstreams=(Upstream.WEBHOOKS,), auth=Auth.BEARER, scope="webhooks:read", limit=READ_LIMIT,
+        timeout_s=TIMEOUT_WEBHOOKS_S, response=shapes.DeliveryDetail, problems=("not_found",), extension=True,
+        summary="Show a delivery with its attempts",
+    ),
+    Row(
+        operation="resend_delivery", method="POST", path="/v1/webhooks/{webhookId}/deliveries/{deliveryId}/resend",
+        upstreams=(Upstream.WEBHOOKS,), auth=Auth.BEARER, scope="webhooks:write", limit=WRITE_LIMIT,
+        timeout_s=TIMEOUT_WEBHOOKS_S, success=202, response=shapes.Delivery,
+        problems=("not_found", "webhook_disabled"), extension=True,
+        summary="Send a delivery again, at once, whatever became of it",
+    ),
+    Row(
+        operation="recover_deliveries", method="POST", path="/v1/webhooks/{webhookId}/recover",
+        upstreams=(Upstream.WEBHOOKS,), auth=Auth.BEARER, scope="webhooks:write", limit=WRITE_LIMIT,
+        timeout_s=TIMEOUT_WEBHOOKS_S, body=shapes.Recovery, success=202, response=shapes.Recovered,
+        problems=("not_found", "webhook_disabled"), extension=True,
+        summary="Send all deliveries again that failed since a time",
+    ),
+    # billing-service
+    Row(
+        operation="get_summary", method="GET", path="/v1/billing/summary", upstreams=(Upstream.BILLING,),
+        auth=Auth.BEARER, scope="billing:read", limit=READ_LIMIT, timeout_s=TIMEOUT_BILLING_S,
+        query=shapes.SummaryQuery, response=shapes.Summary, extension=True,
+        summary="Show what became of messages and what they cost, beside the range before",
+    ),
+    Row(
+        operation="get_invoice_pdf", method="GET", path="/v1/billing/invoices/{invoiceId}/pdf",
+        upstreams=(Upstream.BILLING,), auth=Auth.BEARER, scope="billing:read", limit=READ_LIMIT,
+        timeout_s=TIMEOUT_BILLING_S, media=PDF, problems=("not_found",), extension=True,
+        summary="Download an invoice as PDF",
     ),
 )  # fmt: skip
 """What goes beyond the contract; a client that knows only the contract never needs it."""

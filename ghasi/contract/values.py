@@ -96,10 +96,16 @@ def encode_cursor(*position: str | int) -> str:
 
 def decode_id_cursor(cursor: str | None) -> UUID | None:
     """Read a cursor that holds one id; raises Problem invalid_cursor."""
-    if cursor is None:
-        return None
+    return None if cursor is None else decode_ids_cursor(cursor, 1)[0]
+
+
+def decode_ids_cursor(cursor: str, most: int) -> tuple[UUID, ...]:
+    """Read a cursor that holds one to `most` ids; raises Problem invalid_cursor."""
     try:
         raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        return msgspec.json.decode(raw, type=tuple[UUID])[0]
+        ids = msgspec.json.decode(raw, type=tuple[UUID, ...])
     except (binascii.Error, msgspec.DecodeError, UnicodeError, ValueError) as error:
         raise Problem("invalid_cursor") from error
+    if not 1 <= len(ids) <= most:
+        raise Problem("invalid_cursor")
+    return ids

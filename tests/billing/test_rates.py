@@ -10,7 +10,7 @@ import pytest
 
 from ghasi.billing import admin
 from ghasi.billing.model import CurrencyFixedError, ImportSummary, RatesError
-from ghasi.contract.values import new_id, rfc3339
+from ghasi.contract.values import new_id
 from ghasi.storage import audit
 from ghasi.storage.pool import Pool
 from tests.billing.conftest import Messages, Sms
@@ -54,7 +54,7 @@ async def test_each_rate_that_is_imported_is_told(pool: Pool) -> None:
         (
             nobody, rate.id, 1,
             {"id": str(rate.id), "currency": rate.currency, "country": rate.country,
-             "amount_micros": rate.amount_micros, "valid_from": rfc3339(rate.valid_from)},
+             "amount_micros": rate.amount_micros, "valid_from": rate.valid_from.isoformat()},
         )
         for rate in await admin.list_rates(pool)
         if rate.valid_from.year > 1970

@@ -85,7 +85,8 @@ class FakeApi:
         if given.body is not None and not body:
             body = msgspec.json.encode(given.body)
         headers = [(key.lower().encode(), value.encode()) for key, value in given.headers.items()]
-        await answer(send, given.status, b"application/json" if body else None, body, headers)
+        media = (row.media or "application/json") if given.status == row.success else "application/json"
+        await answer(send, given.status, media.encode() if body else None, body, headers)
 
 
 def message(number: int = 1, **changes: Any) -> shapes.Message:
@@ -116,6 +117,10 @@ INVOICE_DETAIL = shapes.InvoiceDetail(
     **{name: getattr(INVOICE, name) for name in shapes.Invoice.__struct_fields__},
     line_items=[shapes.InvoiceLine("SMS to Afghanistan", "AF", 2, 2, "0.0265", "0.0530")],
 )
+MEMBER = shapes.Member(ID, "ann@example.com", "Ann", "owner", AT, AT)
+INVITATION = shapes.Invitation(ID, "omid@example.com", "member", AT, AT)
+DELIVERY = shapes.Delivery(ID, ID, "message.delivered", ID, "succeeded", 1, 204, AT, AT, None)
+OUTCOME = shapes.Outcome(10, 8, 1, 12, "0.3180")
 SAMPLES: dict[str, Any] = {
     "sign_in_with_firebase": SESSION,
     "refresh_session": SESSION,
@@ -130,5 +135,32 @@ SAMPLES: dict[str, Any] = {
     "update_webhook": HOOK,
     "list_invoices": shapes.Page([INVOICE], None),
     "get_invoice": INVOICE_DETAIL,
+    "get_account": shapes.AccountDetail(ID, "Acme Ltd", "active", "owner", AT),
+    "update_account": shapes.AccountDetail(ID, "Acme Ltd", "active", "owner", AT),
+    "get_preferences": shapes.Preferences(None, None),
+    "update_preferences": shapes.Preferences("Asia/Kabul", "en-GB"),
+    "list_users": shapes.Page([MEMBER], None),
+    "update_user": MEMBER,
+    "list_invitations": shapes.Page([INVITATION], None),
+    "create_invitation": shapes.CreatedInvitation(*msgspec.structs.astuple(INVITATION), "ghi_abcdef"),
+    "preview_message": shapes.Preview("gsm7", 1, 5, 5, 160, 155, [], "AF", shapes.Money("0.0265", "USD"), []),
+    "export_messages": b"id,to\r\n",
+    "list_message_deliveries": shapes.Page([DELIVERY], None),
+    "get_webhook": HOOK,
+    "rotate_webhook_secret": shapes.CreatedWebhook(*msgspec.structs.astuple(HOOK), "whsec_c2VjcmV0"),
+    "send_test_event": DELIVERY,
+    "list_deliveries": shapes.Page([DELIVERY], None),
+    "get_delivery": shapes.DeliveryDetail(
+        *msgspec.structs.astuple(DELIVERY),
+        "https://example.com/hook",
+        "{}",
+        [shapes.DeliveryAttempt(1, AT, 81, 204, "", None)],
+    ),
+    "resend_delivery": DELIVERY,
+    "recover_deliveries": shapes.Recovered(3),
+    "get_summary": shapes.Summary(
+        AT, AT, OUTCOME, OUTCOME, [shapes.SummaryRow(*msgspec.structs.astuple(OUTCOME), AT, AT)], "USD"
+    ),
+    "get_invoice_pdf": b"%PDF-1.7",
     "get_usage": shapes.Usage([], shapes.UsageTotals(0, 0, "0.0000"), "USD"),
 }

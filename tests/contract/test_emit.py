@@ -15,9 +15,11 @@ from rich.console import Console
 from ghasi.contract import emit, shapes
 from ghasi.contract.emit.documents import contract_markdown, errors_markdown, settings_markdown, variable
 from ghasi.contract.emit.examples import EXAMPLES
+from ghasi.contract.emit.samples import curl
+from ghasi.contract.emit.sections import SECTIONS, section_of
 from ghasi.contract.errors import CODES
 from ghasi.contract.statuses import GATEWAY_MESSAGES, gateway_messages, problem_codes, statuses
-from ghasi.contract.table import BY_OPERATION, CONTRACT, EXTENSIONS, INTERNAL, ROWS, Auth, Row
+from ghasi.contract.table import BY_OPERATION, CONTRACT, INTERNAL, ROWS, Auth, Row
 from ghasi.settings import Settings
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -68,7 +70,10 @@ def test_openapi_has_every_route_and_no_other(document: dict[str, Any]) -> None:
 def test_openapi_says_what_the_row_says(document: dict[str, Any], row: Row) -> None:
     operation = operation_of(document, row)
     assert operation["summary"] == row.summary
-    assert operation["tags"] == [row.upstream.value]
+    assert operation["tags"] == [section_of(row)]
+    assert section_of(row) in SECTIONS
+    (sample,) = operation["x-codeSamples"]
+    assert sample["source"] == curl(row, document["servers"][0]["url"])
     assert operation["x-ghasi-upstream"] == [upstream.value for upstream in row.upstreams]
     assert operation["x-ghasi-timeout-s"] == row.timeout_s
     assert operation.get("x-ghasi-scope") == row.scope
@@ -254,10 +259,16 @@ def test_the_terminals_table_shows_every_route_whole(width: int) -> None:
     lines = output.getvalue().splitlines()
     assert max(len(line.rstrip()) for line in lines) <= width
     assert "…" not in output.getvalue()
+    shown = {}
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        words = line.split()
+        if len(words) > 2:
+            # a path too long for one line goes on in the next
+            rest = following.split()[0] if following.strip().startswith("/") else ""
+            shown[words[0], words[1] + rest] = (line, f"{line} {following}")
     for row in ROWS:
-        (line,) = [line for line in lines if line.split()[:2] == [row.method, row.path]]
+        line, entry = shown[row.method, row.path]
         assert row.upstream.value in line
         assert line.rstrip().endswith(f" {row.timeout_s:g} s")
-        assert (f"{row.path} +" in line) == row.extension
+        assert (" + " in f"{entry} ") == row.extension
     assert not [row for row in INTERNAL if row.path in output.getvalue()]
-    assert len(EXTENSIONS) == output.getvalue().count(" + ")

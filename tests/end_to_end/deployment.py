@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -68,7 +69,7 @@ class Deployment:
             )  # fmt: skip
         self.processes[name] = process
         deadline = time.monotonic() + START_S
-        while b"ready" not in output.read_bytes()[began:]:
+        while not re.search(rb"(?m)^ready", output.read_bytes()[began:]):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"{name} did not start:\n{output.read_text(errors='replace')[-4000:]}")
             time.sleep(0.05)

@@ -13,6 +13,7 @@ from ghasi.contract import claims
 from ghasi.contract.emit.openapi import DEFAULTS, limit_per_minute
 from ghasi.contract.emit.table import describe_auth, describe_limit
 from ghasi.contract.errors import CODES
+from ghasi.contract.message_errors import MESSAGE_ERRORS, STATUS_MEANINGS
 from ghasi.contract.statuses import GATEWAY_MESSAGES, gateway_messages, statuses
 from ghasi.contract.table import (
     CONTRACT,
@@ -39,6 +40,8 @@ _LIMITED = {
     "sends": "POST `/v1/messages`",
     "reads": "Every other GET",
     "writes": "Every other write (an extension)",
+    "previews": "POST /v1/messages/preview (an extension)",
+    "exports": "GET /v1/messages/export (an extension)",
 }
 _EMITTED = "<!-- Emitted by `make docs`: edit the source, not this file. -->"
 
@@ -73,7 +76,9 @@ def contract_markdown(settings: Settings | None = None) -> str:
         ),
         "## Access token",
         "RS256, signed by a key published at `/.well-known/jwks.json`.",
-        _table(("Claim", "Type", "Meaning"), ((f"`{c.name}`", c.type, c.meaning) for c in claims.CLAIMS)),
+        _claims(claims.CLAIMS),
+        "These go beyond the contract:",
+        _claims(claims.EXTRA_CLAIMS),
         "## Headers that the gateway injects",
         "Set from the verified caller; what a client sends under these names is dropped.",
         _table(
@@ -104,6 +109,10 @@ def contract_markdown(settings: Settings | None = None) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _claims(rows: Iterable[claims.Claim]) -> str:
+    return _table(("Claim", "Type", "Meaning"), ((f"`{c.name}`", c.type, c.meaning) for c in rows))
+
+
 def errors_markdown() -> str:
     """Return docs/errors.md."""
     rows = ((f'<a id="{code}"></a>`{code}`', f"{c.status}", c.title, c.remedy) for code, c in sorted(CODES.items()))
@@ -128,6 +137,20 @@ def errors_markdown() -> str:
             "`token expired` and `must be a number` stand under `exp` instead of `message`. 401 carries "
             '`WWW-Authenticate: Bearer`, with `error="invalid_token"` where a token was presented.'
         ),
+        "## Why a message was not delivered",
+        (
+            "A message's `error` has a `code` of these and its `message`. *Again* says whether the same message, sent "
+            "again as it is, may well arrive."
+        ),
+        _table(
+            ("Code", "`message`", "What lies behind it", "What to do", "Again"),
+            (
+                (f'<a id="{code}"></a>`{code}`', e.message, e.cause, e.remedy, "yes" if e.retry_helps else "no")
+                for code, e in MESSAGE_ERRORS.items()
+            ),
+        ),
+        "## What a message's status says",
+        _table(("Status", "What it says"), ((f"`{status}`", said) for status, said in STATUS_MEANINGS.items())),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -198,7 +221,7 @@ def _answers(row: Row) -> str:
     for status, codes in statuses(row).items():
         said = [f"[`{code}`](errors.md#{code})" for code in codes]
         if status == row.success:
-            said.append(f"`{_shape(row.response)}`" if row.response else "no body")
+            said.append(row.media or (f"`{_shape(row.response)}`" if row.response else "no body"))
         if status in gateway:
             said.append("the gateway")
         lines.append(f"- {status}: {', '.join(said)}")

@@ -1,6 +1,7 @@
 """Examples of the main shapes, for OpenAPI and the docs. They are shapes themselves, so they cannot drift from them."""
 
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -68,6 +69,35 @@ _INVOICE = shapes.Invoice(
 _STEPS = (("accepted", _MESSAGE.created_at), ("sent", _MESSAGE.sent_at), ("delivered", _MESSAGE.completed_at))
 _EVENTS = [msgspec.convert({"status": status, "at": at, "detail": None}, shapes.MessageEvent) for status, at in _STEPS]
 
+_DELIVERY = shapes.Delivery(
+    id="01936f0a-55d5-7a02-9c3e-1f2e3d4c5b6a",
+    webhook_id=_WEBHOOK.id,
+    event_type="message.delivered",
+    message_id=_MESSAGE.id,
+    status="succeeded",
+    attempt_count=1,
+    response_status=204,
+    created_at="2026-11-22T09:41:08.117Z",
+    completed_at="2026-11-22T09:41:08.201Z",
+    next_attempt_at=None,
+)
+_INVITATION = shapes.Invitation(
+    id="01936f06-4b2d-7c10-8f7e-6d5c4b3a2910",
+    email="omid@example.com",
+    role="member",
+    created_at="2026-11-22T09:36:00.000Z",
+    expires_at="2026-11-29T09:36:00.000Z",
+)
+_MEMBER = shapes.Member(
+    id=_USER.id,
+    email=_USER.email,
+    name=_USER.name,
+    role="owner",
+    created_at="2026-11-22T09:29:00.000Z",
+    signed_in_at="2026-11-22T09:29:00.000Z",
+)
+_OUTCOME = shapes.Outcome(messages=1240, delivered=1214, failed=17, segments=1302, amount="58.5900")
+
 _EXAMPLES: tuple[Any, ...] = (
     shapes.FirebaseSignIn(id_token="eyJhbGciOiJSUzI1NiIs..."),  # noqa: S106 - the beginning of any token
     shapes.Session(
@@ -119,6 +149,67 @@ _EXAMPLES: tuple[Any, ...] = (
             )
         ],
     ),
+    shapes.AccountDetail(
+        **msgspec.structs.asdict(_ACCOUNT), status="active", role="owner", created_at="2026-11-22T09:29:00.000Z"
+    ),
+    shapes.AccountInput(name="Kabul Bakery"),
+    shapes.Preferences(time_zone="Asia/Kabul", locale="en-GB"),
+    shapes.PreferencesInput(time_zone="Asia/Kabul", locale="en-GB"),
+    _MEMBER,
+    shapes.MemberInput(role="member"),
+    shapes.NewInvitation(email="omid@example.com"),
+    _INVITATION,
+    shapes.CreatedInvitation(**msgspec.structs.asdict(_INVITATION), token="ghi_..."),  # noqa: S106 - a token's form
+    shapes.PreviewInput(body="Your bread\u2019s ready.", to="+93701234567"),
+    shapes.Preview(
+        encoding="ucs2",
+        segments=1,
+        characters=19,
+        units=19,
+        units_per_segment=70,
+        left=51,
+        forcing=[
+            shapes.ForcingCharacter(
+                character="\u2019", code_point="U+2019", name="RIGHT SINGLE QUOTATION MARK", count=1, suggestion="'"
+            )
+        ],
+        country="AF",
+        price=shapes.Money(amount="0.0450", currency="USD"),
+        errors=[],
+    ),
+    _DELIVERY,
+    shapes.DeliveryDetail(
+        **msgspec.structs.asdict(_DELIVERY),
+        url=_WEBHOOK.url,
+        body='{"type":"message.delivered","timestamp":"2026-11-22T09:41:08.112Z","data":{}}',
+        attempts=[
+            shapes.DeliveryAttempt(
+                number=1,
+                at="2026-11-22T09:41:08.120Z",
+                duration_ms=81,
+                response_status=204,
+                response_body="",
+                error=None,
+            )
+        ],
+    ),
+    shapes.TestEvent(),
+    shapes.Recovery(since=datetime(2026, 11, 22, 9, tzinfo=UTC)),
+    shapes.Recovered(deliveries=12),
+    shapes.Summary(
+        since="2026-11-21T00:00:00.000Z",
+        until="2026-11-22T00:00:00.000Z",
+        current=_OUTCOME,
+        previous=shapes.Outcome(messages=1100, delivered=1071, failed=21, segments=1166, amount="52.4700"),
+        data=[
+            shapes.SummaryRow(
+                **msgspec.structs.asdict(_OUTCOME),
+                period_start="2026-11-21T00:00:00.000Z",
+                period_end="2026-11-22T00:00:00.000Z",
+            )
+        ],
+        currency="USD",
+    ),
     Problem(
         "invalid_number", "not a valid number", (FieldError(field="to", message="not a valid number"),)
     ).body("6a2f8f0c1d9b4e57a3c2b1d0e9f8a7b6"),
@@ -126,6 +217,9 @@ _EXAMPLES: tuple[Any, ...] = (
     shapes.Page(data=[_MESSAGE], next_cursor="WyIwMTkzNmYwYSJd"),
     shapes.Page(data=[_WEBHOOK], next_cursor=None),
     shapes.Page(data=[_INVOICE], next_cursor=None),
+    shapes.Page(data=[_MEMBER], next_cursor=None),
+    shapes.Page(data=[_INVITATION], next_cursor=None),
+    shapes.Page(data=[_DELIVERY], next_cursor=None),
 )  # fmt: skip
 
 

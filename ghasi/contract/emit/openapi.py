@@ -4,6 +4,7 @@ Owns how the table reads as OpenAPI. Adds no fact of its own: what it says of a 
 the settings.
 """
 
+import inspect
 import re
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -14,9 +15,11 @@ import msgspec
 from ghasi import __version__
 from ghasi.contract import shapes
 from ghasi.contract.emit.examples import EXAMPLES, component_name
+from ghasi.contract.emit.samples import curl
+from ghasi.contract.emit.sections import SECTIONS, section_of
 from ghasi.contract.errors import CODES
 from ghasi.contract.statuses import gateway_messages, statuses
-from ghasi.contract.table import ROWS, Auth, LimitGroup, Row, Upstream
+from ghasi.contract.table import ROWS, Auth, LimitGroup, Row
 from ghasi.settings import Settings
 
 Json = dict[str, Any]
@@ -40,18 +43,12 @@ _AFTER_LIMITING = (
     HTTPStatus.GATEWAY_TIMEOUT,
 )
 """Answers of the gateway alone that come once a request was counted; a bad token's comes before."""
-_UPSTREAMS = {
-    Upstream.AUTH: "Sign-in, access tokens and API keys",
-    Upstream.ORCHESTRATOR: "Accepts and sends messages",
-    Upstream.STORE: "Shows messages",
-    Upstream.WEBHOOKS: "Endpoints that are told what becomes of messages",
-    Upstream.BILLING: "Usage and invoices",
-}
 
 
 def openapi(settings: Settings | None = None) -> Json:
     """Return the OpenAPI document of an API with these settings, or of the contract as it stands by default."""
     schemas = _schemas()
+    api_url = settings.public_api_url if settings else PUBLIC_URL
     problems: Json = {}
     paths: dict[str, Json] = {}
     for row in ROWS:
@@ -59,6 +56,7 @@ def openapi(settings: Settings | None = None) -> Json:
             **_operation(row, schemas),
             "responses": _responses(row, problems),
             **_extensions(row, settings or DEFAULTS),
+            "x-codeSamples": [{"lang": "Shell", "label": "curl", "source": curl(row, api_url)}],
         }
     return {
         "openapi": "3.1.0",
@@ -73,7 +71,7 @@ def openapi(settings: Settings | None = None) -> Json:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": _servers(settings),
-        "tags": [{"name": upstream.value, "description": text} for upstream, text in _UPSTREAMS.items()],
+        "tags": [{"name": name, "description": text} for name, text in SECTIONS.items()],
         "paths": paths,
         "components": {
             "schemas": schemas,
@@ -104,7 +102,7 @@ def _operation(row: Row, schemas: Json) -> Json:
     operation: Json = {
         "operationId": row.operation,
         "summary": row.summary,
-        "tags": [row.upstream.value],
+        "tags": [section_of(row)],
         "security": _security(row),
     }
     if parameters := [*_path_parameters(row), *_query_parameters(row, schemas), *_header_parameters(row)]:
@@ -231,6 +229,8 @@ def _success(row: Row) -> Json:
     if row.response is shapes.Session or row.auth is Auth.REFRESH_COOKIE:
         names.append("Set-Cookie")
     response: Json = {"description": row.summary, "headers": _header_references(names)}
+    if row.media is not None:
+        return response | {"content": {row.media.partition(";")[0]: {"schema": {"type": "string"}}}}
     return response | ({"content": _content(row.response)} if row.response is not None else {})
 
 
@@ -304,10 +304,15 @@ def _schemas() -> Json:
 
 
 def _rename(value: Any) -> Any:
-    """Rename generic shapes wherever they are referred to."""
+    """Rename generic shapes wherever they are referred to, and make what a reference shows of a shape readable."""
     if isinstance(value, dict):
-        return {
+        named = {
             key: re.sub(r"[^/]+$", lambda match: component_name(match[0]), item) if key == "$ref" else _rename(item)
             for key, item in value.items()
         }
+        if isinstance(text := named.get("description"), str):
+            named["description"] = inspect.cleandoc(text)  # a docstring's indented lines would read as code
+        choices = named.get("enum")
+        is_of_words = isinstance(choices, list) and all(isinstance(choice, str) for choice in choices)
+        return {"type": "string", **named} if is_of_words else named
     return [_rename(item) for item in value] if isinstance(value, list) else value

@@ -11,13 +11,15 @@ from ghasi.contract.emit.openapi import DEFAULTS, limit_per_minute
 from ghasi.contract.table import CONTRACT, EXTENSIONS, Auth, LimitGroup, Row
 from ghasi.settings import Settings
 
+LONGEST_PATH = 32
+
 
 def show(console: Console, settings: Settings | None = None) -> None:
     """Print every route with its upstream, auth, limit a minute and time-out; 100 columns are enough."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for heading in ("Method", "Path", "Upstream", "Auth", "Limit/min"):
         table.add_column(heading, no_wrap=True)
-    table.add_column("Within", no_wrap=True, justify="right")
+    table.add_column("Time", no_wrap=True, justify="right")
     for row in CONTRACT:
         table.add_row(*_cells(row, settings or DEFAULTS))
     table.add_section()
@@ -43,10 +45,18 @@ def _per(group: LimitGroup) -> str:
     return "IP" if group.per == "ip" else group.per
 
 
+def _broken(path: str) -> str:
+    """Break a long path before a slash, so that the table fits into 100 columns."""
+    if len(path) <= LONGEST_PATH:
+        return path
+    at = path.rindex("/", 0, LONGEST_PATH)
+    return f"{path[:at]}\n {path[at:]}"
+
+
 def _cells(row: Row, settings: Settings) -> tuple[str, ...]:
     return (
         row.method,
-        row.path + (" +" if row.extension else ""),
+        _broken(row.path) + (" +" if row.extension else ""),
         "\n".join(upstream.value for upstream in row.upstreams),
         "user" if row.auth is Auth.BEARER and row.scope is None else row.scope or row.auth.value,
         f"{limit_per_minute(row.limit, settings)}/{_per(row.limit)}" if row.limit else "none",
@@ -55,7 +65,7 @@ def _cells(row: Row, settings: Settings) -> tuple[str, ...]:
 
 
 _LEGEND = (
-    f"{len(CONTRACT)} routes of the contract and {len(EXTENSIONS)} extensions (+). Within: the time-out.\n"
+    f"{len(CONTRACT)} routes of the contract and {len(EXTENSIONS)} extensions (+). Time: the time-out.\n"
     "Auth: a scope is for a user's JWT, or an API key that has it; user is for a JWT only.\n"
     "Of two upstreams the second answers when the first refuses. A group of limits has one window."
 )
