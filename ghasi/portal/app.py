@@ -18,7 +18,7 @@ from starlette.routing import Route
 from ghasi.client.api import open_session
 from ghasi.client.errors import ApiError, ApiUnreachableError
 from ghasi.portal import failures
-from ghasi.portal.pages import dashboard, message_detail, messages, send, sign_in
+from ghasi.portal.pages import dashboard, message_detail, messages, reference, send, sign_in
 from ghasi.portal.protection import Protection, protect
 from ghasi.portal.rendering import AssetsMissingError, assets, serve_asset
 from ghasi.portal.sessions import Portal, SignedOutError
@@ -47,6 +47,7 @@ def portal_app(settings: Settings) -> Starlette:
             *messages.ROUTES,
             *send.ROUTES,
             *message_detail.ROUTES,  # last: it takes any name for an id
+            *reference.ROUTES,
             *sign_in.ROUTES,
             Route("/assets/{name}", serve_asset),
             Route("/healthz", _health),
