@@ -96,11 +96,14 @@ class Visit:
 
     async def ask(self, call: Callable[[Ghasi], Awaitable[T]]) -> T:
         """Ask the API; a token it refuses is renewed once. Raises SignedOutError, ApiError, ApiUnreachableError."""
+        asked = self.api
         try:
-            return await call(self.api)
+            return await call(asked)
         except ApiError as error:
             if error.status != HTTPStatus.UNAUTHORIZED:
                 raise
+        if asked is not self.api:
+            return await self.ask(call)  # a call beside this one has renewed it meanwhile
         portal: Portal = self.request.app.state.portal
         if self.is_renewed:
             _forget_access(self.request, portal)
@@ -163,7 +166,7 @@ async def _renew(request: Request, portal: Portal) -> tuple[Ghasi, Claims]:
     cookie = find_refresh_cookie(request)
     if cookie is None:
         raise SignedOutError
-    key = hashlib.sha256(f"{cookie.name}={cookie.value}".encode()).digest()
+    key = _key(cookie)
     renewal = portal.renewals.get(key)
     if renewal is None:
         api = client_for(request)
@@ -184,6 +187,30 @@ async def _renew(request: Request, portal: Portal) -> tuple[Ghasi, Claims]:
         # the refresh cookie is not deleted: a tab that was slow must not end what another has renewed since
         raise SignedOutError from None
     return renewed, keep(request, renewed)
+
+
+async def renew(visit: Visit) -> bool:
+    """Renew the session now, so that its token says what was just changed; False where that can't be.
+
+    Then the next renewal brings it, when the access token ends. A renewal under way may have read what was before the
+    change: another follows it, and the API answers both alike.
+    """
+    portal: Portal = visit.request.app.state.portal
+    cookie = find_refresh_cookie(visit.request)
+    under_way = portal.renewals.get(_key(cookie)) if cookie is not None else None
+    if under_way is not None:
+        await asyncio.wait({under_way})
+    try:
+        visit.api, visit.claims = await _renew(visit.request, portal)
+    except (SignedOutError, GhasiError) as error:
+        log.warning("renewal_failed", error=str(error) or type(error).__name__)
+        return False
+    visit.is_renewed = True
+    return True
+
+
+def _key(cookie: RefreshCookie) -> bytes:
+    return hashlib.sha256(f"{cookie.name}={cookie.value}".encode()).digest()
 
 
 async def _refresh(api: Ghasi) -> Ghasi:
