@@ -23,7 +23,7 @@ function isWorkedOn(part) {
   const focused = document.activeElement;
   const selection = getSelection();
   if (selection && !selection.isCollapsed && part.contains(selection.anchorNode)) return true;
-  return part.querySelector("dialog[open]") || (part.contains(focused) && focused.matches("input, select, textarea"));
+  return part.querySelector("dialog[open], details[open]") || (part.contains(focused) && focused.matches("input, select, textarea"));
 }
 
 async function look(part, state) {

@@ -1,6 +1,6 @@
 """The start page: what became of the messages of a range, beside the range before, and the latest ones."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -73,7 +73,8 @@ def greeting(hour: int) -> str:
 async def show_figures(request: Request, visit: Visit) -> Response:
     """Show the figures of a range and their course."""
     reader = reader_for(visit)
-    chosen = read_range(request.query_params, datetime.now(reader.zone), reader.zone)
+    now = datetime.now(reader.zone)
+    chosen = read_range(request.query_params, now, reader.zone)
     if chosen.errors:
         return part("dashboard/figures_refused.html", 422, visit=visit)
     summary = await visit.ask(
@@ -87,7 +88,8 @@ async def show_figures(request: Request, visit: Visit) -> Response:
         chosen=chosen,
         summary=summary,
         figures=figures(summary, chosen.before, reader),
-        chart=course(summary.data, reader),
+        rows=[row for row in summary.data if has_begun(row, now)],
+        chart=course(summary.data, now, reader),
         chart_text=describe(summary, chosen, reader),
         others=others,
         write_at=write_day if chosen.granularity == "day" else write_when,
@@ -120,7 +122,7 @@ def figures(summary: Summary, before: str, reader: Reader) -> list[Figure]:
             NOTHING if rate is None else write_percent(rate, reader),
             points,
             "" if rate is None or rate_then is None else "good" if rate > rate_then else "bad" * (rate < rate_then),
-            note if points else NOTHING,
+            note if points else "",
         ),
         counted("Failed", write_number(now.failed, reader), _pair(now.failed, then.failed), "bad", "good"),
         counted("Spend", plain_money(now.amount, summary.currency, reader), (spent, spent_then), "warn", ""),
@@ -129,7 +131,7 @@ def figures(summary: Summary, before: str, reader: Reader) -> list[Figure]:
 
 def plain_money(amount: str, currency: str, reader: Reader) -> str:
     """Write an amount exactly, without the zeros that say nothing: $12.318, $12.30."""
-    return write_money(amount.rstrip("0") if "." in amount else amount, reader, currency)
+    return write_money(amount.rstrip("0").rstrip(".") if "." in amount else amount, reader, currency)
 
 
 def _pair(now: int, then: int) -> tuple[Decimal, Decimal]:
@@ -160,14 +162,24 @@ def _points(rate: Decimal | None, then: Decimal | None, reader: Reader) -> str |
     return f"{'+' if change > 0 else ''}{write_number(change, reader)} points"
 
 
-def course(rows: Sequence[SummaryRow], reader: Reader) -> dict[str, Any]:
-    """Return what the chart draws: volume by outcome."""
+def has_begun(row: SummaryRow, now: datetime) -> bool:
+    """Say whether a period is not all in the future."""
+    start = read_time(row.period_start)
+    return start is None or start <= now
+
+
+def course(rows: Sequence[SummaryRow], now: datetime, reader: Reader) -> dict[str, Any]:
+    """Return what the chart draws: volume by outcome, and nothing where nothing can be yet."""
+
+    def values(count: Callable[[SummaryRow], int]) -> list[int | None]:
+        return [count(row) if has_begun(row, now) else None for row in rows]
+
     return {
         "x": [int(at.timestamp()) for row in rows if (at := read_time(row.period_start)) is not None],
         "series": [
-            {"label": "Delivered", "tone": "primary", "values": [row.delivered for row in rows]},
-            {"label": "Failed", "tone": "bad", "values": [row.failed for row in rows]},
-            {"label": "Under way", "tone": "muted", "values": [others(row) for row in rows]},
+            {"label": "Delivered", "tone": "primary", "values": values(lambda row: row.delivered)},
+            {"label": "Failed", "tone": "bad", "values": values(lambda row: row.failed)},
+            {"label": "Under way", "tone": "muted", "values": values(others)},
         ],
         "zone": reader.zone.key,
         "locale": str(reader.locale).replace("_", "-"),
