@@ -18,7 +18,7 @@ from starlette.routing import Route
 from ghasi.client.api import open_session
 from ghasi.client.errors import ApiError, ApiUnreachableError
 from ghasi.portal import failures
-from ghasi.portal.pages import dashboard, message_detail, messages, reference, send, sign_in
+from ghasi.portal.pages import billing, dashboard, invoice, message_detail, messages, reference, send, sign_in
 from ghasi.portal.protection import Protection, protect
 from ghasi.portal.rendering import AssetsMissingError, assets, serve_asset
 from ghasi.portal.sessions import Portal, SignedOutError
@@ -44,6 +44,8 @@ def portal_app(settings: Settings) -> Starlette:
     app = Starlette(
         routes=[
             *dashboard.ROUTES,
+            *billing.ROUTES,
+            *invoice.ROUTES,
             *messages.ROUTES,
             *send.ROUTES,
             *message_detail.ROUTES,  # last: it takes any name for an id
