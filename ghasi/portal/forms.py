@@ -1,9 +1,11 @@
 """Reads forms as browsers send them, and says beside which field an API error belongs."""
 
 import asyncio
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from urllib.parse import parse_qsl
+from uuid import uuid4
 
 from starlette.datastructures import ImmutableMultiDict
 from starlette.exceptions import HTTPException
@@ -15,6 +17,7 @@ MAX_FORM_BYTES = 16 * 1024
 """More than the longest message of 10 segments, percent-encoded; a page may allow more."""
 FORM_S = 60.0
 MAX_FIELDS = 200
+_KEY = re.compile(r"[A-Za-z0-9-]{16,64}", re.ASCII)
 _ABOUT_INPUT = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY})
 
 
@@ -61,3 +64,20 @@ def input_errors(error: ApiError, fields: Mapping[str, str] | None = None) -> di
         plain = "" if one.field == "$" else one.field
         found.setdefault(names.get(plain, names.get(plain.partition("[")[0].partition(".")[0], plain)), one.message)
     return found
+
+
+def new_key() -> str:
+    """Make an Idempotency-Key for a form to carry."""
+    return str(uuid4())
+
+
+def key_of(form: ImmutableMultiDict[str, str]) -> str:
+    """Return the Idempotency-Key that a form carries in `idempotency_key`, or a new one."""
+    key = form.get("idempotency_key", "")
+    return key if _KEY.fullmatch(key) else new_key()
+
+
+def sentence(text: str) -> str:
+    """Make a sentence of an API's `must be a number`."""
+    words = text.strip()
+    return f"{words[:1].upper()}{words[1:]}{'' if words.endswith(('.', '!', '?')) else '.'}"

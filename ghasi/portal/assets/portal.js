@@ -5,4 +5,5 @@ import "./live.js";
 import "./dialogs.js";
 import "./tabs.js";
 import "./copying.js";
+import "./secrets.js";
 import "./looks.js";
