@@ -18,7 +18,24 @@ from starlette.routing import Route
 from ghasi.client.api import open_session
 from ghasi.client.errors import ApiError, ApiUnreachableError
 from ghasi.portal import failures
-from ghasi.portal.pages import billing, dashboard, invoice, message_detail, messages, reference, send, sign_in
+from ghasi.portal.pages import (
+    api_keys,
+    billing,
+    dashboard,
+    deliveries,
+    invoice,
+    message_detail,
+    messages,
+    people,
+    preferences,
+    reference,
+    send,
+    sign_in,
+    webhooks,
+)
+from ghasi.portal.pages import (
+    settings as settings_pages,
+)
 from ghasi.portal.protection import Protection, protect
 from ghasi.portal.rendering import AssetsMissingError, assets, serve_asset
 from ghasi.portal.sessions import Portal, SignedOutError
@@ -50,6 +67,12 @@ def portal_app(settings: Settings) -> Starlette:
             *send.ROUTES,
             *message_detail.ROUTES,  # last: it takes any name for an id
             *reference.ROUTES,
+            *settings_pages.ROUTES,
+            *preferences.ROUTES,
+            *people.ROUTES,
+            *api_keys.ROUTES,
+            *webhooks.ROUTES,
+            *deliveries.ROUTES,
             *sign_in.ROUTES,
             Route("/assets/{name}", serve_asset),
             Route("/healthz", _health),
