@@ -110,6 +110,7 @@ document.addEventListener("htmx:beforeSwap", ({ detail }) => {
       detail.shouldSwap = false; // what is shown stays
       return;
     }
+    if (xhr.getResponseHeader("HX-Reswap") === "none") return; // a form keeps what was typed
     // the part itself stays, whatever it swaps when all is well, so that it can load again
     detail.swapOverride = "innerHTML";
     const request = latest.get(detail.requestConfig.elt);
