@@ -57,7 +57,7 @@ async def show_dashboard(request: Request, visit: Visit) -> Response:
         first_name=names[0] if names else None,
         chosen=chosen,
         choices=[(chosen.path("/", choice), words, choice == chosen.choice) for choice, words in CHOICES.items()],
-        values=chosen.typed or {"from": chosen.first.isoformat(), "to": chosen.last.isoformat()},
+        values={"from": "", "to": "", **chosen.typed} if chosen.typed else chosen.fields,
         figures_path=chosen.path("/dashboard/figures"),
         has_steps=not first_steps.are_over(visit),
     )

@@ -69,12 +69,17 @@ class Range:
             return "yesterday"
         return "the day before" if self.days == 1 else f"the {self.days} days before"
 
+    @property
+    def fields(self) -> dict[str, str]:
+        """Its days as the custom range's fields have them."""
+        return {"from": self.first.isoformat(), "to": self.last.isoformat()}
+
     def path(self, base: str, choice: str | None = None) -> str:
         """Return a path with this range in it, or with another choice."""
         chosen = choice or self.choice
         values = {} if chosen == USUAL else {"range": chosen}
         if chosen == "custom":
-            values |= self.typed or {"from": self.first.isoformat(), "to": self.last.isoformat()}
+            values |= self.typed or self.fields
         return f"{base}?{urlencode(values)}" if values else base
 
 

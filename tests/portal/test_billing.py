@@ -1,0 +1,286 @@
+"""Usage and invoices as a browser gets them, before an API that answers as a test says."""
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import pytest
+
+from ghasi.contract import shapes
+from ghasi.contract.values import rfc3339
+from ghasi.portal.failures import RATE_LIMITED
+from ghasi.portal.pages import invoice as invoice_page
+from tests.client.fake_api import ID, INVOICE, INVOICE_DETAIL, FakeApi, Given, Seen
+from tests.portal.conftest import Browser, Place, Shown, token
+from tests.portal.test_dashboard import HOSTILE, KABUL, chart, median_ms, parts
+from tests.portal.test_sessions import LIMITED
+
+OTHER = "0199f3a0-0000-7000-8000-000000000002"
+COUNTRIES = [("AF", 40), ("DE", 30), ("US", 20), ("ZZ", 10), ("QQ", 5)]
+
+
+def replaced(invoice: Any, **changes: Any) -> Any:
+    return msgspec.structs.replace(invoice, **changes)
+
+
+def used(seen: Seen) -> Given:
+    """Usage of each day of the range that has begun, or of a few countries."""
+    since, until = seen.query.since, min(seen.query.until, datetime.now(UTC))
+    rows = []
+    if seen.query.group_by == "country":
+        rows = [
+            shapes.UsageRow(rfc3339(since), rfc3339(seen.query.until), code, count, count + 1, f"{count}.0450")
+            for code, count in COUNTRIES
+        ]
+    else:
+        while since < until:
+            end = since + timedelta(days=1)
+            rows.append(shapes.UsageRow(rfc3339(since), rfc3339(end), None, 1000 + len(rows), 1100, "26.5000"))
+            since = end
+    amount = f"{sum(Decimal(row.amount) for row in rows):.4f}"
+    totals = shapes.UsageTotals(sum(row.messages for row in rows), sum(row.segments for row in rows), amount)
+    return Given(200, shapes.Usage(rows, totals, "USD"))
+
+
+@pytest.fixture
+async def visitor(browser: Browser, api: FakeApi) -> Browser:
+    browser.set(ghasi_access=token(), ghasi_zone="Asia/Kabul")
+    return browser
+
+
+def links(shown: Shown) -> list[str]:
+    return [str(found["href"]) for tag, found in shown.tags if tag == "a"]
+
+
+# ---- usage
+
+
+async def test_the_page_asks_nothing_and_its_parts_load_apart(visitor: Browser, api: FakeApi) -> None:
+    shown = await visitor.get("/billing?month=2026-02&status=paid&cursor=abc")
+    assert (shown.status, api.seen) == (200, [])
+    assert set(parts(shown)) == {"/billing/usage?month=2026-02", "/billing/list?month=2026-02&status=paid&cursor=abc"}
+    assert ("option", {"value": "2026-02", "selected": None}) in shown.tags
+    assert ("option", {"value": "paid", "selected": None}) in shown.tags
+    assert shown.input("usage")["data-live"] == "30"
+
+
+@pytest.mark.parametrize("query", ["", "month=2999-01&status=stolen", "month=%00&cursor=%00", "month=&status="])
+async def test_whatever_stands_in_the_url_there_is_a_page(visitor: Browser, api: FakeApi, query: str) -> None:
+    shown = await visitor.get(f"/billing?{query}")
+    assert shown.status == 200
+    month = f"{datetime.now(KABUL):%Y-%m}"
+    assert f"/billing/usage?month={month}" in parts(shown)
+    assert "status=" not in str(parts(shown))
+
+
+async def test_usage_of_a_month_is_by_day_and_by_country_of_the_visitors_zone(visitor: Browser, api: FakeApi) -> None:
+    api.answers["get_usage"] = used
+    shown = await visitor.get("/billing/usage?month=2026-02", HX_Request="true", Accept_Language="en-GB")
+    assert shown.status == 200
+    by_day, by_country = sorted((call.query for call in api.calls("get_usage")), key=lambda query: query.granularity)
+    assert (by_day.group_by, by_country.group_by, by_country.granularity) == (None, "country", "month")
+    for query in (by_day, by_country):
+        assert (rfc3339(query.since), rfc3339(query.until)) == ("2026-01-31T19:30:00.000Z", "2026-02-28T19:30:00.000Z")
+        assert query.time_zone == "Asia/Kabul"
+    assert len(chart(shown)["x"]) == 28
+    assert chart(shown)["series"][0]["values"] == list(range(1000, 1028))
+    assert "TotalUS$742.0000" in shown.text
+    assert "28 Feb" in shown.text
+    names = [shown.text.index(name) for name in ("Afghanistan", "Germany", "United States", "No country", "QQ")]
+    assert names == sorted(names)
+    assert "US$40.0450" in shown.text
+    assert "Month to date" not in shown.text
+
+
+async def test_countries_have_the_names_of_the_visitors_language(visitor: Browser, api: FakeApi) -> None:
+    api.answers["get_usage"] = used
+    shown = await visitor.get("/billing/usage?month=2026-02", HX_Request="true", Accept_Language="de")
+    assert "Deutschland" in shown.text
+    assert "30,0450" in shown.text
+
+
+async def test_the_running_month_ends_today(visitor: Browser, api: FakeApi) -> None:
+    api.answers["get_usage"] = used
+    shown = await visitor.get("/billing/usage", HX_Request="true")
+    assert len(chart(shown)["x"]) == datetime.now(KABUL).day
+    assert "Month to date" in shown.text
+
+
+async def test_days_without_usage_are_drawn_and_not_listed(visitor: Browser, api: FakeApi) -> None:
+    row = shapes.UsageRow("2026-02-02T19:30:00.000Z", "2026-02-03T19:30:00.000Z", None, 5, 6, "0.1325")
+    api.answers["get_usage"] = Given(200, shapes.Usage([row], shapes.UsageTotals(5, 6, "0.1325"), "USD"))
+    shown = await visitor.get("/billing/usage?month=2026-02", HX_Request="true")
+    assert chart(shown)["series"][0]["values"] == [0, 0, 5] + [0] * 25
+
+
+async def test_no_usage_is_said_so(visitor: Browser, api: FakeApi) -> None:
+    shown = await visitor.get("/billing/usage?month=2026-02", HX_Request="true", Accept_Language="en")
+    assert "Nothing was sent in February 2026" in shown.text
+    assert "data-chart" not in shown.raw
+
+
+async def test_both_questions_are_asked_at_the_same_time(visitor: Browser, api: FakeApi) -> None:
+    together = asyncio.Barrier(2)
+
+    async def wait(seen: Seen) -> Given:
+        await together.wait()
+        return used(seen)
+
+    api.answers["get_usage"] = wait
+    async with asyncio.timeout(4):
+        assert (await visitor.get("/billing/usage", HX_Request="true")).status == 200
+
+
+async def test_usage_that_is_away_leaves_the_invoices(visitor: Browser, api: FakeApi) -> None:
+    api.answers["get_usage"] = Given(502, b"An invalid response was received from the upstream server")
+    failed = await visitor.get("/billing/usage", HX_Request="true")
+    assert (failed.status, "Try again" in failed.text) == (503, True)
+    assert "INV-1" in (await visitor.get("/billing/list", HX_Request="true")).text
+
+
+# ---- the list of invoices
+
+
+async def test_invoices_are_listed_with_their_exact_money(visitor: Browser, api: FakeApi) -> None:
+    month = {"period_start": "2026-10-01T00:00:00.000Z", "period_end": "2026-11-01T00:00:00.000Z"}
+    rows = [
+        replaced(INVOICE, id=OTHER, number=None, status="draft", issued_at=None, due_at=None, **month),
+        replaced(
+            INVOICE,
+            number="GH-2026-000001",
+            total="12345.67",
+            amount_due="0.045",
+            currency="EUR",
+            due_at="2999-01-01T00:00:00Z",
+            **month,
+        ),
+        replaced(INVOICE, number=HOSTILE, status="paid", due_at="2026-01-01T00:00:00Z"),
+        replaced(INVOICE, status="open", due_at="2026-01-01T00:00:00Z"),
+    ]
+    api.answers["list_invoices"] = Given(200, shapes.Page(rows, "next"))
+    shown = await visitor.get("/billing/list?status=open&month=2026-02", HX_Request="true", Accept_Language="en")
+    assert api.calls("list_invoices")[0].query == shapes.InvoiceQuery(limit=12, cursor=None, status="open")
+    assert "€12,345.67" in shown.text
+    assert "€0.045" in shown.text
+    assert shown.text.count("October 2026") == 2
+    assert (HOSTILE in shown.text, "<script>" in shown.raw) == (True, False)
+    assert shown.text.count("(overdue)") == 1
+    assert f"/billing/invoices/{OTHER}" in links(shown)
+    assert "/billing?month=2026-02&status=open&cursor=next#invoices" in links(shown)
+
+
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [("", "No invoices yet"), ("?status=void", "No invoice is void."), ("?cursor=abc", "There are no older invoices.")],
+)
+async def test_empty_lists_say_why(visitor: Browser, api: FakeApi, query: str, text: str) -> None:
+    api.answers["list_invoices"] = Given(200, shapes.Page([], None))
+    assert text in (await visitor.get(f"/billing/list{query}", HX_Request="true")).text
+
+
+async def test_a_cursor_that_is_none_is_no_fault(visitor: Browser, api: FakeApi) -> None:
+    problem = {"code": "invalid_cursor", "title": "x", "detail": "x"}
+    api.answers["list_invoices"] = Given(422, problem)
+    shown = await visitor.get("/billing/list?cursor=x", HX_Request="true")
+    assert (shown.status, "This page of the list does not exist" in shown.text) == (422, True)
+    api.answers["list_invoices"] = LIMITED
+    limited = await visitor.get("/billing/list", HX_Request="true")
+    assert json.loads(limited.headers["hx-trigger"])["toast"]["text"] == RATE_LIMITED
+
+
+# ---- one invoice
+
+
+async def test_an_invoice_has_its_lines_and_sums(visitor: Browser, api: FakeApi) -> None:
+    lines = [
+        shapes.InvoiceLine("SMS to AF", "AF", 20000, 20011, "0.0265", "530.29"),
+        shapes.InvoiceLine(HOSTILE, None, 1, 1, "0.074", "0.07"),
+    ]
+    found = replaced(INVOICE_DETAIL, number="GH-2026-000007", subtotal="530.36", tax="0.00", total="530.36",
+                     amount_due="530.36", due_at="2026-01-01T00:00:00Z", line_items=lines)  # fmt: skip
+    api.answers["get_invoice"] = Given(200, found)
+    shown = await visitor.get(f"/billing/invoices/{ID}", Accept_Language="en")
+    assert shown.status == 200
+    for text in ("Invoice GH-2026-000007", "overdue", "Afghanistan", "$0.0265", "$0.074", "Subtotal$530.36", "$0.00"):
+        assert text in shown.text
+    assert (HOSTILE in shown.text, "<script>alert" in shown.raw) == (True, False)
+    assert f"/billing/invoices/{ID}.pdf" in links(shown)
+    (current,) = [found["href"] for _, found in shown.tags if found.get("aria-current") == "page"]
+    assert current == "/billing"
+
+
+@pytest.mark.parametrize("suffix", ["", ".pdf", "/detail"])
+@pytest.mark.parametrize("identifier", [OTHER, "x", ID.upper(), "..%2f..%2fmessages", "%00"])
+async def test_unknown_invoices_are_404_in_the_shell(
+    visitor: Browser, api: FakeApi, identifier: str, suffix: str
+) -> None:
+    unknown = Given(404, {"code": "not_found", "title": "There is no such resource", "detail": "no"})
+    api.answers |= dict.fromkeys(("get_invoice", "get_invoice_pdf"), unknown)
+    shown = await visitor.get(f"/billing/invoices/{identifier}{suffix}")
+    assert (shown.status, "Page not found" in shown.text, "Sign out" in shown.text) == (404, True, True)
+    assert shown.headers["content-type"].startswith("text/html")
+
+
+async def test_a_slow_invoice_loads_into_its_page(
+    visitor: Browser, api: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(invoice_page, "AT_ONCE_S", 0.05)
+    api.answers["get_invoice"] = api.hang
+    shown = await visitor.get(f"/billing/invoices/{ID}")
+    assert (shown.status, list(parts(shown))) == (200, [f"/billing/invoices/{ID}/detail"])
+    del api.answers["get_invoice"]
+    assert "INV-1" in (await visitor.get(f"/billing/invoices/{ID}/detail", HX_Request="true")).text
+    api.answers["get_invoice"] = Given(502, b"")
+    failed = await visitor.get(f"/billing/invoices/{ID}/detail", HX_Request="true")
+    assert (failed.status, "Try again" in failed.text) == (503, True)
+
+
+@pytest.mark.parametrize(
+    ("number", "name"),
+    [
+        ("GH-2026-000007", "GH-2026-000007.pdf"),
+        (None, "draft.pdf"),
+        ('x"; filename="evil.html\r\nX: y', "x-filename-evil.html-X-y.pdf"),
+        ("../../etc", "etc.pdf"),
+        ("فاکتور", "invoice.pdf"),
+    ],
+)
+async def test_the_pdf_is_the_apis(visitor: Browser, api: FakeApi, number: str | None, name: str) -> None:
+    content = b"%PDF-1.7\n" + bytes(range(256)) * 100
+    api.answers["get_invoice_pdf"] = Given(200, content)
+    api.answers["get_invoice"] = Given(200, replaced(INVOICE_DETAIL, number=number))
+    async with visitor.http.get(f"{visitor.url}/billing/invoices/{ID}.pdf") as response:
+        assert (response.status, await response.read()) == (200, content)
+    assert response.headers["content-type"] == "application/pdf"
+    assert response.headers["content-disposition"] == f'inline; filename="{name}"'
+    assert response.headers["cache-control"] == "no-store"
+    assert response.headers["content-security-policy"].startswith("default-src 'none'")
+    assert response.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("operation", ["get_invoice", "get_invoice_pdf"])
+@pytest.mark.parametrize(
+    ("given", "status", "text"),
+    [(LIMITED, 429, RATE_LIMITED), (Given(504, b""), 503, "Ghasi cannot be reached"), (Given(502, b""), 503, "Try")],
+    ids=["429", "504", "502"],
+)
+async def test_a_pdf_that_fails_is_a_page(
+    visitor: Browser, api: FakeApi, operation: str, *, given: Given, status: int, text: str
+) -> None:
+    api.answers[operation] = given
+    shown = await visitor.get(f"/billing/invoices/{ID}.pdf")
+    assert (shown.status, text in shown.text, "Sign out" in shown.text) == (status, True, True)
+    assert "content-disposition" not in shown.headers
+
+
+async def test_the_servers_part_takes_under_30_ms(api: FakeApi, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    many = [shapes.UsageRow(ID, ID, code, 10, 11, "0.4500") for code in ("AF", "DE", "US") for _ in range(30)]
+    totals = shapes.UsageTotals(900, 990, "40.5000")
+    grouped = Given(200, shapes.Usage(many, totals, "USD"))
+    api.answers["get_usage"] = lambda seen: grouped if seen.query.group_by else used(seen)
+    assert await median_ms(place, "/billing/usage?month=2026-01", monkeypatch, "get_usage") < 30
+    api.answers["list_invoices"] = Given(200, shapes.Page([INVOICE] * 90, "next"))
+    assert await median_ms(place, "/billing/list", monkeypatch, "list_invoices") < 30
