@@ -24,6 +24,7 @@ from ghasi.portal.sessions import Visit
 
 BASE = "/webhooks/{webhook_id}"
 PAGE_ROWS = 25
+TEST_EVENT = "message.delivered"
 STATUSES: tuple[DeliveryStatus, ...] = get_args(DeliveryStatus)
 STATUS_WORDS: dict[DeliveryStatus, str] = {
     "pending": "It is under way, or waits for its next attempt.",
@@ -139,7 +140,7 @@ def _live_s(deliveries: Sequence[Delivery]) -> int | None:
 async def send_test(request: Request, visit: Visit) -> Response:
     """Send the endpoint an example of an event."""
     webhook_id = id_of(request, "webhook_id")
-    event_type = (await read_form(request)).get("event", "")
+    event_type = (await read_form(request)).get("event") or TEST_EVENT
     await visit.ask(lambda api: api.send_test_event(webhook_id, event_type))
     return nothing(Toast("Test event sent"), refresh="#deliveries")
 

@@ -18,7 +18,7 @@ from ghasi.contract.shapes import MESSAGE_EVENTS, Webhook
 from ghasi.portal.access import signed_in
 from ghasi.portal.forms import new_key, read_form
 from ghasi.portal.pages import webhook_forms
-from ghasi.portal.pages.deliveries import log_context, recover_context
+from ghasi.portal.pages.deliveries import TEST_EVENT, log_context, recover_context
 from ghasi.portal.pages.opening import find_at_once, id_of
 from ghasi.portal.pages.paging import place_of, refuse_place
 from ghasi.portal.pages.verification import SNIPPETS
@@ -27,7 +27,6 @@ from ghasi.portal.sessions import Visit
 
 PATH = "/webhooks"
 PAGE_ROWS = 25
-TEST_EVENT = "message.delivered"
 REASONS = {"gone": "It answered 410 Gone, which means that it wants nothing more."}
 """Why Ghasi itself disables an endpoint, to people."""
 ROTATION_UNKNOWN = (
