@@ -4,6 +4,7 @@ Owns how a request is written and its answer read. It keeps no cookies but the r
 nothing by itself and knows nothing of the services behind.
 """
 
+import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from ghasi.contract.table import BY_OPERATION, Auth, Row
 T = TypeVar("T")
 REFRESH_COOKIES = ("__Host-ghasi_refresh", "ghasi_refresh")
 """The refresh cookie's names: the first where the API's URL is https."""
+EXACTLY = math.inf
+"""From this many seconds on aiohttp may end a time-out up to a second late; its own default is 5."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ class RefreshCookie:
 def open_session() -> aiohttp.ClientSession:
     """Open a session that several clients may share: it keeps no cookies, so that none is sent for another."""
     # shorter than servers keep idle connections, so that no POST goes out on one that is just being closed
-    connector = aiohttp.TCPConnector(keepalive_timeout=4)
+    connector = aiohttp.TCPConnector(keepalive_timeout=4, timeout_ceil_threshold=EXACTLY)
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
 
@@ -90,7 +93,7 @@ class Transport:
     ) -> T:
         """Make one call; `shape` NoneType is for operations that answer with nothing, bytes for what is no JSON."""
         row = BY_OPERATION[operation]
-        timeout = aiohttp.ClientTimeout(total=row.timeout_s)
+        timeout = aiohttp.ClientTimeout(total=row.timeout_s, ceil_threshold=EXACTLY)
         async with self._answer(row, timeout, path=path, query=query, body=body, key=idempotency_key) as answer:
             raw = await answer.read()
         if row.auth is not Auth.BEARER:
@@ -105,7 +108,9 @@ class Transport:
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """Begin a call of any size; the time-out runs between the pieces of its answer."""
         row = BY_OPERATION[operation]
-        timeout = aiohttp.ClientTimeout(total=None, connect=row.timeout_s, sock_read=row.timeout_s)
+        timeout = aiohttp.ClientTimeout(
+            total=None, connect=row.timeout_s, sock_read=row.timeout_s, ceil_threshold=EXACTLY
+        )
         async with self._answer(row, timeout, query=query) as answer:
             yield answer.content.iter_any()
 
