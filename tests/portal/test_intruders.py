@@ -1,0 +1,115 @@
+"""Every path of the portal, asked by other sites and with cookies that somebody has made up."""
+
+import base64
+import json
+import re
+from typing import Any
+
+import pytest
+from starlette.routing import Route
+
+from ghasi.contract.table import ROWS
+from ghasi.portal.app import portal_app
+from ghasi.settings import Settings
+from tests.client.fake_api import ID, FakeApi, Given
+from tests.portal.conftest import Browser, token
+from tests.portal.test_sessions import DEEP
+
+OPEN = {"/sign-in": 200, "/sign-up": 200, "/reset-password": 200, "/join": 200, "/healthz": 200, "/assets/x": 404}
+"""What anybody may ask for; /sign-out leads on."""
+
+
+def paths(method: str) -> list[str]:
+    """All paths of the portal that take a method, with an id for each parameter; of assets one that is not there."""
+    routes = [route for route in portal_app(Settings(firebase_api_key="web key")).routes if isinstance(route, Route)]
+    found = [route.path.replace("/assets/{name}", "/assets/x") for route in routes if method in (route.methods or ())]
+    return sorted({re.sub(r"{\w+}", ID, path) for path in found})
+
+
+def forged(**claims: Any) -> str:
+    """A token with whatever claims, which no key of ours has signed."""
+    return token(**claims)
+
+
+def packed(payload: bytes) -> str:
+    return f"eyJhbGciOiJub25lIn0.{base64.urlsafe_b64encode(payload).rstrip(b'=').decode()}.x"
+
+
+GARBAGE = {
+    "empty": "",
+    "no-token": "garbage",
+    "no-base64": "a.b.c",
+    "no-json": packed(b"\xff\xfe"),
+    "no-object": packed(b"[1]"),
+    "deep": DEEP,
+    "surrogate": packed(b'{"sub":"\\ud800","account_id":"a","email":"e","roles":["customer"],"exp":9e9}'),
+    "no-roles": packed(json.dumps({"sub": "x", "account_id": "a", "email": "e", "exp": 9e9, "roles": None}).encode()),
+    "exp-as-text": packed(b'{"sub":"x","account_id":"a","email":"e","roles":["customer"],"exp":"9e9"}'),
+    "exp-too-large": packed(b'{"sub":"x","account_id":"a","email":"e","roles":["customer"],"exp":1e999}'),
+    "ended": token(-1),
+}
+FORGED = {
+    "plain": {},
+    "odd-locale": {"locale": "../../etc", "zoneinfo": "../../../etc/passwd"},
+    "odd-zone": {"zoneinfo": "Asia/Kabul\x00", "locale": "xx-YY-zz"},
+    "odd-name": {"name": "\x00<script>alert(1)</script>", "account_name": "\u202e" * 2000, "email": ""},
+    "for-ever": {"exp": 1e308},
+}
+
+
+def test_there_is_a_form_on_each_page_that_changes_something() -> None:
+    assert {"/sign-in", "/sign-out", "/messages/new", "/api-keys", "/webhooks/new", f"/webhooks/{ID}/delete"} <= set(
+        paths("POST")
+    )
+    assert len(paths("GET")) > 30
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [{"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "https://evil.example"}],
+    ids=["cross-site", "same-site", "origin"],
+)
+async def test_no_form_of_another_site_does_anything(browser: Browser, api: FakeApi, origin: dict[str, str]) -> None:
+    browser.set(ghasi_access=token(), ghasi_refresh="grt_0")
+    form = {"name": "x", "to": "+93701234567", "body": "x", "url": "https://evil.example", "email": "e@example.com"}
+    for path in paths("POST"):
+        for script in ({}, {"HX-Request": "true"}):
+            shown = await browser.post(path, form, **origin, **script)
+            assert shown.status == 403, path
+            assert "set-cookie" not in shown.headers, path
+    assert api.seen == []
+
+
+@pytest.mark.parametrize("cookie", GARBAGE.values(), ids=GARBAGE)
+async def test_garbage_for_a_cookie_leads_to_sign_in(browser: Browser, api: FakeApi, cookie: str) -> None:
+    for path in paths("GET"):
+        shown = await browser.get(path, Cookie=f"ghasi_access={cookie}; ghasi_theme=x; ghasi_flash=%; ghasi_zone=%ff")
+        if path == "/sign-out":
+            assert (shown.status, shown.headers["location"]) == (303, "/")
+        elif path in OPEN:
+            assert shown.status == OPEN[path], path
+        else:
+            assert (shown.status, shown.headers["location"].partition("?")[0]) == (303, "/sign-in"), path
+            part = await browser.get(path, Cookie=f"ghasi_access={cookie}", HX_Request="true")
+            assert (part.status, part.headers["x-ghasi-sign-in"], part.raw) == (401, "/sign-in", ""), path
+    assert api.seen == []
+
+
+@pytest.mark.parametrize("claims", FORGED.values(), ids=FORGED)
+async def test_a_forged_token_shows_empty_pages_at_most(browser: Browser, api: FakeApi, claims: dict[str, Any]) -> None:
+    for row in ROWS:
+        api.answers[row.operation] = Given(401, {"message": "Unauthorized"})
+    cookie = {"Cookie": f"ghasi_access={forged(**claims)}; ghasi_refresh=grt_forged"}
+    for path in sorted(set(paths("GET")) - OPEN.keys() - {"/sign-out"}):
+        before = len(api.seen)
+        shown = await browser.get(path, **cookie)
+        asked = len(api.seen) > before
+        assert shown.status == (303 if asked else 200), path
+        assert not asked or shown.headers["location"].startswith("/sign-in"), path
+        assert "<script>alert" not in shown.raw, path
+        part = await browser.get(path, HX_Request="true", **cookie)
+        assert part.status == (401 if asked else 200), path
+    forms = set(paths("POST")) - OPEN.keys() - {"/sign-out"}
+    for path in sorted(forms):
+        posted = await browser.post(path, {}, HX_Request="true", Sec_Fetch_Site="same-origin", **cookie)
+        assert posted.status in {200, 401, 404, 422}, path
