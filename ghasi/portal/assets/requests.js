@@ -10,6 +10,7 @@ import { toast } from "./toasts.js";
 const UNREACHABLE = "Ghasi cannot be reached right now. Please try again in a moment.";
 const latest = new WeakMap(); // element -> its last request
 const failed = new WeakMap(); // target -> the request that failed there
+const told = new WeakSet(); // live parts that fail: it was said once
 let underway = 0;
 
 export function isLive(detail) {
@@ -31,7 +32,8 @@ document.addEventListener("htmx:configRequest", ({ detail }) => {
   const values = new FormData();
   for (const [name, value] of detail.formData) values.append(name, value);
   const { elt, target, verb, path } = detail;
-  latest.set(elt, { elt, target, verb, path, values, swap: swapOf(elt) });
+  const live = detail.headers["X-Ghasi-Live"] === "1";
+  latest.set(elt, { elt, target, verb, path, values, live, swap: swapOf(elt) });
 });
 
 // ---- one submission at a time, and the bar
@@ -101,6 +103,7 @@ document.addEventListener("htmx:afterRequest", ({ detail }) => {
 
 document.addEventListener("htmx:beforeSwap", ({ detail }) => {
   const { xhr, target } = detail;
+  if (xhr.status < 400) told.delete(target);
   if (xhr.status === 401) {
     const door = xhr.getResponseHeader("X-Ghasi-Sign-In");
     detail.shouldSwap = false;
@@ -108,6 +111,7 @@ document.addEventListener("htmx:beforeSwap", ({ detail }) => {
   } else if (xhr.status >= 400 && xhr.status !== 422) {
     if (isLive(detail)) {
       detail.shouldSwap = false; // what is shown stays
+      told.add(target);
       return;
     }
     if (xhr.getResponseHeader("HX-Reswap") === "none") return; // a form keeps what was typed
@@ -147,6 +151,7 @@ document.addEventListener("htmx:timeout", noAnswer);
 
 document.addEventListener("toast", ({ target, detail }) => {
   const request = latest.get(target);
+  if (request?.live && told.has(target)) return;
   toast({ ...detail, retry: detail.retry && request ? () => repeat(request) : null });
 });
 
