@@ -75,14 +75,15 @@ function draw(box) {
       ],
       series: [
         { label: isHourly ? "Time" : "Day", value: (_, at) => (at === null ? "–" : full.format(at * 1000)) },
-        ...series.map(({ label, tone }, at) => {
+        ...series.map(({ label, tone, values }, at) => {
           const stroke = colour(box, tone);
           return {
             label,
             stroke,
             width: 2,
             dash: tone === "muted" ? [5, 4] : undefined,
-            points: { show: x.length < 3, stroke, fill: stroke },
+            // a line needs two
+            points: { show: values.filter((value) => value !== null).length < 3, stroke, fill: stroke },
             fill: at === 0 ? (own) => faded(own, stroke) : undefined,
             value: (_, value) => written(value),
           };
