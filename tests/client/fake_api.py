@@ -8,7 +8,17 @@ from typing import Any
 import msgspec
 
 from ghasi.contract import shapes
-from ghasi.contract.serving import Receive, Scope, Send, answer, decode_body, decode_query, read_body
+from ghasi.contract.errors import Problem
+from ghasi.contract.serving import (
+    Receive,
+    Scope,
+    Send,
+    answer,
+    answer_problem,
+    decode_body,
+    decode_query,
+    read_body,
+)
 from ghasi.contract.table import Matcher, Row
 
 ID = "0199f3a0-0000-7000-8000-000000000001"
@@ -69,24 +79,24 @@ class FakeApi:
             return
         row, path = found
         raw = await read_body(receive)
-        seen = Seen(
-            row,
-            path,
-            decode_query(scope["query_string"], row.query) if row.query else scope["query_string"],
-            decode_body(raw, row.body) if row.body else raw,
-            [(key.decode(), value.decode()) for key, value in scope["headers"]],
-        )
+        try:
+            query = decode_query(scope["query_string"], row.query) if row.query else scope["query_string"]
+            body = decode_body(raw, row.body) if row.body else raw
+        except Problem as problem:
+            await answer_problem(send, problem, "")
+            return
+        seen = Seen(row, path, query, body, [(key.decode(), value.decode()) for key, value in scope["headers"]])
         self.seen.append(seen)
         given = self.answers.get(row.operation) or Given(row.success, SAMPLES.get(row.operation))
         if callable(given):
             made = given(seen)
             given = made if isinstance(made, Given) else await made
-        body = given.body if isinstance(given.body, bytes) else b""
-        if given.body is not None and not body:
-            body = msgspec.json.encode(given.body)
+        content = given.body if isinstance(given.body, bytes) else b""
+        if given.body is not None and not content:
+            content = msgspec.json.encode(given.body)
         headers = [(key.lower().encode(), value.encode()) for key, value in given.headers.items()]
         media = (row.media or "application/json") if given.status == row.success else "application/json"
-        await answer(send, given.status, media.encode() if body else None, body, headers)
+        await answer(send, given.status, media.encode() if content else None, content, headers)
 
 
 def message(number: int = 1, **changes: Any) -> shapes.Message:
