@@ -34,9 +34,9 @@ PACKAGES := ghasi/portal/assets/node_modules/.made-$(LOCK_SUM)
 help: ## Show this help
 	@echo "Ghasi. Each command sets up all it needs in .venv; the second time that takes no time."
 	@echo
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 	@echo
-	@echo "PYTHON=/path/to/python3.12 uses another Python (3.11 or newer). ARGS=... is passed on by run and bench."
+	@echo "PYTHON=/path/to/python3.12 uses another Python (3.11 or newer). ARGS=... is passed on by run, bench and screenshots."
 
 .PHONY: run
 run: $(RUNTIME) $(ASSETS) ## Start all of Ghasi on this machine, with a simulated carrier and a local sign-in
@@ -68,6 +68,10 @@ docs: $(DEVELOPMENT) ## Write what docs/ derives from the code
 
 .PHONY: assets
 assets: $(ASSETS) ## Build the portal's scripts and styles
+
+.PHONY: screenshots
+screenshots: $(DEVELOPMENT) $(ASSETS) $(BROWSER) ## Take the pictures of the portal in docs/portal
+	@exec $(BIN)/python -m tests.browser.screenshots docs/portal $(ARGS)
 
 .PHONY: bench
 bench: $(DEVELOPMENT) $(ASSETS) ## Measure requests a second and messages a second
