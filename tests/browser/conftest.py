@@ -97,6 +97,7 @@ async def page(context: BrowserContext, console: Console) -> AsyncIterator[Page]
     expect.set_options(timeout=WITHIN_MS)
     page = await context.new_page()
     yield page
+    await page.goto("about:blank")  # leaves as a person does: with parts still loading that is no error either
     await page.close()
 
 

@@ -99,6 +99,16 @@ document.addEventListener("htmx:afterRequest", ({ detail }) => {
   setBusy(detail.elt, false);
 });
 
+// a page that is left ends its requests: that is no failure to tell of, on the console neither
+const sending = new Set();
+document.addEventListener("htmx:beforeSend", ({ detail }) => {
+  sending.add(detail.xhr);
+  detail.xhr.addEventListener("loadend", () => sending.delete(detail.xhr));
+});
+addEventListener("pagehide", () => {
+  for (const xhr of sending) xhr.onerror = xhr.onabort = xhr.ontimeout = null;
+});
+
 // ---- what comes back
 
 document.addEventListener("htmx:beforeSwap", ({ detail }) => {
