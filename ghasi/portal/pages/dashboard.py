@@ -131,7 +131,7 @@ def figures(summary: Summary, before: str, reader: Reader) -> list[Figure]:
 
 def plain_money(amount: str, currency: str, reader: Reader) -> str:
     """Write an amount exactly, without the zeros that say nothing: $12.318, $12.30."""
-    return write_money(amount.rstrip("0").rstrip(".") if "." in amount else amount, reader, currency)
+    return write_money(amount.removesuffix("00"), reader, currency)
 
 
 def _pair(now: int, then: int) -> tuple[Decimal, Decimal]:
