@@ -232,7 +232,8 @@ def test_nothing_is_divided_by_nothing() -> None:
     assert relative(Decimal(0), Decimal(0), READER) is None
     assert relative(Decimal(10) ** 12, Decimal("0.000001"), READER) is not None
     assert plain_money("0.0000", "USD", READER) == "$0.00"
-    assert plain_money("12.3180", "USD", READER) == "$12.318"
+    assert plain_money("12.3100", "USD", READER) == "$12.31"
+    assert plain_money("12.3180", "USD", READER) == "$12.3180"
     assert plain_money("1284", "USD", READER) == "$1,284.00"
 
 

@@ -23,7 +23,7 @@ from ghasi.portal.formats import (
     write_when,
 )
 from ghasi.portal.pages import first_steps
-from ghasi.portal.pages.messages import reader_for
+from ghasi.portal.pages.opening import reader_for
 from ghasi.portal.pages.ranges import CHOICES, Range, read_range
 from ghasi.portal.rendering import page, part
 from ghasi.portal.sessions import Visit
@@ -130,7 +130,7 @@ def figures(summary: Summary, before: str, reader: Reader) -> list[Figure]:
 
 
 def plain_money(amount: str, currency: str, reader: Reader) -> str:
-    """Write an amount exactly, without the zeros that say nothing: $12.318, $12.30."""
+    """Write an amount exactly, to cents where it has no finer ones: $12.3180, $12.31."""
     return write_money(amount.removesuffix("00"), reader, currency)
 
 
