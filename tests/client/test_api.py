@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from msgspec import UNSET
+
 from ghasi.client.api import ApiError, ApiUnreachableError, Ghasi, RefreshCookie
 from ghasi.contract import shapes, table
 from tests.client.fake_api import ID, SAMPLES, FakeApi, Given, Seen, message
@@ -93,7 +95,7 @@ async def test_there_is_a_method_for_each_route_of_the_contract(ghasi: Ghasi, ap
         to="+93701234567", body="Hello", sender="Ghasi", validity_s=60
     )
     update = api.calls("update_webhook")[0].body
-    assert (update.description, update.enabled) == (None, shapes.UNSET)
+    assert (update.description, update.enabled) == (None, UNSET)
 
 
 async def test_an_export_comes_in_pieces(ghasi: Ghasi, api: FakeApi) -> None:

@@ -1,0 +1,110 @@
+"""What goes over the wire to and from webhook-dispatcher: endpoints, and the log of what was sent to them.
+
+Owns no rule beyond a field's own shape: when an attempt is made is the service's.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from ghasi.contract.shapes.common import Input, Moment, PageQuery
+
+EventPattern = Annotated[str, Meta(min_length=1, max_length=60, pattern=r"^(\*|[a-z_]+\.(\*|[a-z_]+))$")]
+
+
+class WebhookInput(Input, frozen=True, kw_only=True):
+    """An endpoint to be made or changed; a change keeps what it omits of description, enabled and headers."""
+
+    url: Annotated[str, Meta(min_length=1, max_length=2000)]
+    events: Annotated[list[EventPattern], Meta(min_length=1, max_length=50)]
+    description: Annotated[str, Meta(max_length=500)] | UnsetType | None = UNSET
+    enabled: bool | UnsetType = UNSET
+    headers: dict[str, str] | UnsetType | None = UNSET
+
+
+class Webhook(Struct, frozen=True):
+    """An endpoint without its secret."""
+
+    id: str
+    url: str
+    events: list[str]
+    description: str | None
+    enabled: bool
+    created_at: str
+    updated_at: str
+    disabled_reason: str | None
+
+
+class CreatedWebhook(Webhook, frozen=True):
+    """An endpoint with its secret (`whsec_...`), shown on creation and rotation alone."""
+
+    secret: str
+
+
+DeliveryStatus = Literal["pending", "succeeded", "failed", "canceled"]
+EventType = Annotated[str, Meta(min_length=1, max_length=60, pattern=r"^[a-z_]+\.[a-z_]+$")]
+
+
+class Delivery(Struct, frozen=True):
+    """One event to one endpoint. `id` is the event's, the same in webhook-id of every attempt; `failed`: no more tries.
+
+    `response_status` is of the last attempt, null where none came; `next_attempt_at` is set while it is pending.
+    """
+
+    id: str
+    webhook_id: str
+    event_type: str
+    message_id: str | None
+    status: DeliveryStatus
+    attempt_count: int
+    response_status: int | None
+    created_at: str
+    completed_at: str | None
+    next_attempt_at: str | None
+
+
+class DeliveryAttempt(Struct, frozen=True):
+    """One HTTP try. `error` is null when the endpoint took it; `response_body` is cut to 4 KiB."""
+
+    number: int
+    at: str
+    duration_ms: int
+    response_status: int | None
+    response_body: str | None
+    error: str | None
+
+
+class DeliveryDetail(Delivery, frozen=True):
+    """A delivery with what is sent (`body`, as the endpoint gets it) to which URL, and its attempts, oldest first."""
+
+    url: str
+    body: str
+    attempts: list[DeliveryAttempt]
+
+
+class DeliveryQuery(PageQuery, frozen=True, kw_only=True):
+    """Filters of an endpoint's delivery log; times bound `created_at`, both exclusive."""
+
+    status: DeliveryStatus | None = None
+    event_type: EventType | None = None
+    message_id: Annotated[str, Meta(min_length=36, max_length=36)] | None = None
+    created_after: Moment | None = None
+    created_before: Moment | None = None
+
+
+class TestEvent(Input, frozen=True, kw_only=True):
+    """Which event to send as a test."""
+
+    event_type: EventType = "message.delivered"
+
+
+class Recovery(Input, frozen=True, kw_only=True):
+    """Since when deliveries that failed are to be sent again."""
+
+    since: Moment
+
+
+class Recovered(Struct, frozen=True):
+    """How many deliveries are sent again."""
+
+    deliveries: int
