@@ -24,6 +24,8 @@ from ghasi.contract.shapes import Money
 
 ZONE_COOKIE = "ghasi_zone"
 NOTHING = "—"
+NO_COUNTRY = "ZZ"
+"""CLDR's Unknown Region, which the API gives for numbers of no country."""
 LANGUAGES_READ = 5
 _DIGITS = 40
 _AMOUNT = re.compile(r"-?\d{1,20}(?:\.(\d{1,12}))?", re.ASCII)
@@ -180,6 +182,14 @@ def write_percent(value: Any, reader: Reader, digits: int = 1) -> str:
         return NOTHING
     written: str = _pattern(reader.locale.percent_formats[None].pattern, 0, digits).apply(ratio, reader.locale)
     return written
+
+
+def write_country(code: str | None, reader: Reader) -> str:
+    """Write a country's name in the reader's language, or its code where that has none."""
+    if code is None or code == NO_COUNTRY:
+        return "No country"
+    name: str = reader.locale.territories.get(code, code)
+    return name
 
 
 def _reader(context: Context) -> Reader:

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-
 from msgspec import UNSET
 
 from ghasi.client.api import ApiError, ApiUnreachableError, Ghasi, RefreshCookie

@@ -12,7 +12,7 @@ import pytest
 from ghasi.contract import shapes
 from ghasi.contract.values import rfc3339
 from ghasi.portal.failures import RATE_LIMITED
-from ghasi.portal.pages import invoice as invoice_page
+from ghasi.portal.pages import opening
 from tests.client.fake_api import ID, INVOICE, INVOICE_DETAIL, FakeApi, Given, Seen
 from tests.portal.conftest import Browser, Place, Shown, token
 from tests.portal.test_dashboard import HOSTILE, KABUL, chart, median_ms, parts
@@ -227,7 +227,7 @@ async def test_unknown_invoices_are_404_in_the_shell(
 async def test_a_slow_invoice_loads_into_its_page(
     visitor: Browser, api: FakeApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(invoice_page, "AT_ONCE_S", 0.05)
+    monkeypatch.setattr(opening, "AT_ONCE_S", 0.05)
     api.answers["get_invoice"] = api.hang
     shown = await visitor.get(f"/billing/invoices/{ID}")
     assert (shown.status, list(parts(shown))) == (200, [f"/billing/invoices/{ID}/detail"])

@@ -20,7 +20,7 @@ from ghasi.contract import shapes, table
 from ghasi.contract.message_errors import MESSAGE_ERRORS
 from ghasi.portal.app import portal_app
 from ghasi.portal.failures import RATE_LIMITED
-from ghasi.portal.pages import message_detail
+from ghasi.portal.pages import opening
 from ghasi.portal.pages.message_filters import tidy_number
 from ghasi.portal.pages.send import SENT_BEFORE
 from ghasi.settings import Settings
@@ -396,7 +396,7 @@ async def test_a_page_stands_though_its_message_cannot_be_had(visitor: Browser, 
 async def test_a_slow_api_does_not_hold_the_page(
     visitor: Browser, api: FakeApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(message_detail, "AT_ONCE_S", 0.05)
+    monkeypatch.setattr(opening, "AT_ONCE_S", 0.05)
     api.answers["get_message"] = api.hang
     shown = await visitor.get(f"/messages/{ID}")
     assert (shown.status, shown.input("message")["hx-trigger"]) == (200, "load")

@@ -18,16 +18,14 @@ from ghasi.client.api import Ghasi
 from ghasi.client.errors import ApiError
 from ghasi.contract.shapes import Invoice, InvoiceStatus, Usage, UsageRow
 from ghasi.portal.access import signed_in
-from ghasi.portal.formats import Reader, read_time, write_day, write_number
-from ghasi.portal.pages.messages import reader_for
+from ghasi.portal.formats import Reader, read_time, write_country, write_day, write_number
+from ghasi.portal.pages.opening import reader_for
 from ghasi.portal.pages.ranges import midnight, months_until, next_month, read_month
 from ghasi.portal.rendering import page, part
 from ghasi.portal.sessions import Visit
 
 STATUSES: tuple[InvoiceStatus, ...] = get_args(InvoiceStatus)
 PAGE_ROWS = 12
-NO_COUNTRY = "ZZ"
-"""CLDR's Unknown Region, which the API gives for numbers of no country."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,16 +119,8 @@ def _short_day(at: str, reader: Reader) -> str:
 
 def of_countries(rows: Sequence[UsageRow], reader: Reader) -> list[Used]:
     """Return usage by country, the dearest first."""
-    named = [Used(country_name(row.group, reader), row.messages, row.segments, row.amount) for row in rows]
+    named = [Used(write_country(row.group, reader), row.messages, row.segments, row.amount) for row in rows]
     return sorted(named, key=lambda used: (-Decimal(used.amount), -used.messages, used.name))
-
-
-def country_name(code: str | None, reader: Reader) -> str:
-    """Return a country's name in the reader's language, or its code where that has none."""
-    if code is None or code == NO_COUNTRY:
-        return "No country"
-    name: str = reader.locale.territories.get(code, code)
-    return name
 
 
 def course(rows: Sequence[UsageRow], month: date, last: date, reader: Reader) -> dict[str, Any]:

@@ -3,26 +3,21 @@
 import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from http import HTTPStatus
-from uuid import UUID
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from ghasi.client.api import Ghasi
-from ghasi.client.errors import ApiError, ApiUnreachableError, GhasiError
+from ghasi.client.errors import GhasiError
 from ghasi.contract.message_errors import MESSAGE_ERRORS, STATUS_MEANINGS, MessageFault
 from ghasi.contract.shapes import FINAL_STATUSES, Delivery, MessageDetail, Page, Webhook
 from ghasi.portal.access import signed_in
-from ghasi.portal.formats import Reader, read_time
-from ghasi.portal.pages.messages import reader_for
+from ghasi.portal.formats import Reader, read_time, write_country
+from ghasi.portal.pages.opening import find_at_once, id_of, reader_for
 from ghasi.portal.rendering import page, part
 from ghasi.portal.sessions import Visit
 
-AT_ONCE_S = 0.8
-"""A page waits so long for its message; a slower one loads into the page."""
 FRESH_S = 12
 LIVE_FRESH_S, LIVE_S = 3, 10
 """How often a message on its way is looked at: with the deliveries (30 s), at most 12 times in a minute."""
@@ -43,38 +38,10 @@ class Shown:
     live_s: int | None
 
 
-def message_id_of(request: Request) -> str:
-    """Return the path's message id; raises HTTPException 404 for what cannot be one."""
-    text: str = request.path_params["message_id"]
-    try:
-        known = str(UUID(text)) == text
-    except ValueError:
-        known = False
-    if not known:
-        raise HTTPException(404)
-    return text
-
-
-def country_name(code: str | None, reader: Reader) -> str | None:
-    """Return a country's name in the reader's language, or its code where that has none."""
-    return None if code is None else reader.locale.territories.get(code, code)
-
-
 async def show_message(request: Request, visit: Visit) -> Response:
-    """Show a message; when the API is slow or away it loads into the page, or says there why not.
-
-    A message that does not exist, or is another account's, is the page for that.
-    """
-    message_id = message_id_of(request)
-    message: MessageDetail | None = None
-    try:
-        async with asyncio.timeout(AT_ONCE_S):
-            message = await visit.ask(lambda api: api.get_message(message_id))
-    except ApiError as error:
-        if error.status == HTTPStatus.NOT_FOUND:
-            raise HTTPException(404) from None
-    except (ApiUnreachableError, TimeoutError):
-        pass  # the part tries again, and says what is wrong if it stays so
+    """Show a message; when the API is slow or away it loads into the page. One that does not exist is a 404 page."""
+    message_id = id_of(request, "message_id")
+    message = await find_at_once(visit, lambda api: api.get_message(message_id))
     return page(
         "messages/message.html",
         visit=visit,
@@ -86,13 +53,8 @@ async def show_message(request: Request, visit: Visit) -> Response:
 
 async def show_detail(request: Request, visit: Visit) -> Response:
     """Show a message as it stands now; when its status is not the one that the page has, its deliveries load again."""
-    message_id = message_id_of(request)
-    try:
-        message = await visit.ask(lambda api: api.get_message(message_id))
-    except ApiError as error:
-        if error.status == HTTPStatus.NOT_FOUND:
-            raise HTTPException(404) from None
-        raise
+    message_id = id_of(request, "message_id")
+    message = await visit.ask(lambda api: api.get_message(message_id))
     seen = request.query_params.get("seen")
     return part(
         "messages/detail.html",
@@ -111,7 +73,7 @@ def _shown(message: MessageDetail, reader: Reader) -> Shown:
         live_s = LIVE_FRESH_S if is_fresh else LIVE_S
     return Shown(
         message,
-        country_name(message.country, reader),
+        write_country(message.country, reader) if message.country else None,
         STATUS_MEANINGS.get(message.status, ""),
         MESSAGE_ERRORS.get(message.error.code) if message.error else None,
         live_s,
@@ -120,7 +82,7 @@ def _shown(message: MessageDetail, reader: Reader) -> Shown:
 
 async def show_deliveries(request: Request, visit: Visit) -> Response:
     """Show the webhook deliveries that a message caused, with their endpoints' addresses where those can be had."""
-    message_id = message_id_of(request)
+    message_id = id_of(request, "message_id")
 
     async def ask(api: Ghasi) -> tuple[Page[Delivery], dict[str, Webhook]]:
         deliveries, webhooks = await asyncio.gather(

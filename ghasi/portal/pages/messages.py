@@ -15,8 +15,8 @@ from starlette.types import Receive, Scope, Send
 from ghasi.client.api import Ghasi
 from ghasi.client.errors import ApiError, GhasiError
 from ghasi.portal.access import signed_in
-from ghasi.portal.formats import Reader, reader_of
 from ghasi.portal.pages.message_filters import FIELDS, STATUSES, Filters, read_filters
+from ghasi.portal.pages.opening import reader_for
 from ghasi.portal.rendering import page, part
 from ghasi.portal.sessions import Visit
 
@@ -26,11 +26,6 @@ MOST_TRAIL = 20
 SHOWN_CHARACTERS = 160
 CSV = "text/csv; charset=utf-8"
 log = structlog.get_logger("ghasi.portal")
-
-
-def reader_for(visit: Visit) -> Reader:
-    """Return in which language and zone this visitor reads."""
-    return reader_of(visit.request, visit.claims.locale, visit.claims.zoneinfo)
 
 
 async def show_messages(request: Request, visit: Visit) -> Response:

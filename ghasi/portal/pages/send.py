@@ -1,10 +1,8 @@
 """Sending a message by hand: the form, what sending it would come to, and the sending itself, once."""
 
-import re
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
-from uuid import uuid4
 
 from starlette.datastructures import ImmutableMultiDict
 from starlette.requests import Request
@@ -16,10 +14,11 @@ from ghasi.contract.errors import CODES
 from ghasi.contract.shapes import Preview
 from ghasi.portal.access import signed_in
 from ghasi.portal.failures import explain
-from ghasi.portal.forms import input_errors, read_form
-from ghasi.portal.pages.message_detail import ENCODINGS, country_name
+from ghasi.portal.formats import write_country
+from ghasi.portal.forms import input_errors, key_of, new_key, read_form, sentence
+from ghasi.portal.pages.message_detail import ENCODINGS
 from ghasi.portal.pages.message_filters import find_fault, tidy_number
-from ghasi.portal.pages.messages import reader_for
+from ghasi.portal.pages.opening import reader_for
 from ghasi.portal.rendering import Toast, go_to, is_htmx, page, part
 from ghasi.portal.sessions import Visit
 
@@ -36,7 +35,6 @@ SIMULATED = (
 )  # fmt: skip
 """What the simulated carrier does by a number's last four digits."""
 FIELDS = {"to": "to", "from": "from", "body": "body", "reference": "reference"}
-_KEY = re.compile(r"[A-Za-z0-9-]{16,64}", re.ASCII)
 _REFUSED = frozenset({"account_suspended", "daily_cap_reached", "country_not_allowed"})
 
 
@@ -51,16 +49,10 @@ class Draft:
     reference: str = ""
 
 
-def new_key() -> str:
-    """Make an Idempotency-Key."""
-    return str(uuid4())
-
-
 def read_draft(form: ImmutableMultiDict[str, str]) -> Draft:
     """Read the form as it was sent; browsers end the lines of a text by CR LF, messages by LF."""
-    key = form.get("idempotency_key", "")
     return Draft(
-        key=key if _KEY.fullmatch(key) else new_key(),
+        key=key_of(form),
         to=form.get("to", "").strip(),
         sender=form.get("from", "").strip(),
         body=form.get("body", "").replace("\r\n", "\n"),
@@ -118,7 +110,7 @@ async def preview(request: Request, visit: Visit) -> Response:
         "messages/preview.html",
         visit=visit,
         preview=found if draft.body else None,
-        country=country_name(found.country, reader_for(visit)) if found else None,
+        country=write_country(found.country, reader_for(visit)) if found and found.country else None,
         price=found.price if found and draft.body else None,
         faults=faults,
         encodings=ENCODINGS,
@@ -189,12 +181,6 @@ def _refusal(error: ApiError) -> dict[str, str]:
         return {"to" if error.code == "country_not_allowed" else "": f"{code.title}. {code.remedy}"}
     found = input_errors(error)
     return {name if name in FIELDS else "": sentence(text) for name, text in found.items()}
-
-
-def sentence(text: str) -> str:
-    """Make a sentence of an API's `must be a number`."""
-    words = text.strip()
-    return f"{words[:1].upper()}{words[1:]}{'' if words.endswith(('.', '!', '?')) else '.'}"
 
 
 ROUTES = [
