@@ -19,8 +19,9 @@ from ghasi.client.errors import ApiError
 from ghasi.contract.shapes import Invoice, InvoiceStatus, Usage, UsageRow
 from ghasi.portal.access import signed_in
 from ghasi.portal.formats import Reader, read_time, write_country, write_day, write_number
+from ghasi.portal.pages.moments import midnight
 from ghasi.portal.pages.opening import reader_for
-from ghasi.portal.pages.ranges import midnight, months_until, next_month, read_month
+from ghasi.portal.pages.ranges import months_until, next_month, read_month
 from ghasi.portal.rendering import page, part
 from ghasi.portal.sessions import Visit
 

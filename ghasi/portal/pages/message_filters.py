@@ -6,20 +6,19 @@ Owns what may stand in the filter form's fields. Knows nothing of pages or of th
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, timedelta
 from typing import Any, get_args
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from ghasi.contract.shapes import MessageStatus
+from ghasi.portal.pages.moments import midnight, read_day
 
 STATUSES: tuple[MessageStatus, ...] = get_args(MessageStatus)
 FIELDS = ("status", "to", "from", "reference", "since", "until")
 """The form's inputs and the URL's parameters; `since` and `until` are days of the visitor's, both included."""
 DAYS = ("since", "until")
 LONGEST = {"to": 32, "from": 32, "reference": 255}
-YEARS = range(1970, 3000)
-_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _WRITTEN_NUMBER = re.compile(r"\+?[\d\s().\-/\u00a0]+")
 _AROUND_DIGITS = re.compile(r"[\s().\-/\u00a0]")
 
@@ -36,7 +35,7 @@ class Filters:
     def values(self) -> dict[str, str]:
         """What the fields hold: a date field takes dates alone."""
         kept = {name: self.typed.get(name, "") for name in FIELDS}
-        return kept | {name: "" for name in DAYS if _read_day(kept[name]) is None}
+        return kept | {name: "" for name in DAYS if read_day(kept[name]) is None}
 
     def path(self, base: str, **more: str | None) -> str:
         """Return a path with the filters, and with what else is given."""
@@ -63,9 +62,9 @@ def read_filters(parameters: Mapping[str, str], zone: ZoneInfo) -> Filters:
         errors["until"] = "This is before the first day."
     if since:
         # the API's bounds are exclusive, and ids are made to the millisecond
-        arguments["created_after"] = _midnight(since, zone) - timedelta(milliseconds=1)
+        arguments["created_after"] = midnight(since, zone) - timedelta(milliseconds=1)
     if until:
-        arguments["created_before"] = _midnight(until + timedelta(days=1), zone)
+        arguments["created_before"] = midnight(until + timedelta(days=1), zone)
     return Filters(typed, errors, arguments)
 
 
@@ -102,19 +101,7 @@ def _day(typed: Mapping[str, str], name: str, errors: dict[str, str]) -> date | 
     value = typed.get(name)
     if value is None or name in errors:
         return None
-    day = _read_day(value)
+    day = read_day(value)
     if day is None:
         errors[name] = f"{value[:12]!r} is no day such as 2026-11-22."
     return day
-
-
-def _read_day(text: str) -> date | None:
-    try:
-        day = date.fromisoformat(text) if _DAY.fullmatch(text) else None
-    except ValueError:
-        return None
-    return day if day is not None and day.year in YEARS else None
-
-
-def _midnight(day: date, zone: ZoneInfo) -> datetime:
-    return datetime.combine(day, time(), zone).astimezone(UTC)

@@ -1,4 +1,7 @@
-"""Days and times as visitors type them: in their own zone."""
+"""Days and times as visitors type them and as their own zone has them: where a day begins and ends.
+
+Owns how a day is read from a form or a URL. Knows nothing of what is asked about it.
+"""
 
 import re
 from datetime import UTC, date, datetime, time
@@ -26,6 +29,11 @@ def read_local_time(text: str, zone: ZoneInfo) -> datetime | None:
     except ValueError:
         return None
     return at.replace(tzinfo=zone).astimezone(UTC) if at is not None and at.year in YEARS else None
+
+
+def midnight(day: date, zone: ZoneInfo) -> datetime:
+    """Return when a day begins in a zone, in UTC; where clocks skip midnight, when they do."""
+    return datetime.combine(day, time(), zone).astimezone(UTC)
 
 
 def end_of_day(day: date, zone: ZoneInfo) -> datetime:

@@ -6,10 +6,12 @@ Owns what may stand in the range's links and fields. Knows nothing of pages or o
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from typing import Literal
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
+
+from ghasi.portal.pages.moments import midnight, read_day
 
 CHOICES = {
     "today": "Today", "7d": "7 days", "30d": "30 days", "90d": "90 days", "month": "This month", "custom": "Custom",
@@ -21,14 +23,8 @@ MOST_DAYS = 366
 YEARS = range(2001, 2100)
 """A day less at both ends than the API's, so that every zone's days lie within."""
 MOST_MONTHS = 24
-_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _MONTH = re.compile(r"\d{4}-\d{2}", re.ASCII)
 _ONE_DAY = timedelta(days=1)
-
-
-def midnight(day: date, zone: ZoneInfo) -> datetime:
-    """Return when a day begins in a zone, in UTC; where clocks skip midnight, when they do."""
-    return datetime.combine(day, time(), zone).astimezone(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +101,7 @@ def read_range(parameters: Mapping[str, str], now: datetime, zone: ZoneInfo) -> 
 
 
 def _day(text: str) -> date | None:
-    try:
-        day = date.fromisoformat(text) if _DAY.fullmatch(text) else None
-    except ValueError:
-        return None
+    day = read_day(text)
     return day if day is not None and day.year in YEARS else None
 
 
