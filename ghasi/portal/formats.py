@@ -5,7 +5,7 @@ Owns the template filters. A value that is none of what a filter knows is shown 
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, localcontext
 from functools import lru_cache
 from typing import Any
@@ -134,8 +134,15 @@ def write_ago(value: Any, reader: Reader) -> Markup:
     at = read_time(value)
     if at is None:
         return Markup("{}").format(NOTHING if value is None else value)
-    words = format_timedelta(at - datetime.now(UTC), add_direction=True, format="short", locale=reader.locale)
+    words = _write_since(at - datetime.now(UTC), reader.locale)
     return Markup('<time datetime="{}" title="{}">{}</time>').format(at.isoformat(), write_when(at, reader), words)
+
+
+def _write_since(elapsed: timedelta, locale: Locale) -> str:
+    try:
+        return format_timedelta(elapsed, add_direction=True, format="short", locale=locale)
+    except KeyError:  # CLDR has no short words for some units of some languages, as Malay's seconds
+        return format_timedelta(elapsed, add_direction=True, locale=locale)
 
 
 def write_money(value: Any, reader: Reader, currency: str | None = None, least_digits: int = 2) -> str:

@@ -48,6 +48,13 @@ def test_times(locale: str, zone: str, written: str) -> None:
     assert written.startswith(plain(write_day(AT, reader(locale, zone))))
 
 
+@pytest.mark.parametrize("locale", ["ms", "ms-MY", "ms-SG", "ms-BN", "fy"])
+def test_where_a_language_has_no_short_words_it_has_long_ones(locale: str) -> None:
+    now = datetime.now(UTC)
+    for seconds in (0, 5, -5, 90, -90, 4000, 90_000, -4e7):
+        assert "<time" in write_ago(now - timedelta(seconds=seconds), reader(locale))
+
+
 def test_days_have_no_zone() -> None:
     assert write_day("2026-11-01", reader("en", "America/New_York")) == "Nov 1, 2026"
     assert write_day("2026-11-01T00:00:00Z", reader("en", "America/New_York")) == "Oct 31, 2026"
