@@ -5,8 +5,10 @@ provider but the password, and is never reached by the rest of Ghasi in any way 
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from ipaddress import ip_address
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -33,6 +35,7 @@ ACCOUNTS = "/identitytoolkit.googleapis.com/v1/accounts"
 TOKEN = "/securetoken.googleapis.com/v1/token"  # noqa: S105 - a path
 OOB_CODES = "/emulator/v1/projects/{project}/oobCodes"
 CERTIFICATES = "/robot/v1/metadata/x509/securetoken@system.gserviceaccount.com"
+_PORT = re.compile(r":\d*$", re.ASCII)
 _NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # the last: nested too deep
 Shape = TypeVar("Shape", bound=msgspec.Struct)
 log = structlog.get_logger("ghasi.identity")
@@ -105,13 +108,29 @@ async def _update(house: House, request: Update) -> dict[str, Any]:
 
 
 async def _oob_codes(request: Request) -> Response:
-    """List the codes to whoever asks, as Google's emulator does, save to the scripts of other pages."""
+    """List the codes, as Google's emulator does, but to this machine alone and not to the scripts of pages.
+
+    Whoever reads one can set a password. The name that was asked for has to be this machine's too: a page whose own
+    name was made to lead here (DNS rebinding) reads as the same origin, and sends no Origin.
+    """
     house: House = request.app.state.house
     if "origin" in request.headers:
         raise Refusal("PERMISSION_DENIED : Pages of other origins can't read this", 403)
+    peer = request.client.host if request.client is not None else ""
+    asked = _PORT.sub("", request.headers.get("host", "")).strip("[]")
+    if not _is_this_machine(peer) or not _is_this_machine(asked):
+        raise Refusal("PERMISSION_DENIED : The codes are listed on this machine alone; their links are in the log", 403)
     if request.path_params["project"] != house.keys.project_id:
         raise HTTPException(404)
     return _json(await oob_codes.list_oob_codes(house))
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host.lower() == "localhost"
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 async def _certificates(request: Request) -> Response:

@@ -14,6 +14,7 @@ import structlog
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ghasi.contract.serving import Receive, Scope, Send
 from ghasi.identity.app import ACCOUNTS, identity_app
 from ghasi.identity.passwords import ATTEMPTS, Passwords
 from ghasi.settings import Settings
@@ -100,6 +101,29 @@ async def test_the_scripts_of_other_pages_read_no_codes(identity: Identity) -> N
     code = await send(identity)
     async with identity.http.get(identity.url + LISTED, headers={"Origin": "https://evil.example"}) as answer:
         assert (answer.status, code in await answer.text()) == (403, False)
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:9099", "127.0.0.1.evil.example", "192.0.2.1:9099", ""])
+async def test_a_name_that_was_made_to_lead_here_reads_no_codes(identity: Identity, host: str) -> None:
+    await identity.sign_up()
+    code = await send(identity)
+    async with identity.http.get(identity.url + LISTED, headers={"Host": host}) as answer:
+        assert (answer.status, code in await answer.text()) == (403, False)
+
+
+@pytest.mark.parametrize(
+    ("peer", "status"), [("127.0.0.2", 200), ("::1", 200), ("::ffff:127.0.0.1", 200), ("192.0.2.1", 403), ("", 403)]
+)
+async def test_another_machine_reads_no_codes(resources: Resources, peer: str, status: int) -> None:
+    app = identity_app(resources)
+
+    async def from_there(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, "client": (peer, 1) if peer else None}, receive, send)
+
+    async with live(from_there) as url, aiohttp.ClientSession() as http:
+        for host in ("localhost", "LOCALHOST:9099", "[::1]", "[::1]:9099", "127.0.0.1"):
+            async with http.get(url + LISTED, headers={"Host": host}) as answer:
+                assert answer.status == status, host
 
 
 async def test_an_unknown_address_gets_the_same_answer_and_no_code(identity: Identity) -> None:
