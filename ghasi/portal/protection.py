@@ -101,7 +101,12 @@ def is_foreign(method: str, headers: Headers, portal_url: str) -> bool:
     origin = headers.get("origin")
     if origin is None:
         return False
-    return origin != portal_url and (origin == "null" or urlsplit(origin).netloc != headers.get("host"))
+    if origin == portal_url:
+        return False
+    try:
+        return origin == "null" or urlsplit(origin).netloc != headers.get("host")
+    except ValueError:  # no browser's: brackets without an address in them
+        return True
 
 
 class Protection:

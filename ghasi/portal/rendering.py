@@ -239,7 +239,10 @@ def go_to(request: Request, path: str, toast: Toast | None = None) -> Response:
     response = Response(headers={"HX-Redirect": path}) if is_htmx(request) else RedirectResponse(path, 303)
     if toast is not None:
         value = quote(json.dumps(_notice(toast)), safe="")
-        request.state.set_cookies.append(f"ghasi_flash={value}; Max-Age=60; Path=/; SameSite=Lax")
+        portal: Portal = request.app.state.portal
+        secure = "; Secure" if portal.is_secure else ""
+        # no HttpOnly: the page's script shows it
+        request.state.set_cookies.append(f"ghasi_flash={value}; Max-Age=60; Path=/; SameSite=Lax{secure}")
     return response
 
 

@@ -9,7 +9,7 @@ from starlette.routing import Route
 
 from ghasi.portal.protection import Protection, allow, allow_popups, local_path
 from ghasi.settings import Settings
-from tests.client.fake_api import FakeApi, Given
+from tests.client.fake_api import ID, FakeApi, Given
 from tests.live import live
 from tests.portal.conftest import Browser, portal_with_probes, session, token
 
@@ -68,6 +68,8 @@ async def test_a_page_may_add_origins_for_itself_alone() -> None:
         ({"Sec-Fetch-Site": "cross-site", "Origin": "http://portal.example.com"}, False),
         ({"Origin": "https://evil.example"}, False),
         ({"Origin": "null"}, False),
+        ({"Origin": "http://["}, False),
+        ({"Origin": "http://[", "Host": "["}, False),
         ({"Origin": "http://portal.example.com.evil.example"}, False),
         ({"Origin": "http://portal.example.com"}, True),
         ({"Origin": "http://asked.example:3000", "Host": "asked.example:3000"}, True),
@@ -122,7 +124,12 @@ async def test_over_https_the_cookies_are_bound_to_the_host(api: FakeApi) -> Non
             assert own.startswith("__Host-ghasi_access=")
             assert own.endswith("; Secure")
             assert relayed == host_bound
+            mine = {"Cookie": f"__Host-ghasi_access={token()}"}
+            async with browser.http.post(f"{url}/webhooks/{ID}/delete", headers=mine, allow_redirects=False) as gone:
+                (flash,) = gone.headers.getall("set-cookie")
             async with browser.http.post(f"{url}/sign-out", headers=cookie, allow_redirects=False) as out:
                 cleared = out.headers.getall("set-cookie")
     assert "__Host-ghasi_refresh=; Max-Age=0; Path=/; HttpOnly; SameSite=Lax; Secure" in cleared
+    assert flash.startswith("ghasi_flash=")
+    assert flash.endswith("; SameSite=Lax; Secure")
     assert api.calls("sign_out")[0].header("x-ghasi-portal-secret") is None
