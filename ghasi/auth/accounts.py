@@ -31,7 +31,7 @@ _LANGUAGE_TAG = re.compile(
     r"(?:-[a-z]{4})?(?:-(?:[a-z]{2}|[0-9]{3}))?"  # script, region
     r"(?:-(?:[a-z0-9]{5,8}|[0-9][a-z0-9]{3}))*"  # variants
     r"(?:-[0-9a-wy-z](?:-[a-z0-9]{2,8})+)*(?:-x(?:-[a-z0-9]{1,8})+)?",  # extensions, private use
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,  # else a Kelvin sign would be a k
 )
 """A language tag by its form: RFC 5646, section 2.1, without the grandfathered ones."""
 
