@@ -22,13 +22,17 @@ AT_ONCE_S = 0.8
 def id_of(request: Request, name: str) -> str:
     """Return an id of the path; raises HTTPException 404 for what cannot be one."""
     text: str = request.path_params[name]
-    try:
-        known = str(UUID(text)) == text
-    except ValueError:
-        known = False
-    if not known:
+    if not is_id(text):
         raise HTTPException(404)
     return text
+
+
+def is_id(text: str) -> bool:
+    """Say whether a text is an id as the API writes them: nothing else, as "..", becomes part of a path of the API."""
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False
 
 
 def reader_for(visit: Visit) -> Reader:

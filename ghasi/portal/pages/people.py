@@ -20,6 +20,7 @@ from ghasi.contract.shapes import ROLES, Invitation, Role
 from ghasi.portal.access import signed_in
 from ghasi.portal.formats import read_time
 from ghasi.portal.forms import input_errors, read_form
+from ghasi.portal.pages.opening import id_of
 from ghasi.portal.rendering import Toast, go_to, nothing, page, part
 from ghasi.portal.sessions import Portal, Visit, end
 
@@ -124,7 +125,7 @@ def _invitation_errors(error: ApiError) -> dict[str, str]:
 
 async def revoke_invitation(request: Request, visit: Visit) -> Response:
     """Take an invitation back."""
-    invitation_id = request.path_params["invitation_id"]
+    invitation_id = id_of(request, "invitation_id")
     try:
         await visit.ask(lambda api: api.revoke_invitation(invitation_id))
     except ApiError as error:
@@ -134,7 +135,7 @@ async def revoke_invitation(request: Request, visit: Visit) -> Response:
 
 async def change_role(request: Request, visit: Visit) -> Response:
     """Make a person an owner or a member."""
-    user_id = request.path_params["user_id"]
+    user_id = id_of(request, "user_id")
     role = read_role((await read_form(request)).get("role"))
     try:
         changed = await visit.ask(lambda api: api.update_user(user_id, role))
@@ -146,7 +147,7 @@ async def change_role(request: Request, visit: Visit) -> Response:
 
 async def remove(request: Request, visit: Visit) -> Response:
     """Take a person out of the account."""
-    user_id = request.path_params["user_id"]
+    user_id = id_of(request, "user_id")
     try:
         await visit.ask(lambda api: api.remove_user(user_id))
     except ApiError as error:

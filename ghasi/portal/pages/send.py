@@ -18,7 +18,7 @@ from ghasi.portal.formats import write_country
 from ghasi.portal.forms import input_errors, key_of, new_key, read_form, sentence
 from ghasi.portal.pages.message_detail import ENCODINGS
 from ghasi.portal.pages.message_filters import find_fault, tidy_number
-from ghasi.portal.pages.opening import reader_for
+from ghasi.portal.pages.opening import is_id, reader_for
 from ghasi.portal.rendering import Toast, go_to, is_htmx, page, part
 from ghasi.portal.sessions import Visit
 
@@ -71,10 +71,12 @@ async def show_form_again(request: Request, visit: Visit) -> Response:
     """Show the form filled with a message that was sent before, with a key of its own."""
     message_id = request.query_params.get("again", "")
     try:
-        message = await visit.ask(lambda api: api.get_message(message_id))
+        message = await visit.ask(lambda api: api.get_message(message_id)) if is_id(message_id) else None
     except ApiError as error:
         if error.status != HTTPStatus.NOT_FOUND:
             raise
+        message = None
+    if message is None:
         errors = {"": "The message to be sent again does not exist."}
         return part("messages/compose.html", visit=visit, **_context(Draft(new_key()), errors))
     draft = Draft(new_key(), message.to, message.sender or "", message.body or "", message.reference or "")
