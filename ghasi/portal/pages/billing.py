@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from http import HTTPStatus
 from typing import Any, get_args
-from urllib.parse import urlencode
 
 from babel.dates import format_skeleton
 from starlette.requests import Request
@@ -21,6 +19,7 @@ from ghasi.portal.access import signed_in
 from ghasi.portal.formats import Reader, read_time, write_country, write_day, write_number
 from ghasi.portal.pages.moments import midnight
 from ghasi.portal.pages.opening import reader_for
+from ghasi.portal.pages.paging import Place, place_of, refuse_place
 from ghasi.portal.pages.ranges import months_until, next_month, read_month
 from ghasi.portal.rendering import page, part
 from ghasi.portal.sessions import Visit
@@ -45,7 +44,6 @@ async def show_billing(request: Request, visit: Visit) -> Response:
     today = datetime.now(reader.zone).date()
     month = read_month(request.query_params.get("month"), today)
     status = _status(request)
-    cursor = request.query_params.get("cursor")
     return page(
         "billing/billing.html",
         visit=visit,
@@ -54,7 +52,7 @@ async def show_billing(request: Request, visit: Visit) -> Response:
         chosen_status=status or "",
         statuses=[("", "All"), *((one, one.capitalize()) for one in STATUSES)],
         usage_path=f"/billing/usage?month={month:%Y-%m}",
-        list_path=_path("/billing/list", month=f"{month:%Y-%m}", status=status, cursor=cursor),
+        list_path=_place(request, f"{month:%Y-%m}", status).path("/billing/list"),
     )
 
 
@@ -69,9 +67,9 @@ def _status(request: Request) -> InvoiceStatus | None:
     return next((one for one in STATUSES if one == asked), None)
 
 
-def _path(base: str, **values: str | None) -> str:
-    query = urlencode({name: value for name, value in values.items() if value})
-    return f"{base}?{query}" if query else base
+def _place(request: Request, month: str | None, status: InvoiceStatus | None) -> Place:
+    values = {"month": month, "status": status}
+    return place_of(request, {name: value for name, value in values.items() if value})
 
 
 async def show_usage(request: Request, visit: Visit) -> Response:
@@ -156,21 +154,18 @@ async def show_list(request: Request, visit: Visit) -> Response:
     """Show one page of the invoices."""
     reader = reader_for(visit)
     status = _status(request)
-    month = request.query_params.get("month")
-    cursor = request.query_params.get("cursor") or None
+    place = _place(request, request.query_params.get("month"), status)
     try:
-        found = await visit.ask(lambda api: api.list_invoices(limit=PAGE_ROWS, cursor=cursor, status=status))
+        found = await visit.ask(lambda api: api.list_invoices(limit=PAGE_ROWS, cursor=place.cursor, status=status))
     except ApiError as error:
-        if error.status != HTTPStatus.UNPROCESSABLE_ENTITY:
-            raise
-        return part("billing/list_refused.html", 422, visit=visit)
+        return refuse_place(error, visit, "/billing")
     return part(
         "billing/list.html",
         visit=visit,
         invoices=[(invoice, period_of(invoice, reader), is_overdue(invoice)) for invoice in found.data],
         chosen_status=status,
-        newest=None if cursor is None else _path("/billing", month=month, status=status),
-        older=found.next_cursor and _path("/billing", month=month, status=status, cursor=found.next_cursor),
+        newer=place.newer("/billing"),
+        older=place.older("/billing", found.next_cursor),
     )
 
 

@@ -37,10 +37,9 @@ class Filters:
         kept = {name: self.typed.get(name, "") for name in FIELDS}
         return kept | {name: "" for name in DAYS if read_day(kept[name]) is None}
 
-    def path(self, base: str, **more: str | None) -> str:
-        """Return a path with the filters, and with what else is given."""
-        query = urlencode({**self.typed, **{name: value for name, value in more.items() if value}})
-        return f"{base}?{query}" if query else base
+    def path(self, base: str) -> str:
+        """Return a path with the filters."""
+        return f"{base}?{urlencode(self.typed)}" if self.typed else base
 
 
 def read_filters(parameters: Mapping[str, str], zone: ZoneInfo) -> Filters:

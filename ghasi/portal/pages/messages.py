@@ -3,8 +3,6 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import datetime
-from http import HTTPStatus
-from typing import Any
 
 import structlog
 from starlette.requests import Request
@@ -15,14 +13,13 @@ from starlette.types import Receive, Scope, Send
 from ghasi.client.api import Ghasi
 from ghasi.client.errors import ApiError, GhasiError
 from ghasi.portal.access import signed_in
-from ghasi.portal.pages.message_filters import FIELDS, STATUSES, Filters, read_filters
+from ghasi.portal.pages.message_filters import FIELDS, STATUSES, read_filters
 from ghasi.portal.pages.opening import reader_for
+from ghasi.portal.pages.paging import place_of, refuse_place
 from ghasi.portal.rendering import page, part
 from ghasi.portal.sessions import Visit
 
 PAGE_ROWS = 50
-MOST_TRAIL = 20
-"""How many pages "Newer" leads back one by one; farther down it leads to the newest."""
 SHOWN_CHARACTERS = 160
 CSV = "text/csv; charset=utf-8"
 log = structlog.get_logger("ghasi.portal")
@@ -34,7 +31,7 @@ async def show_messages(request: Request, visit: Visit) -> Response:
     if any(not request.query_params.get(name, "-").strip() for name in FIELDS):
         # what a form leaves empty does not belong in an address
         return RedirectResponse(filters.path("/messages"), 303)
-    cursor, trail = request.query_params.get("cursor"), request.query_params.get("trail")
+    place = place_of(request, filters.typed)
     return page(
         "messages/messages.html",
         visit=visit,
@@ -42,8 +39,8 @@ async def show_messages(request: Request, visit: Visit) -> Response:
         status_options=[("", "Any"), *((status, status.capitalize()) for status in STATUSES)],
         values=filters.values,
         errors={name: filters.errors.get(name) for name in FIELDS},
-        is_first=not cursor,
-        list_path=filters.path("/messages/list", cursor=cursor, trail=trail),
+        place=place,
+        list_path=place.path("/messages/list"),
         export_path=filters.path("/messages/export.csv"),
     )
 
@@ -52,39 +49,18 @@ async def show_list(request: Request, visit: Visit) -> Response:
     """Show one page of the list."""
     filters = read_filters(request.query_params, reader_for(visit).zone)
     if filters.errors:
-        return part("messages/list_refused.html", 422, visit=visit, text="Correct the filters above.")
-    cursor = request.query_params.get("cursor") or None
-
-    async def ask(api: Ghasi) -> Any:
-        return await api.list_messages(limit=PAGE_ROWS, cursor=cursor, **filters.arguments)
-
+        return part("list_refused.html", 422, visit=visit, text="Correct the filters above.", first="/messages")
+    place = place_of(request, filters.typed)
     try:
-        found = await visit.ask(ask)
+        found = await visit.ask(
+            lambda api: api.list_messages(limit=PAGE_ROWS, cursor=place.cursor, **filters.arguments)
+        )
     except ApiError as error:
-        if error.status != HTTPStatus.UNPROCESSABLE_ENTITY:
-            raise
-        text = "This page of the list does not exist." if error.code == "invalid_cursor" else error.message
-        return part("messages/list_refused.html", 422, visit=visit, text=text)
-    newer, older = _neighbours(filters, cursor, request.query_params.get("trail", ""), found.next_cursor)
+        return refuse_place(error, visit, "/messages")
     return part(
-        "messages/list.html", visit=visit, messages=found.data, filters=filters, is_first=cursor is None,
-        newer=newer, older=older, cut=_cut,
+        "messages/list.html", visit=visit, messages=found.data, filters=filters, place=place,
+        newer=place.newer("/messages"), older=place.older("/messages", found.next_cursor), cut=_cut,
     )  # fmt: skip
-
-
-def _neighbours(
-    filters: Filters, cursor: str | None, trail: str, next_cursor: str | None
-) -> tuple[str | None, str | None]:
-    """Return the paths of the newer and the older page; `trail` holds the cursors of the pages on the way here."""
-    passed = [one for one in trail.split(".") if one]
-    newer = None
-    if cursor is not None:
-        newer = filters.path("/messages", cursor=passed[-1] if passed else None, trail=".".join(passed[:-1]))
-    older = None
-    if next_cursor is not None:
-        on_the_way = [*passed, cursor][-MOST_TRAIL:] if cursor is not None else []
-        older = filters.path("/messages", cursor=next_cursor, trail=".".join(on_the_way))
-    return newer, older
 
 
 def _cut(text: str | None) -> str:
