@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from starlette.routing import Route
+from yarl import URL
 
 from ghasi.contract.table import ROWS
 from ghasi.portal.app import portal_app
@@ -113,3 +114,20 @@ async def test_a_forged_token_shows_empty_pages_at_most(browser: Browser, api: F
     for path in sorted(forms):
         posted = await browser.post(path, {}, HX_Request="true", Sec_Fetch_Site="same-origin", **cookie)
         assert posted.status in {200, 401, 404, 422}, path
+
+
+@pytest.mark.parametrize(
+    "odd", ["..", ".", "%2e%2e", "%252e%252e", "x%3fy", "x%23y", "..%2fx", "%00", ID.upper(), "x" * 9000]
+)
+async def test_nothing_but_an_id_gets_into_a_path_of_the_api(browser: Browser, api: FakeApi, odd: str) -> None:
+    browser.set(ghasi_access=token())
+    statuses = {(await browser.get(f"/messages/new/form?again={odd}", HX_Request="true")).status}
+    for method in ("GET", "POST"):
+        for path in {path.replace(ID, odd) for path in paths(method) if ID in path}:
+            url = URL(browser.url + path, encoded=True)  # as it stands, its dots too
+            headers = {"HX-Request": "true", "Sec-Fetch-Site": "same-origin"}
+            async with browser.http.request(method, url, headers=headers, allow_redirects=False) as answer:
+                statuses.add(answer.status)
+    assert 500 not in statuses
+    assert [seen.row.operation for seen in api.seen if seen.path] == []
+    assert api.unrouted == []
