@@ -1,5 +1,6 @@
 // The API reference: Swagger UI, read-only, in the portal's look. Its components are replaced or mended by its own plugin
 // API where they would offer what there is not (trying out, authorizing) or be no good without a mouse or a screen.
+import "./reference_links.js";
 import SwaggerUI from "swagger-ui-dist/swagger-ui-es-bundle.js";
 
 const LEAD_MS = 3000;
