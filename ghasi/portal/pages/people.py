@@ -9,7 +9,6 @@ import re
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,9 +20,11 @@ from ghasi.portal.access import signed_in
 from ghasi.portal.formats import read_time
 from ghasi.portal.forms import input_errors, read_form
 from ghasi.portal.pages.opening import id_of
+from ghasi.portal.pages.paging import place_of, refuse_place
 from ghasi.portal.rendering import Toast, go_to, nothing, page, part
 from ghasi.portal.sessions import Portal, Visit, end
 
+PATH = "/settings/people"
 PAGE_ROWS = 25
 MOST_INVITATIONS = 100
 """As many as an account may have, and a page of the API."""
@@ -44,26 +45,22 @@ _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 
 async def show_people(request: Request, visit: Visit) -> Response:
     """Show the page; both lists load by themselves."""
-    cursor = request.query_params.get("cursor", "")
-    list_path = f"/settings/people/list?{urlencode({'cursor': cursor})}" if cursor else "/settings/people/list"
+    list_path = place_of(request).path(f"{PATH}/list")
     return page("settings/people.html", visit=visit, list_path=list_path, **_blank_invitation())
 
 
 async def show_list(request: Request, visit: Visit) -> Response:
     """Show one page of the people."""
-    cursor = request.query_params.get("cursor") or None
+    place = place_of(request)
     try:
         account, people = await visit.ask(
-            lambda api: asyncio.gather(api.get_account(), api.list_users(limit=PAGE_ROWS, cursor=cursor))
+            lambda api: asyncio.gather(api.get_account(), api.list_users(limit=PAGE_ROWS, cursor=place.cursor))
         )
     except ApiError as error:
-        if error.code != "invalid_cursor":
-            raise
-        return part("settings/no_such_page.html", HTTPStatus.UNPROCESSABLE_ENTITY, visit=visit)
-    older = f"/settings/people?{urlencode({'cursor': people.next_cursor})}" if people.next_cursor else None
+        return refuse_place(error, visit, PATH)
     return part(
         "settings/people_list.html", visit=visit, people=people.data, is_owner=account.role == "owner",
-        account_name=account.name, is_first=cursor is None, older=older,
+        account_name=account.name, newer=place.newer(PATH), older=place.older(PATH, people.next_cursor),
     )  # fmt: skip
 
 
@@ -181,13 +178,13 @@ def _refusal(visit: Visit, error: ApiError) -> Response:
 
 
 ROUTES = [
-    Route("/settings/people", signed_in(show_people)),
-    Route("/settings/people/list", signed_in(show_list)),
-    Route("/settings/people/invitations", signed_in(show_invitations)),
-    Route("/settings/people/invitations", signed_in(invite), methods=["POST"]),
-    Route("/settings/people/invitations/{invitation_id}/revoke", signed_in(revoke_invitation), methods=["POST"]),
-    Route("/settings/people/invite", signed_in(show_invite)),
-    Route("/settings/people/leave", signed_in(leave), methods=["POST"]),
-    Route("/settings/people/{user_id}/role", signed_in(change_role), methods=["POST"]),
-    Route("/settings/people/{user_id}/remove", signed_in(remove), methods=["POST"]),
+    Route(PATH, signed_in(show_people)),
+    Route(f"{PATH}/list", signed_in(show_list)),
+    Route(f"{PATH}/invitations", signed_in(show_invitations)),
+    Route(f"{PATH}/invitations", signed_in(invite), methods=["POST"]),
+    Route(f"{PATH}/invitations/{{invitation_id}}/revoke", signed_in(revoke_invitation), methods=["POST"]),
+    Route(f"{PATH}/invite", signed_in(show_invite)),
+    Route(f"{PATH}/leave", signed_in(leave), methods=["POST"]),
+    Route(f"{PATH}/{{user_id}}/role", signed_in(change_role), methods=["POST"]),
+    Route(f"{PATH}/{{user_id}}/remove", signed_in(remove), methods=["POST"]),
 ]
