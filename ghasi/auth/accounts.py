@@ -7,9 +7,7 @@ import asyncio
 import re
 from collections.abc import Callable
 from datetime import datetime
-from functools import cache
 from uuid import UUID
-from zoneinfo import available_timezones
 
 from ghasi.auth import queries, user_queries
 from ghasi.auth.events import account_updated
@@ -18,12 +16,10 @@ from ghasi.auth.service import require_user
 from ghasi.contract import shapes
 from ghasi.contract.errors import Problem, invalid
 from ghasi.contract.serving import Caller
-from ghasi.contract.values import rfc3339
+from ghasi.contract.values import rfc3339, zone_names
 from ghasi.storage import audit, outbox
 from ghasi.storage.pool import Connection, Pool
 
-_NO_PLACES = frozenset({"localtime", "Factory"})
-"""Names that the database of time zones has for itself: the machine's own zone, and none at all."""
 _JOINERS = "\u200c\u200d"
 """Not printable by themselves, and part of how Persian and many emoji are written."""
 _LANGUAGE_TAG = re.compile(
@@ -92,7 +88,7 @@ async def update_preferences(pool: Pool, caller: Caller, body: shapes.Preference
     """
     require_user(caller)
     # the names are read from the disk the first time
-    if body.time_zone is not None and body.time_zone not in await asyncio.to_thread(_time_zones):
+    if body.time_zone is not None and body.time_zone not in await asyncio.to_thread(zone_names):
         raise invalid("time_zone", "must be an IANA time zone, such as Asia/Kabul")
     if body.locale is not None and not _LANGUAGE_TAG.fullmatch(body.locale):
         raise invalid("locale", "must be a BCP 47 language tag, such as en-GB")
@@ -142,11 +138,6 @@ async def record(
         request_id=request_id,
         **detail,
     )
-
-
-@cache
-def _time_zones() -> frozenset[str]:
-    return frozenset(available_timezones() - _NO_PLACES)
 
 
 def _shape(account: Account, role: shapes.Role) -> shapes.AccountDetail:

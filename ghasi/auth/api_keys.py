@@ -10,13 +10,13 @@ import msgspec
 import structlog
 
 from ghasi.auth import api_key_queries, queries, user_queries
+from ghasi.auth.accounts import record
 from ghasi.auth.model import IDEMPOTENCY_WINDOW, MOST_API_KEYS, ApiKey, Creation
 from ghasi.auth.service import require_user
 from ghasi.contract import keys, shapes
 from ghasi.contract.errors import Problem, invalid
 from ghasi.contract.serving import Caller
-from ghasi.contract.values import decode_id_cursor, encode_cursor, new_id, optional_rfc3339, rfc3339
-from ghasi.storage import audit
+from ghasi.contract.values import decode_id_cursor, new_id, optional_rfc3339, page_of, rfc3339
 from ghasi.storage.pool import Connection, Pool
 
 USE_WRITE_INTERVAL_S = 2.0
@@ -30,12 +30,7 @@ async def list_api_keys(pool: Pool, caller: Caller, query: shapes.PageQuery) -> 
     found = await api_key_queries.list_api_keys(
         pool, caller.account_id, decode_id_cursor(query.cursor), query.limit + 1
     )
-    page = found[: query.limit]
-    more = len(found) > query.limit
-    return shapes.Page(
-        data=[_shape(key) for key in page],
-        next_cursor=encode_cursor(str(page[-1].id)) if more else None,
-    )
+    return page_of(found, query.limit, _shape, lambda key: (key.id,))
 
 
 async def create_api_key(
@@ -77,7 +72,7 @@ async def create_api_key(
             await api_key_queries.write_creation(
                 connection, caller.account_id, _OPERATION, idempotency_key, creation=creation, now=now
             )
-        await _record(
+        await record(
             connection, caller, "api_key.created", key.id, request_id,
             name=key.name, scopes=key.scopes, expires_at=optional_rfc3339(key.expires_at),
         )  # fmt: skip
@@ -117,7 +112,7 @@ async def revoke_api_key(pool: Pool, caller: Caller, key_id: UUID, *, now: datet
         name = await api_key_queries.revoke_api_key(connection, caller.account_id, key_id, now)
         if name is None:
             raise Problem("not_found")
-        await _record(connection, caller, "api_key.revoked", key_id, request_id, name=name)
+        await record(connection, caller, "api_key.revoked", key_id, request_id, name=name)
 
 
 async def get_grant(pool: Pool, key_hash: str, *, now: datetime) -> shapes.ApiKeyGrant:
@@ -173,20 +168,6 @@ class LastUses:
             await self.write()
         except Exception as error:  # noqa: BLE001 - only a courtesy: the next round writes it
             log.warning("last_uses_not_written", error=type(error).__name__)
-
-
-async def _record(
-    connection: Connection, caller: Caller, action: str, key_id: UUID, request_id: str, **detail: object
-) -> None:
-    await audit.record(
-        connection,
-        actor=f"user:{caller.user_id}",
-        action=action,
-        subject=str(key_id),
-        account_id=caller.account_id,
-        request_id=request_id,
-        **detail,
-    )
 
 
 def _shape(key: ApiKey) -> shapes.ApiKey:

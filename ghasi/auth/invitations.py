@@ -16,7 +16,7 @@ from ghasi.auth.service import invitation_hash, require_user
 from ghasi.contract import shapes
 from ghasi.contract.errors import Problem, invalid
 from ghasi.contract.serving import Caller
-from ghasi.contract.values import decode_id_cursor, encode_cursor, new_id, rfc3339
+from ghasi.contract.values import decode_id_cursor, new_id, page_of, rfc3339
 from ghasi.storage.pool import Pool
 
 _PREFIX = "ghi_"
@@ -32,12 +32,7 @@ async def list_invitations(pool: Pool, caller: Caller, query: shapes.PageQuery) 
     before = decode_id_cursor(query.cursor)
     await get_role(pool, caller)
     found = await invitation_queries.list_invitations(pool, caller.account_id, before, query.limit + 1)
-    page = found[: query.limit]
-    more = len(found) > query.limit
-    return shapes.Page(
-        data=[_shape(invitation) for invitation in page],
-        next_cursor=encode_cursor(str(page[-1].id)) if more else None,
-    )
+    return page_of(found, query.limit, _shape, lambda invitation: (invitation.id,))
 
 
 async def create_invitation(

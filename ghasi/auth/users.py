@@ -16,7 +16,7 @@ from ghasi.auth.service import require_user
 from ghasi.contract import shapes
 from ghasi.contract.errors import Problem
 from ghasi.contract.serving import Caller
-from ghasi.contract.values import decode_id_cursor, encode_cursor, rfc3339
+from ghasi.contract.values import decode_id_cursor, page_of, rfc3339
 from ghasi.storage.pool import Connection, Pool
 
 
@@ -26,11 +26,7 @@ async def list_users(pool: Pool, caller: Caller, query: shapes.PageQuery) -> sha
     before = decode_id_cursor(query.cursor)
     await get_role(pool, caller)
     found = await user_queries.list_members(pool, caller.account_id, before, query.limit + 1)
-    page = found[: query.limit]
-    more = len(found) > query.limit
-    return shapes.Page(
-        data=[_shape(member) for member in page], next_cursor=encode_cursor(str(page[-1].id)) if more else None
-    )
+    return page_of(found, query.limit, _shape, lambda member: (member.id,))
 
 
 async def update_user(

@@ -8,9 +8,9 @@ first of them. Invoices are made by UTC month alone.
 
 import re
 from datetime import UTC, date, datetime, time, timedelta
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Literal
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from ghasi.billing.model import PeriodError
 
@@ -32,13 +32,6 @@ def quarter_start(at: datetime) -> datetime:
 def month_of(at: datetime) -> date:
     """Return the first day of the UTC month of a time in UTC."""
     return at.date().replace(day=1)
-
-
-@cache
-def zone_names() -> frozenset[str]:
-    """Return the names of all IANA time zones that this machine knows; the first time looks at hundreds of files."""
-    # the machine's own zone is nobody else's, and Factory means that none was set
-    return frozenset(available_timezones() - {"localtime", "Factory"})
 
 
 def day_start(day: date, zone: ZoneInfo) -> datetime:

@@ -5,9 +5,8 @@ from contextlib import asynccontextmanager
 
 from ghasi.billing import service, usage
 from ghasi.billing.invoice_pdf import Seller, open_printer
-from ghasi.billing.periods import zone_names
 from ghasi.contract.serving import Call, Handler, Reply
-from ghasi.contract.values import parse_id
+from ghasi.contract.values import parse_id, zone_names
 from ghasi.storage.resources import Resources
 
 

@@ -11,7 +11,7 @@ from ghasi.billing.money import invoice_amount
 from ghasi.contract import shapes
 from ghasi.contract.errors import Problem
 from ghasi.contract.serving import Caller
-from ghasi.contract.values import decimal_string, decode_id_cursor, encode_cursor, optional_rfc3339, rfc3339
+from ghasi.contract.values import decimal_string, decode_id_cursor, optional_rfc3339, page_of, rfc3339
 from ghasi.storage.pool import Pool
 
 
@@ -19,11 +19,7 @@ async def list_invoices(pool: Pool, caller: Caller, query: shapes.InvoiceQuery) 
     """Return a page of invoices, newest first; raises Problem invalid_cursor."""
     before = decode_id_cursor(query.cursor)
     found = await invoice_queries.list_invoices(pool, caller.account_id, query.status, before, query.limit + 1)
-    page = found[: query.limit]
-    return shapes.Page(
-        data=[_invoice(invoice) for invoice in page],
-        next_cursor=encode_cursor(str(page[-1].id)) if len(found) > len(page) else None,
-    )
+    return page_of(found, query.limit, _invoice, lambda invoice: (invoice.id,))
 
 
 async def get_invoice(pool: Pool, caller: Caller, invoice_id: UUID) -> shapes.InvoiceDetail:

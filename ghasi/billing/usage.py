@@ -21,12 +21,11 @@ from ghasi.billing.periods import (
     month_start,
     period_end,
     quarter_start,
-    zone_names,
 )
 from ghasi.contract import shapes
 from ghasi.contract.errors import invalid
 from ghasi.contract.serving import Caller
-from ghasi.contract.values import decimal_string, rfc3339
+from ghasi.contract.values import decimal_string, rfc3339, zone_names
 from ghasi.storage.pool import Pool
 
 LONGEST: dict[Granularity, int] = {"hour": 31, "day": 366, "month": 3660}

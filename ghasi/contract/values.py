@@ -1,21 +1,29 @@
-"""How ids, times, money and cursors are written on the wire; one place, so that no two services differ.
+"""How ids, times, money, pages and cursors are written on the wire; one place, so that no two services differ.
 
 Ids are UUIDv7 (RFC 9562) and carry their creation time in milliseconds. Money is kept in integer micros.
 """
 
 import base64
 import binascii
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import cache
+from typing import TypeVar
 from uuid import UUID
+from zoneinfo import available_timezones
 
 import msgspec
 import uuid_utils.compat
 
 from ghasi.contract.errors import Problem
-from ghasi.contract.shapes import Money
+from ghasi.contract.shapes import Money, Page
 
+Row = TypeVar("Row")
+Shape = TypeVar("Shape")
 MICROS = 1_000_000
+_NO_PLACES = frozenset({"localtime", "Factory"})
+"""Names that the database of time zones has for itself: the machine's own zone, and none at all."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -66,6 +74,12 @@ def optional_rfc3339(at: datetime | None) -> str | None:
     return None if at is None else rfc3339(at)
 
 
+@cache
+def zone_names() -> frozenset[str]:
+    """Return the names of all IANA time zones that this machine knows; the first time looks at hundreds of files."""
+    return frozenset(available_timezones() - _NO_PLACES)
+
+
 def decimal_string(amount_micros: int, digits: int = 4) -> str:
     """Write integer micros as a decimal string with at least `digits` decimals and at most six: 45000 is 0.0450."""
     whole, fraction = divmod(abs(amount_micros), MICROS)
@@ -92,6 +106,18 @@ def micros(amount: str) -> int:
 def encode_cursor(*position: str | int) -> str:
     """Make an opaque cursor of a keyset position."""
     return base64.urlsafe_b64encode(msgspec.json.encode(position)).rstrip(b"=").decode()
+
+
+def page_of(
+    rows: Sequence[Row], limit: int, shape: Callable[[Row], Shape], position: Callable[[Row], tuple[UUID, ...]]
+) -> Page[Shape]:
+    """Make a page of rows, of which one more was asked for than it may have: that one says that there is a next page.
+
+    `position` are the ids that the list is ordered by, of which the cursor is made.
+    """
+    page = rows[:limit]
+    next_cursor = encode_cursor(*map(str, position(page[-1]))) if len(rows) > limit else None
+    return Page([shape(row) for row in page], next_cursor)
 
 
 def decode_id_cursor(cursor: str | None) -> UUID | None:

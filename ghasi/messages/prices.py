@@ -12,7 +12,7 @@ import msgspec
 from ghasi.contract.shapes import Money
 from ghasi.contract.values import money
 from ghasi.messages import queries
-from ghasi.storage.outbox import Event
+from ghasi.storage.outbox import Event, latest_of
 from ghasi.storage.pool import Connection, Pool
 
 DEFAULT_CURRENCY = "USD"
@@ -56,14 +56,8 @@ async def take_billing(connection: Connection, events: Sequence[Event]) -> None:
         await queries.insert_rates(
             connection, [(one.id, one.currency, one.country, one.amount_micros, one.valid_from) for one in rates]
         )
-    latest: dict[UUID, Event] = {}
-    for event in events:
-        if event.type == "billing_account.updated":
-            known = latest.get(event.subject_id)
-            if known is None or known.sequence < event.sequence:
-                latest[event.subject_id] = event
     currencies: list[tuple[UUID, str, int]] = []
-    for event in latest.values():
+    for event in latest_of(events, "billing_account.updated"):
         account = msgspec.json.decode(event.data, type=_BillingAccount)
         currencies.append((account.account_id, account.currency, event.sequence))
     if currencies:

@@ -16,14 +16,14 @@ from prometheus_client import Counter
 from ghasi.contract.errors import Problem, invalid
 from ghasi.contract.serving import Caller
 from ghasi.contract.shapes import Message, MessageDetail, MessageQuery, NewMessage, Page
-from ghasi.contract.values import decode_id_cursor, encode_cursor, first_id, new_id
+from ghasi.contract.values import decode_id_cursor, first_id, new_id, page_of
 from ghasi.messages import queries
 from ghasi.messages.model import Draft, detail, new_resource, resource
 from ghasi.messages.numbers import parse_recipient, parse_sender
 from ghasi.messages.segmentation import count_segments
 from ghasi.storage.batch import Batcher
 from ghasi.storage.bells import Bells
-from ghasi.storage.outbox import Event
+from ghasi.storage.outbox import Event, latest_of
 from ghasi.storage.pool import Connection, Pool
 
 MOST_SEGMENTS = 10
@@ -217,9 +217,7 @@ def first_id_of(day: date) -> UUID:
 async def list_messages(pool: Pool, caller: Caller, query: MessageQuery) -> Page[Message]:
     """Return a page of the account's messages, newest first; raises Problem invalid_cursor."""
     rows = await queries.list_messages(pool, caller.account_id, query, decode_id_cursor(query.cursor), query.limit + 1)
-    page = rows[: query.limit]
-    more = len(rows) > query.limit
-    return Page([resource(row) for row in page], encode_cursor(str(page[-1].id)) if more else None)
+    return page_of(rows, query.limit, resource, lambda row: (row.id,))
 
 
 async def get_message(pool: Pool, caller: Caller, message_id: UUID) -> MessageDetail:
@@ -240,16 +238,10 @@ class _AccountState(msgspec.Struct):
 
 async def take_accounts(connection: Connection, events: Sequence[Event]) -> None:
     """Apply auth-service's account.updated events: each has the whole state, so the latest one counts."""
-    latest: dict[UUID, Event] = {}
-    for event in events:
-        if event.type == "account.updated":
-            known = latest.get(event.subject_id)
-            if known is None or known.sequence < event.sequence:
-                latest[event.subject_id] = event
     rows: list[tuple[UUID, str, str | None, int | None, int]] = []
-    for account_id, event in latest.items():
+    for event in latest_of(events, "account.updated"):
         state = msgspec.json.decode(event.data, type=_AccountState)
         countries = None if state.countries is None else "{" + ",".join(state.countries) + "}"
-        rows.append((account_id, state.status, countries, state.daily_cap, event.sequence))
+        rows.append((event.subject_id, state.status, countries, state.daily_cap, event.sequence))
     if rows:
         await queries.upsert_accounts(connection, rows)

@@ -9,7 +9,7 @@ one transaction and is idempotent by event id. Nothing here knows what an event 
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -227,6 +227,17 @@ async def rebase(connection: asyncpg.Connection) -> bool:
                 )
     log.warning("outboxes_rebased", previous=known, current=current)
     return True
+
+
+def latest_of(events: Iterable[Event], event_type: str) -> list[Event]:
+    """Return each subject's last event of a type: where it has the whole state, that is the one that counts."""
+    latest: dict[UUID, Event] = {}
+    for event in events:
+        if event.type == event_type:
+            known = latest.get(event.subject_id)
+            if known is None or known.sequence < event.sequence:
+                latest[event.subject_id] = event
+    return list(latest.values())
 
 
 def to_json(value: object) -> str:

@@ -28,12 +28,12 @@ from ghasi.contract.shapes import (
 from ghasi.contract.values import (
     decode_id_cursor,
     decode_ids_cursor,
-    encode_cursor,
     first_id,
     first_id_after,
     id_time,
     new_id,
     optional_rfc3339,
+    page_of,
     parse_id,
     rfc3339,
 )
@@ -82,9 +82,7 @@ async def list_deliveries(pool: Pool, caller: Caller, endpoint_id: UUID, query: 
         event_type=query.event_type,
         message_id=message_id,
     )
-    page = rows[: query.limit]
-    next_cursor = encode_cursor(str(page[-1].event_id)) if len(rows) > query.limit else None
-    return Page([_delivery(row) for row in page], next_cursor)
+    return page_of(rows, query.limit, _delivery, lambda row: (row.event_id,))
 
 
 async def list_message_deliveries(pool: Pool, caller: Caller, message_id: UUID, query: PageQuery) -> Page[Delivery]:
@@ -99,11 +97,7 @@ async def list_message_deliveries(pool: Pool, caller: Caller, message_id: UUID, 
     rows = await log_queries.list_message_deliveries(
         pool, caller.account_id, message_id, query.limit + 1, oldest=_oldest(), before=before
     )
-    page = rows[: query.limit]
-    next_cursor = None
-    if len(rows) > query.limit:
-        next_cursor = encode_cursor(str(page[-1].event_id), str(page[-1].endpoint_id))
-    return Page([_delivery(row) for row in page], next_cursor)
+    return page_of(rows, query.limit, _delivery, lambda row: (row.event_id, row.endpoint_id))
 
 
 async def get_delivery(pool: Pool, caller: Caller, endpoint_id: UUID, event_id: UUID) -> DeliveryDetail:

@@ -16,7 +16,7 @@ from msgspec import UNSET, UnsetType
 from ghasi.contract.errors import Problem
 from ghasi.contract.serving import Caller
 from ghasi.contract.shapes import CreatedWebhook, Page, PageQuery, Webhook, WebhookInput
-from ghasi.contract.values import decode_id_cursor, encode_cursor, new_id, rfc3339
+from ghasi.contract.values import decode_id_cursor, new_id, page_of, rfc3339
 from ghasi.storage import audit
 from ghasi.storage.pool import Connection, Pool
 from ghasi.storage.sealing import Sealer
@@ -30,9 +30,7 @@ from ghasi.webhooks.signing import new_secret
 async def list_webhooks(pool: Pool, caller: Caller, query: PageQuery) -> Page[Webhook]:
     """Return a page of the account's endpoints, newest first; raises Problem invalid_cursor."""
     rows = await queries.list_endpoints(pool, caller.account_id, decode_id_cursor(query.cursor), query.limit + 1)
-    page = rows[: query.limit]
-    next_cursor = encode_cursor(str(page[-1].id)) if len(rows) > query.limit else None
-    return Page([_shown(endpoint) for endpoint in page], next_cursor)
+    return page_of(rows, query.limit, _shown, lambda endpoint: (endpoint.id,))
 
 
 async def get_webhook(pool: Pool, caller: Caller, endpoint_id: UUID) -> Webhook:
