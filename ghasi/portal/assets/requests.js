@@ -38,10 +38,6 @@ document.addEventListener("htmx:configRequest", ({ detail }) => {
 
 // ---- one submission at a time, and the bar
 
-function formOf(element) {
-  return element instanceof HTMLFormElement ? element : element.closest?.("form[data-busy]");
-}
-
 function setBusy(element, isBusy) {
   const form = element instanceof HTMLFormElement ? element : null;
   const buttons = form ? form.querySelectorAll("button:not([type=button])") : element.matches("button") ? [element] : [];
@@ -132,7 +128,7 @@ document.addEventListener("htmx:beforeSwap", ({ detail }) => {
   }
 });
 
-export function leaveFor(door) {
+function leaveFor(door) {
   keepForms();
   const here = location.pathname + location.search;
   location.assign(`${door}?next=${encodeURIComponent(here)}`);
@@ -165,7 +161,7 @@ document.addEventListener("toast", ({ target, detail }) => {
   toast({ ...detail, retry: detail.retry && request ? () => repeat(request) : null });
 });
 
-export function refresh(part) {
+function refresh(part) {
   const path = part.getAttribute("hx-get");
   if (path) htmx.ajax("GET", path, { source: part, target: part, swap: swapOf(part) });
 }
