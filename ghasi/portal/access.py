@@ -1,4 +1,7 @@
-"""Lets signed-in customers in to the pages that are theirs, and nobody else."""
+"""Lets signed-in customers in to the pages that are theirs, and nobody else.
+
+Owns the one role that counts here. What a person may do in their account is decided by the API.
+"""
 
 from collections.abc import Awaitable, Callable
 

@@ -1,4 +1,7 @@
-"""Reads forms as browsers send them, and says beside which field an API error belongs."""
+"""Reads forms as browsers send them, and says beside which field an API error belongs.
+
+Owns how a form's body and its Idempotency-Key are read. Checks no rule of the API's.
+"""
 
 import asyncio
 import re

@@ -1,4 +1,7 @@
-"""Who visits: the address that the portal hands on to the API, so that each visitor has a budget of requests."""
+"""Who visits: the address that the portal hands on to the API, so that each visitor has a budget of requests.
+
+Owns which proxies are believed. Decides nothing about who may do what.
+"""
 
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network

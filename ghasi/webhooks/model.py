@@ -26,11 +26,11 @@ PRUNED_AFTER = RETENTION + timedelta(minutes=1)
 SCHEDULE_S: tuple[float, ...] = (5, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600, 10 * 3600)
 """Seconds from one attempt to the next: eight attempts in all."""
 
-DISABLED_REASONS: dict[str, str] = {
-    "gone": "The endpoint answered 410 Gone; it gets nothing more until it is enabled again.",
-}
-"""Every `disabled_reason` and its meaning; a reason, once published, never changes its meaning."""
 GONE = "gone"
+"""The one `disabled_reason`: the endpoint answered 410 Gone, and gets nothing more until it is enabled again.
+
+A reason, once published, never changes its meaning.
+"""
 
 MOST_RECOVERED = 10_000
 """Deliveries that one call of recover sends again, the oldest first; the next call takes the next."""

@@ -1,4 +1,7 @@
-"""What was used and what is owed: a month's usage by day and by country, and the invoices."""
+"""What was used and what is owed: a month's usage by day and by country, and the invoices.
+
+Owns how usage and invoices are shown. Counts and charges nothing: every sum is the API's.
+"""
 
 import asyncio
 from collections.abc import Sequence

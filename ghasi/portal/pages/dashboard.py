@@ -1,4 +1,7 @@
-"""The start page: what became of the messages of a range, beside the range before, and the latest ones."""
+"""The start page: what became of the messages of a range, beside the range before, and the latest ones.
+
+Owns how figures are compared and put in words. Counts nothing: what became of messages is the API's word.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,7 @@
-"""The deliveries to an endpoint: their log, one with its attempts, a test, and sending them again."""
+"""The deliveries to an endpoint: their log, one with its attempts, a test, and sending them again.
+
+Owns how the log is filtered and shown. Sends nothing by itself: it asks the API to.
+"""
 
 import json
 from collections.abc import Sequence

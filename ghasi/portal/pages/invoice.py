@@ -1,4 +1,7 @@
-"""One invoice: its lines and sums, and the same as PDF."""
+"""One invoice: its lines and sums, and the same as PDF.
+
+Owns how one is shown. Changes nothing.
+"""
 
 import asyncio
 import re

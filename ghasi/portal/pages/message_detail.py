@@ -1,4 +1,7 @@
-"""One message: what it is, how it went, why it failed, and the webhook deliveries that it caused."""
+"""One message: what it is, how it went, why it failed, and the webhook deliveries that it caused.
+
+Owns how often a message on its way is looked at again. Changes nothing.
+"""
 
 import asyncio
 from dataclasses import dataclass

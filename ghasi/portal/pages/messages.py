@@ -1,4 +1,7 @@
-"""The list of messages: filters in the URL, pages by cursor, and the download of all that they let pass as CSV."""
+"""The list of messages: filters in the URL, pages by cursor, and the download of all that they let pass as CSV.
+
+Owns what a row shows. Keeps no message: a download is handed on as it comes.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack

@@ -1,4 +1,7 @@
-"""Opening a page of one thing: its id in the path, and the thing itself if it can be had at once."""
+"""Opening a page of one thing: its id in the path, and the thing itself if it can be had at once.
+
+Owns which texts are ids and how long a page waits. Shows nothing.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable

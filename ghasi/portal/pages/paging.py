@@ -1,4 +1,7 @@
-"""Going through a list page by page: the API's cursors lead on, the address remembers the way back."""
+"""Going through a list page by page: the API's cursors lead on, the address remembers the way back.
+
+Owns the parameters `cursor` and `trail`. What a cursor means is the API's.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,7 @@
-"""Settings, the visitor's own: the time zone and the locale in which dates, numbers and money are shown."""
+"""Settings, the visitor's own: the time zone and the locale in which dates, numbers and money are shown.
+
+Owns what can be chosen. Keeps no choice: the API does, and the next token has it.
+"""
 
 import asyncio
 from datetime import UTC, datetime

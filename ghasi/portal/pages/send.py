@@ -1,4 +1,7 @@
-"""Sending a message by hand: the form, what sending it would come to, and the sending itself, once."""
+"""Sending a message by hand: the form, what sending it would come to, and the sending itself, once.
+
+Owns the form, and the faults that the API need not be asked about. Decides neither segments nor prices.
+"""
 
 from dataclasses import dataclass, replace
 from http import HTTPStatus
