@@ -340,7 +340,7 @@ async def median_ms(
     monkeypatch: pytest.MonkeyPatch,
     *operations: str,
 ) -> float:
-    """How much of the processor the server's own part of an answer takes: what the calls of the API took is taken off."""
+    """What the server itself does for an answer, in CPU time: what the calls of the API took is taken off."""
     waits: list[tuple[float, float]] = []
 
     def timed(ask: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
