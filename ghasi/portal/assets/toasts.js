@@ -9,7 +9,10 @@ function corner() {
 export function toast({ text, tone = "plain", retry = null }) {
   const box = corner();
   if (!box || !text) return;
-  for (const same of [...box.children].filter((one) => one.dataset.text === text)) same.remove();
+  const same = [...box.children].filter((one) => one.dataset.text === text);
+  // one that offers to try again is not pushed out by one that does not: a send's by a preview's
+  if (!retry && same.some((one) => one.hasAttribute("data-offers-retry"))) return;
+  for (const one of same) one.remove();
   const notice = document.createElement("div");
   notice.className = "toast";
   notice.dataset.tone = tone;
@@ -30,6 +33,7 @@ export function toast({ text, tone = "plain", retry = null }) {
     });
     notice.append(made);
   };
+  notice.toggleAttribute("data-offers-retry", Boolean(retry));
   if (retry) button("Try again", retry);
   button("Dismiss", () => {});
   box.append(notice);
