@@ -48,6 +48,10 @@ class Ghasi(Transport):
         """Return the signed-in user and account."""
         return await self._call("get_me", shapes.Me)
 
+    async def get_json_web_keys(self) -> shapes.JsonWebKeySet:
+        """Return the public keys that sign access tokens."""
+        return await self._call("get_json_web_keys", shapes.JsonWebKeySet)
+
     async def list_api_keys(self, *, limit: int = 50, cursor: str | None = None) -> shapes.Page[shapes.ApiKey]:
         """Return a page of the account's API keys."""
         query = shapes.PageQuery(limit=limit, cursor=cursor)

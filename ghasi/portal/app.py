@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from ghasi.client.api import open_session
@@ -57,6 +57,7 @@ def portal_app(settings: Settings) -> Starlette:
             app.state.portal = portal = Portal.open(settings, http)
             yield
             await asyncio.gather(*portal.renewals.values(), return_exceptions=True)
+            await portal.signatures.close()
 
     app = Starlette(
         routes=[
@@ -75,6 +76,7 @@ def portal_app(settings: Settings) -> Starlette:
             *deliveries.ROUTES,
             *sign_in.ROUTES,
             Route("/assets/{name}", serve_asset),
+            Route("/favicon.ico", _show_mark),  # asked for beside what has no link to it, such as a PDF
             Route("/healthz", _health),
         ],
         middleware=[Middleware(Protection, portal_url=settings.public_portal_url)],
@@ -90,6 +92,10 @@ def portal_app(settings: Settings) -> Starlette:
     )
     app.router.redirect_slashes = False  # it would lead to whatever host the request names
     return app
+
+
+async def _show_mark(_: Request) -> Response:
+    return RedirectResponse(assets().path("mark.svg"))
 
 
 async def _health(_: Request) -> Response:

@@ -88,10 +88,10 @@ def local_path(text: str | None) -> str:
 
 
 def is_foreign(method: str, headers: Headers, portal_url: str) -> bool:
-    """Say whether a request that changes something comes from a page of another site.
+    """Say whether a request that changes something does not prove that it comes from a page of ours.
 
     Browsers say so in Sec-Fetch-Site (on https and loopback) or else in Origin, which is then ours or names the host
-    that was asked. A request with neither comes from no browser, and carries no cookies that are not its sender's own.
+    that was asked. A request with neither proves nothing.
     """
     if method in SAFE_METHODS:
         return False
@@ -100,7 +100,7 @@ def is_foreign(method: str, headers: Headers, portal_url: str) -> bool:
         return site not in {"same-origin", "none"}
     origin = headers.get("origin")
     if origin is None:
-        return False
+        return True
     if origin == portal_url:
         return False
     try:

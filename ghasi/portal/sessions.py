@@ -1,7 +1,7 @@
-"""A visitor's session: the access token in the portal's own cookie, the refresh cookie as the API set it.
+"""A visitor's session: the access token in the portal's own cookie, and the API's refresh token in another.
 
-Owns reading, renewing and ending a session. It checks no signature: the API checks each token that is used, and a
-forged one shows its forger an empty page at most. Nothing is kept here between requests.
+Owns reading, renewing and ending a session. Both cookies are named and flagged by the portal's own URL, whatever the
+API's is. Nothing is kept here between requests.
 """
 
 import asyncio
@@ -22,6 +22,7 @@ from starlette.requests import Request
 
 from ghasi.client.api import REFRESH_COOKIES, Ghasi, RefreshCookie
 from ghasi.client.errors import ApiError, GhasiError
+from ghasi.portal.signatures import Signatures
 from ghasi.portal.visitor import Network, find_address, parse_networks
 from ghasi.settings import Settings
 
@@ -62,12 +63,13 @@ class Claims(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class Portal:
-    """What the pages share: settings, connections, and the renewals under way by the cookie's hash."""
+    """What the pages share: settings, connections, the API's keys, and the renewals under way by the cookie's hash."""
 
     settings: Settings
     http: aiohttp.ClientSession
     trusted: tuple[Network, ...]
     renewals: dict[bytes, asyncio.Task[Ghasi]] = field(default_factory=dict)
+    signatures: Signatures = field(default_factory=Signatures)
 
     @classmethod
     def open(cls, settings: Settings, http: aiohttp.ClientSession) -> "Portal":
@@ -78,6 +80,16 @@ class Portal:
     def access_cookie(self) -> str:
         """The name of the access token's cookie."""
         return "__Host-ghasi_access" if self.is_secure else "ghasi_access"
+
+    @property
+    def refresh_cookie(self) -> str:
+        """The name of the refresh token's cookie in the browser."""
+        return REFRESH_COOKIES[0 if self.is_secure else 1]
+
+    @property
+    def api_refresh_cookie(self) -> str:
+        """The name that the API knows the same cookie by."""
+        return REFRESH_COOKIES[0 if self.settings.public_api_url.startswith("https:") else 1]
 
     @property
     def is_secure(self) -> bool:
@@ -156,7 +168,9 @@ async def get_visit(request: Request) -> Visit:
     if claims is not None:
         api = client_for(request)
         api.token = request.cookies[portal.access_cookie]
-        return Visit(request, api, claims, is_renewed=False)
+        if not await portal.signatures.is_forged(client_for(request), api.token):
+            return Visit(request, api, claims, is_renewed=False)
+        _forget_access(request, portal)
     api, claims = await _renew(request, portal)
     return Visit(request, api, claims, is_renewed=True)
 
@@ -227,7 +241,7 @@ def keep(request: Request, api: Ghasi) -> Claims:
     life_s = min(int(claims.exp - time.time()), LONGEST_COOKIE_S)
     request.state.set_cookies.append(_access_cookie(portal, api.token or "", life_s))
     if api.refresh_cookie is not None and api.refresh_cookie.set_cookie:
-        request.state.set_cookies.append(api.refresh_cookie.set_cookie)
+        request.state.set_cookies.append(_own_refresh_cookie(portal, api.refresh_cookie.set_cookie))
     return claims
 
 
@@ -242,19 +256,26 @@ async def end(request: Request) -> None:
         except GhasiError as error:
             log.warning("sign_out_not_heard", error=str(error))
     _forget_access(request, portal)
-    for name in REFRESH_COOKIES:
-        if name in request.cookies:
-            secure = "; Secure" if name.startswith("__Host-") or portal.is_secure else ""
-            request.state.set_cookies.append(f"{name}=; Max-Age=0; Path=/; HttpOnly; SameSite=Lax{secure}")
+    if portal.refresh_cookie in request.cookies:
+        gone = f"{portal.refresh_cookie}=; Max-Age=0; Path=/; HttpOnly; SameSite=Lax"
+        request.state.set_cookies.append(_own_refresh_cookie(portal, gone))
 
 
 def find_refresh_cookie(request: Request) -> RefreshCookie | None:
-    """Return the refresh cookie that the browser sent, if it can be one."""
-    for name in REFRESH_COOKIES:
-        value = request.cookies.get(name)
-        if value is not None and _COOKIE_VALUE.fullmatch(value):
-            return RefreshCookie(name, value)
+    """Return the refresh cookie that the browser sent, if it can be one, by the name that the API knows."""
+    portal: Portal = request.app.state.portal
+    value = request.cookies.get(portal.refresh_cookie)
+    if value is not None and _COOKIE_VALUE.fullmatch(value):
+        return RefreshCookie(portal.api_refresh_cookie, value)
     return None
+
+
+def _own_refresh_cookie(portal: Portal, set_cookie: str) -> str:
+    """Hand on the API's Set-Cookie under the portal's name, Secure where the portal is reached by https."""
+    _, _, rest = set_cookie.partition("=")
+    value, *attributes = (part.strip() for part in rest.split(";"))
+    kept = [attribute for attribute in attributes if attribute.lower() != "secure"]
+    return "; ".join([f"{portal.refresh_cookie}={value}", *kept, *(["Secure"] if portal.is_secure else [])])
 
 
 def _forget_access(request: Request, portal: Portal) -> None:

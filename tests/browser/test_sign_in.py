@@ -21,7 +21,7 @@ PASSWORD = "correct horse"  # what a customer signs up with
 REFUSED = "status of 400"
 UNAUTHORIZED = "status of 401|Error Code 401"
 ID = "0199f3a0-0000-7000-8000-000000000001"
-OPEN = {"/sign-in", "/sign-up", "/reset-password", "/join", "/sign-out", "/healthz", "/assets/{name}"}
+OPEN = {"/sign-in", "/sign-up", "/reset-password", "/join", "/sign-out", "/healthz", "/favicon.ico", "/assets/{name}"}
 """What is there for everybody."""
 
 

@@ -5,7 +5,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import jwt
 import msgspec
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from ghasi.contract import shapes
 from ghasi.contract.errors import Problem
@@ -111,6 +113,18 @@ def message(number: int = 1, **changes: Any) -> shapes.Message:
     )  # fmt: skip
 
 
+SIGNING_KEY = rsa.generate_private_key(65537, 2048)
+PUBLIC_KEY = {
+    **jwt.algorithms.RSAAlgorithm.to_jwk(SIGNING_KEY.public_key(), as_dict=True), "kid": "k1", "use": "sig",
+    "alg": "RS256",
+}  # fmt: skip
+
+
+def sign(claims: dict[str, Any]) -> str:
+    """An access token as the API signs it."""
+    return jwt.encode(claims, SIGNING_KEY, "RS256", headers={"kid": "k1"})
+
+
 USER = shapes.User(ID, "ann@example.com", "Ann", ["customer"])
 ACCOUNT = shapes.Account(ID, "Acme Ltd")
 SESSION = shapes.Session("an.access.token", "Bearer", 900, USER, ACCOUNT)
@@ -172,5 +186,6 @@ SAMPLES: dict[str, Any] = {
         AT, AT, OUTCOME, OUTCOME, [shapes.SummaryRow(*msgspec.structs.astuple(OUTCOME), AT, AT)], "USD"
     ),
     "get_invoice_pdf": b"%PDF-1.7",
+    "get_json_web_keys": shapes.JsonWebKeySet([msgspec.convert(PUBLIC_KEY, shapes.JsonWebKey)]),
     "get_usage": shapes.Usage([], shapes.UsageTotals(0, 0, "0.0000"), "USD"),
 }

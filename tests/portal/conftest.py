@@ -1,8 +1,6 @@
 """A portal on a real socket, before an API that answers as a test says, and a browser."""
 
 import asyncio
-import base64
-import json
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -24,7 +22,7 @@ from ghasi.portal.forms import read_form
 from ghasi.portal.rendering import page
 from ghasi.portal.sessions import Visit
 from ghasi.settings import Settings
-from tests.client.fake_api import ACCOUNT, USER, FakeApi, Given
+from tests.client.fake_api import ACCOUNT, USER, FakeApi, Given, sign
 from tests.live import live
 
 SECRET = "the portal's proof"
@@ -32,12 +30,11 @@ SECRET = "the portal's proof"
 
 def token(life_s: float = 900, roles: tuple[str, ...] = ("customer",), **more: Any) -> str:
     claims = {"sub": "u", "account_id": "a", "email": "ann@example.com", "roles": roles, "exp": time.time() + life_s}
-    parts = [json.dumps(part).encode() for part in ({"alg": "RS256"}, {**claims, **more})]
-    return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in [*parts, b"signature"])
+    return sign({**claims, **more})
 
 
 def session(access_token: str | None = None, refresh: str = "grt_1") -> Given:
-    cookie = f"ghasi_refresh={refresh}; Max-Age=2592000; Path=/; HttpOnly; SameSite=Lax"
+    cookie = f"__Host-ghasi_refresh={refresh}; Max-Age=2592000; Path=/; HttpOnly; SameSite=Lax; Secure"
     body = shapes.Session(access_token or token(), "Bearer", 900, USER, ACCOUNT)
     return Given(200, body, {"Set-Cookie": cookie})
 
@@ -93,7 +90,9 @@ class Browser:
         return await self._request("GET", path, headers)
 
     async def post(self, path: str, form: dict[str, str] | None = None, **headers: str) -> Shown:
-        return await self._request("POST", path, headers or {"Sec-Fetch-Site": "same-origin"}, form)
+        given = {name.lower().replace("_", "-") for name in headers}
+        own = {} if given & {"origin", "sec-fetch-site"} else {"Sec-Fetch-Site": "same-origin"}
+        return await self._request("POST", path, own | headers, form)
 
     async def _request(
         self, method: str, path: str, headers: dict[str, str], form: dict[str, str] | None = None
@@ -196,6 +195,10 @@ async def place() -> AsyncIterator[Place]:
         )
         counted = Counted(portal_with_probes(settings))
         async with live(counted) as url:
+            async with Browser(url) as browser:  # from here on the API's keys are known
+                browser.set(ghasi_access=token())
+                await browser.get("/messages/new")
+            api.reset()
             yield Place(url, api, counted)
 
 

@@ -115,7 +115,7 @@ def test_any_other_place_is_not(path: str | None) -> None:
 async def test_over_https_the_cookies_are_bound_to_the_host(api: FakeApi) -> None:
     async with live(api) as api_url:
         settings = Settings(api_internal_url=api_url, portal_url="https://portal.example.com/")
-        host_bound = "__Host-ghasi_refresh=grt_1; Path=/; HttpOnly; Secure; SameSite=Lax"
+        host_bound = "__Host-ghasi_refresh=grt_1; Path=/; HttpOnly; SameSite=Lax; Secure"
         api.answers["refresh_session"] = Given(200, session().body, {"Set-Cookie": host_bound})
         async with live(portal_with_probes(settings)) as url, Browser(url) as browser:
             cookie = {"Cookie": "__Host-ghasi_refresh=grt_0"}
@@ -125,9 +125,10 @@ async def test_over_https_the_cookies_are_bound_to_the_host(api: FakeApi) -> Non
             assert own.endswith("; Secure")
             assert relayed == host_bound
             mine = {"Cookie": f"__Host-ghasi_access={token()}"}
+            mine |= (ours := {"Sec-Fetch-Site": "same-origin"})
             async with browser.http.post(f"{url}/webhooks/{ID}/delete", headers=mine, allow_redirects=False) as gone:
                 (flash,) = gone.headers.getall("set-cookie")
-            async with browser.http.post(f"{url}/sign-out", headers=cookie, allow_redirects=False) as out:
+            async with browser.http.post(f"{url}/sign-out", headers=cookie | ours, allow_redirects=False) as out:
                 cleared = out.headers.getall("set-cookie")
     assert "__Host-ghasi_refresh=; Max-Age=0; Path=/; HttpOnly; SameSite=Lax; Secure" in cleared
     assert flash.startswith("ghasi_flash=")

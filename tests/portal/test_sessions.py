@@ -75,7 +75,7 @@ async def test_an_ended_access_token_is_renewed_and_both_cookies_are_replaced(br
     api.answers["refresh_session"] = session(fresh, "grt_1")
     assert (await browser.get("/probe")).status == 200
     (renewal,) = api.calls("refresh_session")
-    assert renewal.header("cookie") == "ghasi_refresh=grt_0"
+    assert renewal.header("cookie") == "__Host-ghasi_refresh=grt_0"
     assert (renewal.header("x-ghasi-portal-secret"), renewal.header("x-forwarded-for")) == (SECRET, "127.0.0.1")
     assert browser.cookies == {"ghasi_access": fresh, "ghasi_refresh": "grt_1"}
     assert api.calls("list_messages")[0].header("authorization") == f"Bearer {fresh}"
@@ -104,7 +104,7 @@ async def test_requests_side_by_side_renew_once(place: Place, browser: Browser, 
     assert {page.status for page in shown} == {200}
     assert all(len(page.headers.getall("set-cookie")) == 2 for page in shown)
     presented = sorted(str(call.header("cookie")) for call in api.calls("refresh_session"))
-    assert presented == ["ghasi_refresh=grt_0", "ghasi_refresh=grt_other"]
+    assert presented == ["__Host-ghasi_refresh=grt_0", "__Host-ghasi_refresh=grt_other"]
 
 
 async def test_a_token_that_the_api_refuses_is_renewed_once(browser: Browser, api: FakeApi) -> None:
@@ -151,7 +151,7 @@ async def test_sign_out_ends_both(browser: Browser, api: FakeApi) -> None:
     done = await browser.post("/sign-out")
     assert (done.status, done.headers["location"]) == (303, "/sign-in")
     (call,) = api.calls("sign_out")
-    assert call.header("cookie") == "ghasi_refresh=grt_0"
+    assert call.header("cookie") == "__Host-ghasi_refresh=grt_0"
     assert browser.cookies == {}
 
 

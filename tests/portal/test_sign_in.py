@@ -358,7 +358,7 @@ async def test_no_other_site_signs_its_visitors_in(
 
 
 async def test_over_https_the_cookies_are_bound_to_the_host(api: FakeApi) -> None:
-    host_bound = "__Host-ghasi_refresh=grt_1; Path=/; HttpOnly; Secure; SameSite=Lax"
+    host_bound = "__Host-ghasi_refresh=grt_1; Path=/; HttpOnly; SameSite=Lax; Secure"
     api.answers["sign_in_with_firebase"] = Given(200, session().body, {"Set-Cookie": host_bound})
     async with live(api) as api_url:
         own = Settings(api_internal_url=api_url, portal_url="https://portal.example.com/")

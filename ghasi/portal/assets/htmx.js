@@ -10,6 +10,8 @@ Object.assign(htmx.config, {
   historyCacheSize: 0,
   refreshOnHistoryMiss: true,
   timeout: 15000,
+  // not style: to copy one, even an empty one, is what style-src 'self' forbids
+  attributesToSettle: ["class", "width", "height"],
   responseHandling: [
     { code: "204", swap: false },
     { code: "[23]..", swap: true },

@@ -28,7 +28,6 @@ function isWorkedOn(part) {
 
 async function look(part, state) {
   state.busy = true;
-  sent.push(Date.now());
   const options = { source: part, target: part, headers: { "X-Ghasi-Live": "1" } };
   try {
     await htmx.ajax("GET", part.getAttribute("hx-get"), { ...options, swap: part.getAttribute("hx-swap") ?? "innerHTML" });
@@ -48,6 +47,11 @@ setInterval(() => {
     if (sent.length < MOST_A_MINUTE) look(part, state);
   }
 }, 1000);
+
+// those that another part's answer asks for count as well
+document.addEventListener("htmx:beforeSend", ({ detail }) => {
+  if (detail.elt.matches("[data-live]")) sent.push(Date.now());
+});
 
 document.addEventListener("htmx:beforeSwap", ({ detail }) => {
   const part = detail.target.closest?.("[data-live]");

@@ -48,7 +48,7 @@ SENT_BEFORE = (
     "revoke that key and create another."
 )
 _REQUESTS: dict[Scope, tuple[str, str | None]] = {
-    "messages:send": ("/v1/messages", '{"to": "+15005550006", "body": "Hello from Ghasi"}'),
+    "messages:send": ("/v1/messages", '{"to": "+93701234567", "body": "Hello from Ghasi"}'),
     "messages:read": ("/v1/messages", None),
     "webhooks:read": ("/v1/webhooks", None),
     "billing:read": ("/v1/billing/usage", None),
