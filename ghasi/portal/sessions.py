@@ -168,7 +168,7 @@ async def get_visit(request: Request) -> Visit:
     if claims is not None:
         api = client_for(request)
         api.token = request.cookies[portal.access_cookie]
-        if not await portal.signatures.is_forged(client_for(request), api.token):
+        if not await portal.signatures.is_forged(api, api.token):
             return Visit(request, api, claims, is_renewed=False)
         _forget_access(request, portal)
     api, claims = await _renew(request, portal)
