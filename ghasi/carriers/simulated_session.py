@@ -1,4 +1,4 @@
-"""One client's link to the simulated SMSC, and the mailbox of receipts that outlives it.
+"""One client's link to the simulated SMSC, and the mailbox of receipts and messages that outlives it.
 
 Owns the SMPP 3.4 session of the SMSC's side: binding, answering, and sending receipts with a window until they are
 acknowledged. What a submit leads to is simulator.py's.
@@ -6,17 +6,13 @@ acknowledged. What a submit leads to is simulator.py's.
 
 import asyncio
 from collections import deque
-from datetime import UTC, datetime
-from functools import lru_cache
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from ghasi.carriers.smpp import pdu, statuses
-from ghasi.carriers.smpp.receipts import ESM_RECEIPT
 
 if TYPE_CHECKING:
     from ghasi.carriers.simulator import Simulator
 
-_STATES = {2: ("DELIVRD", "001", "000"), 3: ("EXPIRED", "000", "000"), 5: ("UNDELIV", "000", "001")}
 _SENDS = frozenset({pdu.BIND_TRANSCEIVER, pdu.BIND_TRANSMITTER})
 _RECEIVES = frozenset({pdu.BIND_TRANSCEIVER, pdu.BIND_RECEIVER})
 _BINDS = _SENDS | _RECEIVES
@@ -26,14 +22,24 @@ _TEMPORARY = frozenset(
 _SYSTEM_ID = "ghasi-sim"
 
 
+class Delivery(NamedTuple):
+    """The body of a deliver_sm: a receipt, or what a phone sent."""
+
+    body: bytes
+    from_phone: bool
+
+
 class Mailbox:
-    """A system id's receipts that are due, and its links that can take them."""
+    """What is due to a system id, and its links that can take it."""
 
-    __slots__ = ("ready", "receivers")
+    __slots__ = ("ready", "receivers", "receives", "system_id")
 
-    def __init__(self) -> None:
-        self.ready: deque[bytes] = deque()
+    def __init__(self, system_id: str) -> None:
+        self.system_id = system_id
+        self.ready: deque[Delivery] = deque()
         self.receivers: list[SimulatedSession] = []
+        self.receives = False
+        """Whether it ever had a link that takes anything."""
 
     def pump(self) -> None:
         """Send as much as the links' windows allow."""
@@ -42,35 +48,16 @@ class Mailbox:
                 session.deliver(self.ready.popleft())
 
     def count_sent(self) -> int:
-        """Return how many receipts wait for their acknowledgement."""
+        """Return how many deliveries wait for their acknowledgement."""
         return sum(len(session.sent) for session in self.receivers)
 
 
-def encode_receipt(message: pdu.ShortMessage, message_id: str, state: int, submitted: float, delay_s: float) -> bytes:
-    """Encode the deliver_sm that tells of a submit, in both forms (SMPP 3.4, Appendix B and 5.3.2)."""
-    name, delivered, error = _STATES[state]
-    text = (
-        f"id:{message_id} sub:001 dlvrd:{delivered} submit date:{_stamp(int(submitted))} "
-        f"done date:{_stamp(int(submitted + delay_s))} stat:{name} err:{error} text:"
-    )
-    return pdu.encode_short_message(
-        pdu.ShortMessage(
-            source=message.destination,
-            destination=message.source,
-            short_message=text.encode(),
-            esm_class=ESM_RECEIPT,
-            tlvs={pdu.RECEIPTED_MESSAGE_ID: message_id.encode() + b"\0", pdu.MESSAGE_STATE: bytes((state,))},
-        )
-    )
-
-
-@lru_cache(maxsize=128)
-def _stamp(second: int) -> str:
-    return datetime.fromtimestamp(second, UTC).strftime("%y%m%d%H%M%S")
-
-
 class SimulatedSession(asyncio.Protocol):
-    """The SMSC's side of one connection; `sent` has the receipts that wait for their acknowledgement, oldest first."""
+    """The SMSC's side of one connection.
+
+    `sent` has the deliveries that wait for their acknowledgement, oldest first; `unanswered` counts the submits whose
+    answer is due later.
+    """
 
     def __init__(self, simulator: "Simulator") -> None:
         self._simulator = simulator
@@ -83,12 +70,19 @@ class SimulatedSession(asyncio.Protocol):
         self._queue: list[bytes] = []
         self._flush_scheduled = False
         self._paused = False
+        self._aborted = False
         self._ticker: asyncio.TimerHandle | None = None
-        self.sent: dict[int, tuple[bytes, float]] = {}
+        self.sent: dict[int, tuple[Delivery, float]] = {}
+        self.unanswered = 0
+
+    @property
+    def system_id(self) -> str | None:
+        """Who is bound, None for nobody yet."""
+        return None if self._mailbox is None else self._mailbox.system_id
 
     @property
     def room(self) -> int:
-        """How many receipts may be sent now: none while the socket takes nothing."""
+        """How many deliveries may be sent now: none while the socket takes nothing."""
         return 0 if self._paused else self._simulator.behaviour.receipt_window - len(self.sent)
 
     # What the event loop calls
@@ -106,6 +100,8 @@ class SimulatedSession(asyncio.Protocol):
             except pdu.PduError:
                 # a body that can't be read has no response of its own: 4.3 of the specification
                 self._send(pdu.encode(pdu.GENERIC_NACK, frame.sequence, status=statuses.ESME_RINVCMDLEN))
+            if self._aborted:
+                return
         if self._reader.fault is not None:
             self._send(pdu.encode(pdu.GENERIC_NACK, 0, status=statuses.ESME_RINVCMDLEN))
             self._close()
@@ -131,20 +127,26 @@ class SimulatedSession(asyncio.Protocol):
         if mailbox is None or self not in mailbox.receivers:
             return
         mailbox.receivers.remove(self)
-        mailbox.ready.extendleft(receipt for receipt, _ in reversed(self.sent.values()))
+        mailbox.ready.extendleft(delivery for delivery, _ in reversed(self.sent.values()))
         self.sent.clear()
         mailbox.pump()
 
     # What the simulator calls
 
-    def deliver(self, receipt: bytes) -> None:
-        """Send a receipt and keep it until it is acknowledged."""
-        self._sequence = self._sequence % pdu.LAST_SEQUENCE + 1
-        self.sent[self._sequence] = (receipt, self._loop.time() + self._simulator.behaviour.redelivery_s)
-        self._send(pdu.encode(pdu.DELIVER_SM, self._sequence, receipt))
+    def deliver(self, delivery: Delivery) -> None:
+        """Send a receipt or a message and keep it until it is acknowledged."""
+        self.sent[self._next_sequence()] = (delivery, self._loop.time() + self._simulator.behaviour.redelivery_s)
+        self._send(pdu.encode(pdu.DELIVER_SM, self._sequence, delivery.body))
+
+    def unbind(self) -> None:
+        """Ask the client to leave, and close once it has answered or a second is over."""
+        self._send(pdu.encode(pdu.UNBIND, self._next_sequence()))
+        self._flush()
+        self._loop.call_later(1.0, self.abort)
 
     def abort(self) -> None:
         """Drop the socket at once."""
+        self._aborted = True
         if self._transport is not None:
             self._transport.abort()
 
@@ -163,6 +165,8 @@ class SimulatedSession(asyncio.Protocol):
         elif command == pdu.UNBIND:
             self._send(pdu.encode(pdu.UNBIND_RESP, sequence))
             self._close()
+        elif command == pdu.UNBIND_RESP:
+            self._close()
         elif not command & pdu.RESPONSE:
             self._send(pdu.encode(pdu.GENERIC_NACK, sequence, status=statuses.ESME_RINVCMDID))
 
@@ -180,30 +184,67 @@ class SimulatedSession(asyncio.Protocol):
         body = pdu.encode_bind_response(pdu.BindResponse(system_id=_SYSTEM_ID))
         self._send(pdu.encode(response, frame.sequence, body))
         if frame.command in _RECEIVES:
+            admitted.receives = True
             admitted.receivers.append(self)
             admitted.pump()
             self._tick()
 
     def _submitted(self, frame: pdu.Frame) -> None:
-        if self._mailbox is None or not self._may_send:
+        simulator, mailbox = self._simulator, self._mailbox
+        if mailbox is None or not self._may_send:
             self._send(pdu.encode(pdu.SUBMIT_SM_RESP, frame.sequence, status=statuses.ESME_RINVBNDSTS))
             return
-        status, message_id = self._simulator.take(self._mailbox, pdu.decode_short_message(frame.body))
+        behaviour = simulator.behaviour
+        if mailbox.system_id == behaviour.subscriber_system_id:
+            status, message_id = simulator.take_from_phone(pdu.decode_short_message(frame.body))
+            self._answer(frame.sequence, status, message_id)
+        elif behaviour.steady:
+            status, message_id = simulator.take(mailbox, pdu.decode_short_message(frame.body))
+            self._answer(frame.sequence, status, message_id)
+        else:
+            self._submitted_in_hard_times(frame, mailbox)
+
+    def _submitted_in_hard_times(self, frame: pdu.Frame, mailbox: Mailbox) -> None:
+        """Answer a submit late, never, or with the end of the link, as the behaviour has it."""
+        simulator = self._simulator
+        message = pdu.decode_short_message(frame.body)
+        if simulator.window_full(self.unanswered):
+            status, message_id = simulator.refuse(statuses.ESME_RMSGQFUL), ""
+        else:
+            status, message_id = simulator.take(mailbox, message)
+        fate = simulator.fate()
+        if fate.drops_link:
+            self.abort()
+        elif fate.answer_after_s is not None:
+            self.unanswered += 1
+            self._loop.call_later(fate.answer_after_s, self._answer_late, frame.sequence, status, message_id)
+
+    def _answer_late(self, sequence: int, status: int, message_id: str) -> None:
+        self.unanswered -= 1
+        if not self._aborted:
+            self._answer(sequence, status, message_id)
+
+    def _answer(self, sequence: int, status: int, message_id: str) -> None:
         body = b"" if status else message_id.encode() + b"\0"
-        self._send(pdu.encode(pdu.SUBMIT_SM_RESP, frame.sequence, body, status))
+        self._send(pdu.encode(pdu.SUBMIT_SM_RESP, sequence, body, status))
 
     def _acknowledged(self, frame: pdu.Frame) -> None:
         waiting = self.sent.pop(frame.sequence, None)
         if waiting is None or self._mailbox is None:
             return
+        simulator, delivery = self._simulator, waiting[0]
         if frame.status in _TEMPORARY:
-            self._simulator.put_off(self._mailbox, waiting[0], self._simulator.behaviour.retry_s)
+            simulator.put_off(self._mailbox, delivery, simulator.behaviour.retry_s)
         else:
-            self._simulator.receipts_acknowledged += frame.status == statuses.ESME_ROK
+            simulator.count_acknowledged(delivery, accepted=frame.status == statuses.ESME_ROK)
         if self._mailbox.ready:
             self._mailbox.pump()
 
     # Writing and time
+
+    def _next_sequence(self) -> int:
+        self._sequence = self._sequence % pdu.LAST_SEQUENCE + 1
+        return self._sequence
 
     def _send(self, data: bytes) -> None:
         self._queue.append(data)

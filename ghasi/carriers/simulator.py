@@ -1,8 +1,9 @@
-"""A simulated SMSC: SMPP 3.4 on a real socket, with outcomes chosen by the number's last four digits.
+"""A simulated SMSC: SMPP 3.4 on a real socket, with outcomes chosen by the number's last four digits, or by chance.
 
 0001 is undelivered, 0002 expired, 0003 refused at submission, 0004 throttled twice and then delivered, 0005 has its
-receipt after 30 s, 0006 none; every other number is delivered. Owns receipts until they are acknowledged, in memory
-and bounded; delivers nothing to anybody and stores nothing.
+receipt after 30 s, 0006 none; every other number is delivered, unless the behaviour says otherwise. A client that is
+bound as the subscriber is a phone: what it sends goes to all other clients. Owns receipts and such messages until they
+are acknowledged, in memory and bounded; delivers nothing to any real phone and stores nothing.
 """
 
 import asyncio
@@ -10,46 +11,32 @@ import hmac
 import socket
 import ssl
 import time
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from heapq import heappop, heappush
+from typing import NamedTuple
 
 import structlog
+from msgspec import structs
 
-from ghasi.carriers.simulated_session import Mailbox, SimulatedSession, encode_receipt
+from ghasi.carriers.simulated_behaviour import REFUSED, THROTTLED, TIMES_THROTTLED, Behaviour, Chances
+from ghasi.carriers.simulated_receipts import encode_receipt, write_id, write_receipted_id
+from ghasi.carriers.simulated_session import Delivery, Mailbox, SimulatedSession
 from ghasi.carriers.smpp import pdu, statuses
 from ghasi.carriers.smpp.pdu import ShortMessage
 
 _log = structlog.get_logger("ghasi.carriers")
 
-UNDELIVERED, EXPIRED, REFUSED, THROTTLED, LATE, SILENT = "0001", "0002", "0003", "0004", "0005", "0006"
-TIMES_THROTTLED = 2
-_DELIVERED = 2
-_FINAL_STATES = {UNDELIVERED: 5, EXPIRED: 3}
 _TICK_S = 0.01
 _REGISTERED_DELIVERY = 0x03
-_ON_FAILURE_ONLY = 2
+_ESME_RDELIVERYFAILURE = 0xFE
 
 
-@dataclass(frozen=True, slots=True)
-class Behaviour:
-    """How the simulated SMSC behaves; times in seconds."""
+class Fate(NamedTuple):
+    """What becomes of a submit's answer: it leaves after some time, never (None), or the link is dropped instead."""
 
-    receipt_delay_s: float = 0.1
-    late_receipt_delay_s: float = 30.0
-    redelivery_s: float = 10.0
-    """After which a receipt that isn't acknowledged is sent again."""
-    retry_s: float = 1.0
-    """After which a receipt that the client put off (ESME_RX_T_APPN) is sent again."""
-    receipt_window: int = 500
-    """Receipts that may wait for their acknowledgement on a link at once."""
-    most_kept: int = 200_000
-    """Receipts, submissions and throttled submits remembered; beyond, the oldest are forgotten."""
-    most_clients: int = 1_000
-    """System ids remembered."""
-    system_id: str | None = None
-    password: str | None = None
-    """Enforced where given; else any are taken."""
+    answer_after_s: float | None
+    drops_link: bool
 
 
 class Simulator:
@@ -60,9 +47,17 @@ class Simulator:
     ) -> None:
         self.behaviour = behaviour or Behaviour()
         self.submissions: dict[tuple[str, bytes], int] = {}
+        self.received = 0
         self.accepted = 0
+        self.refused: Counter[int] = Counter()
+        """Submits by the command_status that refused them."""
+        self.lost = 0
+        """Submits that were never answered."""
         self.receipts_acknowledged = 0
         self.receipts_dropped = 0
+        self.phone_messages = 0
+        """What phones sent, each counted once however many clients have it."""
+        self.phone_messages_acknowledged = 0
         self.sessions: set[SimulatedSession] = set()
         self.port = 0
         self._on_submit = on_submit
@@ -70,11 +65,12 @@ class Simulator:
         self._server: asyncio.Server | None = None
         self._mailboxes: dict[str, Mailbox] = {}
         self._throttled: dict[tuple[str, str, int, bytes], int] = {}
-        self._due: list[tuple[float, int, Mailbox, bytes]] = []
+        self._due: list[tuple[float, int, Mailbox, Delivery]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = 0.0
         # a restarted simulator must not give an id again: receipts are matched by it
-        self._ids = time.time_ns() // 1_000 << 20
+        self._ids = time.time_ns() // 1_000_000 << 20
+        self._chances = Chances(self.behaviour.seed)
 
     @property
     def duplicates(self) -> int:
@@ -83,8 +79,13 @@ class Simulator:
 
     @property
     def receipts_pending(self) -> int:
-        """Receipts that are not due yet, wait for a link, or for their acknowledgement."""
+        """Receipts, and what phones sent, that are not due yet, wait for a link or for their acknowledgement."""
         return len(self._due) + sum(len(box.ready) + box.count_sent() for box in self._mailboxes.values())
+
+    @property
+    def outstanding(self) -> int:
+        """Submits whose answer is due later."""
+        return sum(session.unanswered for session in self.sessions)
 
     async def serve(
         self,
@@ -123,7 +124,10 @@ class Simulator:
     def admit(self, bind: pdu.Bind) -> Mailbox | int:
         """Return the mailbox of a system id, or the status that refuses the bind."""
         behaviour = self.behaviour
-        if behaviour.system_id is not None and bind.system_id != behaviour.system_id:
+        if behaviour.system_id is not None and bind.system_id not in (
+            behaviour.system_id,
+            behaviour.subscriber_system_id,
+        ):
             return statuses.ESME_RINVSYSID
         if behaviour.password is not None and not hmac.compare_digest(
             bind.password.encode(), behaviour.password.encode()
@@ -133,33 +137,86 @@ class Simulator:
         if mailbox is None:
             if len(self._mailboxes) >= behaviour.most_clients:
                 return statuses.ESME_RBINDFAIL
-            mailbox = self._mailboxes[bind.system_id] = Mailbox()
+            mailbox = self._mailboxes[bind.system_id] = Mailbox(bind.system_id)
         return mailbox
 
     def take(self, mailbox: Mailbox, message: ShortMessage) -> tuple[int, str]:
         """Decide on a submit: its status, and the message id when it was taken."""
-        destination = message.destination.value
-        if not destination.isdigit():
-            return statuses.ESME_RINVDSTADR, ""
-        ending = destination[-4:]
-        if ending == REFUSED:
-            return statuses.ESME_RINVDSTADR, ""
+        self.received += 1
+        behaviour, destination = self.behaviour, message.destination.value
+        ending = "" if behaviour.ignore_endings else destination[-4:]
+        if not destination.isdigit() or ending == REFUSED:
+            return self.refuse(statuses.ESME_RINVDSTADR), ""
         if ending == THROTTLED and self._throttles(message):
-            return statuses.ESME_RTHROTTLED, ""
+            return self.refuse(statuses.ESME_RTHROTTLED), ""
+        if self._chances.over_rate(behaviour, self._loop.time()):
+            return self.refuse(statuses.ESME_RTHROTTLED), ""
+        refused = self._chances.refusal(behaviour)
+        if refused:
+            return self.refuse(refused), ""
         self._ids += 1
-        message_id = f"{self._ids:x}"
+        message_id = write_id(self._ids, behaviour.receipt_ids)
         self._remember(message)
-        if ending != SILENT:
-            self._schedule_receipt(mailbox, message, message_id, ending)
+        self._schedule_receipts(mailbox, message, message_id, ending)
         return statuses.ESME_ROK, message_id
 
-    def put_off(self, mailbox: Mailbox, receipt: bytes, delay_s: float) -> None:
-        """Have a receipt sent after a delay."""
+    def take_from_phone(self, message: ShortMessage) -> tuple[int, str]:
+        """Deliver what a phone submits to every system id that ever received anything, as it is."""
+        receivers = [
+            mailbox
+            for mailbox in self._mailboxes.values()
+            if mailbox.receives and mailbox.system_id != self.behaviour.subscriber_system_id
+        ]
+        if not receivers:
+            return _ESME_RDELIVERYFAILURE, ""
+        # times, and what is asked of the SMSC, have no meaning in a deliver_sm (SMPP 3.4, 4.6.1)
+        body = pdu.encode_short_message(
+            structs.replace(
+                message, schedule_delivery_time="", validity_period="", registered_delivery=0, replace_if_present=0
+            )
+        )
+        self.phone_messages += 1
+        for mailbox in receivers:
+            self._make_ready(mailbox, Delivery(body, from_phone=True))
+            mailbox.pump()
+        self._ids += 1
+        return statuses.ESME_ROK, f"{self._ids:x}"
+
+    def refuse(self, status: int) -> int:
+        """Count a refusal; return its status."""
+        self.refused[status] += 1
+        return status
+
+    def window_full(self, unanswered: int) -> bool:
+        """Tell whether a link with so many submits unanswered may not have one more."""
+        window = self.behaviour.window
+        if unanswered < (self.behaviour.most_kept if window is None else window):
+            return False
+        self.received += 1
+        return True
+
+    def fate(self) -> Fate:
+        """Draw what becomes of the answer to the submit that was received last."""
+        every = self.behaviour.disconnect_every
+        drops_link = every is not None and self.received % every == 0
+        answer_after_s = None if drops_link else self._chances.answer_after_s(self.behaviour)
+        self.lost += answer_after_s is None
+        return Fate(answer_after_s, drops_link)
+
+    def count_acknowledged(self, delivery: Delivery, *, accepted: bool) -> None:
+        """Count a delivery that the client took."""
+        if delivery.from_phone:
+            self.phone_messages_acknowledged += accepted
+        else:
+            self.receipts_acknowledged += accepted
+
+    def put_off(self, mailbox: Mailbox, delivery: Delivery, delay_s: float) -> None:
+        """Have a receipt or message sent after a delay."""
         if len(self._due) >= self.behaviour.most_kept:
             self.receipts_dropped += 1
             return
         self._ids += 1
-        heappush(self._due, (self._loop.time() + delay_s, self._ids, mailbox, receipt))
+        heappush(self._due, (self._loop.time() + delay_s, self._ids, mailbox, delivery))
         self._wake()
 
     def _throttles(self, message: ShortMessage) -> bool:
@@ -183,14 +240,19 @@ class Simulator:
         if self._on_submit is not None:
             self._on_submit(message)
 
-    def _schedule_receipt(self, mailbox: Mailbox, message: ShortMessage, message_id: str, ending: str) -> None:
+    def _schedule_receipts(self, mailbox: Mailbox, message: ShortMessage, message_id: str, ending: str) -> None:
+        behaviour, now = self.behaviour, time.time()
         wanted = message.registered_delivery & _REGISTERED_DELIVERY
-        final = _FINAL_STATES.get(ending, _DELIVERED)
-        if not wanted or (wanted == _ON_FAILURE_ONLY and final == _DELIVERED):
-            return
-        behaviour = self.behaviour
-        delay_s = behaviour.late_receipt_delay_s if ending == LATE else behaviour.receipt_delay_s
-        self.put_off(mailbox, encode_receipt(message, message_id, final, time.time(), delay_s), delay_s)
+        for state, delay_s in self._chances.plan_receipts(behaviour, ending, wanted):
+            receipted_id = write_receipted_id(message_id, behaviour.receipt_ids)
+            body = encode_receipt(message, receipted_id, state, now, delay_s, style=behaviour.receipts)
+            self.put_off(mailbox, Delivery(body, from_phone=False), delay_s)
+
+    def _make_ready(self, mailbox: Mailbox, delivery: Delivery) -> None:
+        if len(mailbox.ready) >= self.behaviour.most_kept:
+            mailbox.ready.popleft()
+            self.receipts_dropped += 1
+        mailbox.ready.append(delivery)
 
     # Time
 
@@ -211,11 +273,8 @@ class Simulator:
         now, due = self._loop.time(), self._due
         woken: dict[int, Mailbox] = {}
         while due and due[0][0] <= now:
-            _, _, mailbox, receipt = heappop(due)
-            if len(mailbox.ready) >= self.behaviour.most_kept:
-                mailbox.ready.popleft()
-                self.receipts_dropped += 1
-            mailbox.ready.append(receipt)
+            _, _, mailbox, delivery = heappop(due)
+            self._make_ready(mailbox, delivery)
             woken[id(mailbox)] = mailbox
         for mailbox in woken.values():
             mailbox.pump()
