@@ -47,10 +47,11 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """A final status that no carrier gave."""
+    """A final status that no carrier gave, for a message whose status is one of `of`."""
 
     status: MessageStatus
     error_code: str
+    of: tuple[MessageStatus, ...] = ("accepted",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +267,7 @@ def _advance(messages: dict[UUID, Stored], facts: _Facts) -> tuple[list[Stored],
         while advance(message, parts):  # one status at a time, so that each event shows the message as it was then
             events.append(_event(message, now))
         ending = facts.endings.get(message.id)
-        if ending is not None and message.status == "accepted":
+        if ending is not None and message.status in ending.of:
             end(message, ending.status, at=now, error_code=ending.error_code, error_detail=None)
             events.append(_event(message, now))
         if (message.sequence, message.resubmitted) != before:
