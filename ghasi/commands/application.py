@@ -22,6 +22,7 @@ for name in ("accounts", "users", "keys", "carriers", "audit"):
     admin.command(f"ghasi.commands.admin_accounts:{name}", name=name)
 for name in ("rates", "invoices"):
     admin.command(f"ghasi.commands.admin_billing:{name}", name=name)
+admin.command("ghasi.commands.admin_senders:senders", name="senders")
 app.command("ghasi.commands.contract:contract", name="contract")
 app.command(admin)
 running.register(app)
