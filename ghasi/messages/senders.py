@@ -7,7 +7,6 @@ Never decides where an inbound message belongs, nor who has opted out.
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from uuid import UUID
 
 import msgspec
@@ -44,7 +43,7 @@ class SenderRules:
     """Whom an account may send as; the default is anybody. `has_opt_outs`: anybody opted out of its messages at all."""
 
     policy: SenderPolicy = "any"
-    senders: Mapping[str, ListedSender] = MappingProxyType({})
+    senders: Mapping[str, ListedSender] = field(default_factory=dict)
     default: ListedSender | None = None
     pool: tuple[ListedSender, ...] = ()
     has_opt_outs: bool = False
