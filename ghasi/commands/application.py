@@ -24,6 +24,7 @@ for name in ("rates", "invoices"):
     admin.command(f"ghasi.commands.admin_billing:{name}", name=name)
 admin.command("ghasi.commands.admin_senders:senders", name="senders")
 app.command("ghasi.commands.contract:contract", name="contract")
+app.command("ghasi.commands.simulator:simulator", name="simulator")
 app.command(admin)
 running.register(app)
 
