@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from ghasi.contract.serving import Call, Handler, Reply
 from ghasi.contract.values import parse_id
-from ghasi.messages import export, preview, service
+from ghasi.messages import export, preview, sender_routes, service
 from ghasi.storage.resources import Resources
 
 
@@ -39,5 +39,6 @@ async def serve(resources: Resources) -> AsyncIterator[dict[str, Handler]]:
         "get_message": get_message,
         "preview_message": preview_message,
         "export_messages": export_messages,
+        **sender_routes.handlers(resources.pool, lambda account_id: sending.accounts.pop(account_id, None)),
     }
     await sending.batcher.drain()

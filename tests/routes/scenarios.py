@@ -18,7 +18,7 @@ from ghasi.auth.model import MOST_API_KEYS, MOST_INVITATIONS
 from ghasi.billing import admin as billing_admin
 from ghasi.contract.serving import Caller
 from ghasi.contract.shapes import SCOPES, NewApiKey, NewInvitation, WebhookInput
-from ghasi.contract.table import BY_OPERATION, MAX_BODY_BYTES, ROWS, Auth, Row, Upstream
+from ghasi.contract.table import BY_OPERATION, ROWS, Auth, Row, Upstream
 from ghasi.contract.values import new_id
 from ghasi.gateway.upstreams import HttpUpstream, UpstreamRequest
 from ghasi.webhooks import service as webhooks
@@ -28,7 +28,18 @@ from tests.auth.identity_provider import id_token
 from tests.billing.conftest import LAST_MONTH, Messages, Sms
 from tests.live import live
 from tests.routes.conftest import Worlds
-from tests.routes.world import MESSAGE, WEBHOOK, Customer, World, ask, body_of, misbehaving, target_of, unused_url
+from tests.routes.world import (
+    MESSAGE,
+    OPT_OUT,
+    WEBHOOK,
+    Customer,
+    World,
+    ask,
+    body_of,
+    misbehaving,
+    target_of,
+    unused_url,
+)
 
 Key = tuple[str, int, str | None]
 """Operation, status and code; no code for success and for what the gateway alone answers."""
@@ -86,7 +97,7 @@ async def slow_body(row: Row, worlds: Worlds) -> Answer:
 
 async def large_body(row: Row, worlds: Worlds) -> Answer:
     customer = await (await worlds.plain()).sign_in()
-    return await ask(customer, row, body=b" " * (MAX_BODY_BYTES + 1))
+    return await ask(customer, row, body=b" " * (row.max_body_bytes + 1))
 
 
 async def over_the_limit(row: Row, worlds: Worlds) -> Answer:
@@ -249,7 +260,7 @@ for _operation, _status in (
     ("sign_in_with_firebase", 200), ("refresh_session", 200), ("get_me", 200), ("create_api_key", 201),
     ("send_message", 202), ("preview_message", 200), ("create_webhook", 201), ("get_usage", 200), ("get_summary", 200),
     ("sign_out", 204), ("get_json_web_keys", 200), ("get_account", 200), ("update_account", 200),
-    ("get_preferences", 200), ("update_preferences", 200), ("create_invitation", 201),
+    ("get_preferences", 200), ("update_preferences", 200), ("create_invitation", 201), ("create_opt_out", 201),
 ):  # fmt: skip
     provokes(_operation, _status)(partial(succeed, BY_OPERATION[_operation]))
 
@@ -332,6 +343,59 @@ async def export_a_message(worlds: Worlds) -> Answer:
     header, row = answer.body.decode().splitlines()
     assert row.split(",")[header.split(",").index("id")] == sent["id"]
     assert answer.header("content-disposition") == 'attachment; filename="messages.csv"'
+    return answer
+
+
+@provokes("list_senders", 200)
+async def list_a_sender(worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    added = await customer.add_sender(countries=["SE", "AF"], in_pool=True)
+    answer = await ask(customer, BY_OPERATION["list_senders"])
+    [sender] = answer.json["data"]
+    assert (sender["id"], sender["address"]) == (str(added.id), added.address)
+    assert (sender["kind"], sender["countries"], sender["pool"]) == ("number", ["AF", "SE"], True)
+    return answer
+
+
+@provokes("update_sender", 200)
+async def make_a_sender_the_default(worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    answer = await ask(customer, BY_OPERATION["update_sender"], resource_id=(await customer.add_sender()).id)
+    assert answer.json["default"]
+    return answer
+
+
+@provokes("update_sender", 409, "not_a_pool_sender")
+async def put_a_name_in_the_pool(worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    name = await customer.add_sender("Bakery")
+    return await ask(customer, BY_OPERATION["update_sender"], resource_id=name.id, json={"default": True, "pool": True})
+
+
+@provokes("list_opt_outs", 200)
+async def list_an_opt_out(worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    created = await customer.create_opt_out()
+    answer = await ask(customer, BY_OPERATION["list_opt_outs"])
+    assert answer.json == {"data": [created], "next_cursor": None}
+    return answer
+
+
+for _fields, _code in (({"to": "12345"}, "invalid_number"), ({"from": "no such name"}, "invalid_sender")):
+
+    async def refused_opt_out(fields: dict[str, str], worlds: Worlds) -> Answer:
+        customer = await (await worlds.plain()).sign_in()
+        return await ask(customer, BY_OPERATION["create_opt_out"], json=OPT_OUT | fields)
+
+    provokes("create_opt_out", 422, _code)(partial(refused_opt_out, _fields))
+
+
+@provokes("delete_opt_out", 204)
+async def take_an_opt_out_back(worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    created = await customer.create_opt_out()
+    answer = await ask(customer, BY_OPERATION["delete_opt_out"], resource_id=created["id"])
+    assert (await customer.call("GET", "/v1/opt-outs")).json["data"] == []
     return answer
 
 

@@ -16,6 +16,7 @@ from ghasi.contract.shapes import ProblemBody
 from ghasi.contract.statuses import statuses
 from ghasi.contract.table import BY_OPERATION, MAX_BODY_BYTES, ROWS, Row
 from ghasi.contract.values import encode_cursor, new_id
+from ghasi.messages.sender_queries import StoredSender
 from tests.asgi import Answer
 from tests.auth.identity_provider import id_token, unsigned_token
 from tests.routes.conftest import Worlds
@@ -323,9 +324,10 @@ async def test_another_accounts_resources_are_not_found(row: Row, roomy: World) 
     else:
         make = {
             "keyId": owner.create_key, "messageId": owner.send, "webhookId": owner.create_webhook,
-            "invitationId": owner.invite,
+            "invitationId": owner.invite, "senderId": owner.add_sender, "optOutId": owner.create_opt_out,
         }[row.parameters[0]]  # fmt: skip
-        resource_id = (await make())["id"]
+        made = await make()
+        resource_id = str(made.id) if isinstance(made, StoredSender) else made["id"]
     spoofed = {"x_account_id": str(owner.account_id), "X_Account_Id": str(owner.account_id)}
     for headers in ({}, spoofed, {"x_user_id": str(owner.user_id), "x_consumer_username": "ghasi-user"}):
         refused(await ask(stranger, row, resource_id=resource_id, **headers), 404, "not_found")

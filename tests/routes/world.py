@@ -14,6 +14,8 @@ from ghasi.contract.table import Row, Upstream
 from ghasi.contract.values import new_id
 from ghasi.gateway.app import Gateway
 from ghasi.gateway.upstreams import InProcessUpstream, UpstreamAnswer, UpstreamClient, UpstreamRequest, UpstreamStream
+from ghasi.messages.sender_admin import add_sender
+from ghasi.messages.sender_queries import StoredSender
 from ghasi.messages.service import take_accounts
 from ghasi.processes.hosting import Host
 from ghasi.settings import Settings
@@ -105,6 +107,17 @@ class Customer:
         assert answer.status == 202, answer.body
         return webhook_id, answer.json["id"]
 
+    async def create_opt_out(self, **fields: Any) -> dict[str, Any]:
+        answer = await self.call("POST", "/v1/opt-outs", OPT_OUT | fields)
+        assert answer.status == 201, answer.body
+        return answer.json
+
+    async def add_sender(self, address: str | None = None, **fields: Any) -> StoredSender:
+        """As an operator does, once messages has heard of the account; by default a number that nobody has."""
+        await self.world.hear_of_accounts()
+        number = address or f"+4670{next(_numbers):07}"
+        return await add_sender(self.world.resources.pool, self.account_id, number, actor="operator:ann", **fields)
+
     async def send(self, **fields: Any) -> dict[str, Any]:
         answer = await self.call("POST", "/v1/messages", MESSAGE | fields)
         assert answer.status == 202, answer.body
@@ -180,6 +193,7 @@ def cookie_of(answer: Answer) -> str:
 
 
 MESSAGE = {"to": "+46700000010", "body": "Hello"}
+OPT_OUT = {"to": "+46700000010"}
 WEBHOOK = {"url": "https://example.com/hooks", "events": ["message.*"]}
 BODIES: dict[str, dict[str, Any]] = {
     "sign_in_with_firebase": {"id_token": "replaced by a fresh one"},
@@ -190,6 +204,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "create_api_key": {"name": "a key"},
     "send_message": MESSAGE,
     "preview_message": MESSAGE,
+    "create_opt_out": OPT_OUT,
+    "update_sender": {"default": True, "pool": False},
     "create_webhook": WEBHOOK,
     "update_webhook": WEBHOOK,
     "send_test_event": {"event_type": "message.delivered"},
