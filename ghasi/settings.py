@@ -77,6 +77,7 @@ class Settings(BaseSettings):
     limit_writes: int = Field(default=60, ge=1, description="Other writes a minute per account")
     limit_previews: int = Field(default=120, ge=1, description="Previews of messages a minute per account")
     limit_exports: int = Field(default=10, ge=1, description="CSV exports a minute per account")
+    limit_batches: int = Field(default=10, ge=1, description="Batches of up to 1,000 messages a minute per account")
 
     auth_service_url: str | None = Field(default=None, description="Split upstream; default in process")
     sms_orchestrator_url: str | None = Field(default=None, description="Split upstream; default in process")
@@ -93,7 +94,10 @@ class Settings(BaseSettings):
         default=None, max_length=1000, description="The seller's address on invoices, in several lines"
     )
 
-    carriers: Path | None = Field(default=None, description="Path of carriers.toml")
+    carriers: Path | None = Field(default=None, description="Path of carriers.toml; read again when it changes")
+    body_retention_days: int | None = Field(
+        default=None, ge=1, le=3650, description="Days after which texts of messages are deleted; default never"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged")
 
     @field_validator("trusted_proxies")

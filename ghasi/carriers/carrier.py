@@ -1,6 +1,7 @@
-"""What every carrier is to the rest of Ghasi: something that takes segments and brings receipts.
+"""What every carrier is to the rest of Ghasi: it takes segments, and brings receipts and what phones send.
 
-Owns the words (segment, submit result, receipt) and the Carrier protocol. Knows no database and no account.
+Owns the words (segment, submit result, receipt, inbound part) and the Carrier protocol. Knows no database and no
+account.
 """
 
 from asyncio import Future
@@ -10,24 +11,45 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal, Protocol
 
+Encoding = Literal["gsm7", "latin1", "ucs2", "text"]
+"""GSM-7 as unpacked septets (one an octet), Latin-1, UCS-2 as UTF-16BE; text is UTF-8, for what is no SMSC."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A text as one carrier's submits, in the order of the parts.
+
+    `parts` are user data without headers. A carrier that splits long texts itself has one part for the whole, however
+    many segments that is.
+    """
+
+    encoding: Encoding
+    parts: list[bytes]
+
+    @property
+    def count(self) -> int:
+        """The number of submits, at least 1."""
+        return len(self.parts)
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One short message as it goes on the air.
+    """One submit of a message, as its carrier's `split` gave it.
 
     `to` is E.164 with +; `sender` is E.164 with +, a short code or a name, or None for the carrier's default.
-    `payload` is the user data without header: GSM-7 as unpacked septets (one a byte), UCS-2 as UTF-16BE.
     A part of a long message has `parts` > 1, its `part` from 1 and the `udh_reference` (0 to 255) of all its parts.
+    `message_id` is ours, for a carrier that takes one along; with `part` it names the submit, and never changes.
     """
 
     to: str
     sender: str | None
-    encoding: Literal["gsm7", "ucs2"]
+    encoding: Encoding
     payload: bytes
     part: int = 1
     parts: int = 1
     udh_reference: int = 0
     validity_s: int | None = None
+    message_id: str = ""
 
 
 class Outcome(StrEnum):
@@ -69,8 +91,31 @@ class Receipt:
     handle: object
 
 
+@dataclass(frozen=True, slots=True)
+class InboundPart:
+    """A short message from a phone, or one part of a longer one; what to make of the parts is its receiver's.
+
+    `sender` and `recipient` are E.164 with + where the carrier says so, else as they came. `payload` is user data
+    without header. A part of a longer message has `parts` > 1, its `part` from 1 and the `reference` of all its
+    parts, which the phone chose. `handle` is the carrier's own, to acknowledge it by.
+    """
+
+    carrier: str
+    sender: str
+    recipient: str
+    encoding: Encoding
+    payload: bytes
+    reference: int
+    part: int
+    parts: int
+    at: datetime
+    handle: object
+
+
 ReceiptSink = Callable[[Sequence[Receipt]], None]
 """Called, without waiting, with all receipts of one read of the socket; never raises."""
+InboundSink = Callable[[Sequence[InboundPart]], None]
+"""Called, without waiting, with all that phones sent of one read of the socket; never raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +125,14 @@ class CarrierState:
     name: str
     kind: str
     bound: bool
+    """Whether it can take segments at all."""
+    links: int
+    """Connections that are up, of `links_wanted`."""
+    links_wanted: int
     window: int
+    """Of all its links together."""
     outstanding: int
+    throughput_per_s: int | None
     detail: str
 
 
@@ -91,11 +142,14 @@ class Carrier(Protocol):
     name: str
     on_unknown_submit: Literal["resend", "unknown"]
 
-    async def start(self, on_receipts: ReceiptSink) -> None:
+    async def start(self, on_receipts: ReceiptSink, on_inbound: InboundSink) -> None:
         """Begin to connect, and keep connecting until stop; does not wait for the bind."""
 
     async def stop(self) -> None:
         """Wait, bounded, for outstanding answers, unbind and close."""
+
+    def split(self, text: str) -> Split:
+        """Return a text as this carrier's submits; raises ValueError for a text that no message can carry."""
 
     def capacity(self) -> int:
         """How many segments may be submitted now without waiting: 0 when not bound."""
@@ -103,8 +157,8 @@ class Carrier(Protocol):
     def submit(self, segment: Segment) -> Future[SubmitResult]:
         """Submit a segment; the future always gets a result, never an exception."""
 
-    def acknowledge(self, receipts: Sequence[Receipt], *, accepted: bool) -> None:
-        """Answer receipts once they are committed; not accepted asks the carrier to send them again."""
+    def acknowledge(self, words: Sequence[Receipt | InboundPart], *, accepted: bool) -> None:
+        """Answer what was brought once it is committed; not accepted asks the carrier to send it again."""
 
     def state(self) -> CarrierState:
         """Return what an operator sees."""

@@ -63,6 +63,17 @@ CODES: dict[str, Code] = {
     "body_too_long": Code(422, "The text needs more than 10 segments", "Shorten it, or send it as several messages."),
     "account_suspended": Code(403, "The account is suspended", "Ask the operator."),
     "country_not_allowed": Code(403, "The account may not send to this country", "Ask the operator to allow it."),
+    "invalid_send_at": Code(422, "The time to send at is out of bounds", "Choose 5 minutes to 30 days from now."),
+    "sender_not_allowed": Code(
+        403, "The account may not use this sender for this country", "GET /v1/senders lists those it may use."
+    ),
+    "recipient_opted_out": Code(
+        403, "The recipient asked for no more messages", "Write again once they have sent START or opted in."
+    ),
+    "not_cancelable": Code(409, "The message cannot be canceled any more", "Its `status` says what became of it."),
+    "not_redactable": Code(409, "The message is still on its way", "Cancel it, or redact it once it has ended."),
+    "not_a_pool_sender": Code(409, "A name cannot be in the pool", "Put numbers and short codes in the pool."),
+    "invalid_callback": Code(401, "The carrier's report does not prove itself", "Send the secret that was agreed on."),
     "daily_cap_reached": Code(403, "The account's daily cap of messages is reached", "Go on after 00:00 UTC."),
     # webhook-dispatcher
     "invalid_url": Code(422, "The URL cannot be used as an endpoint", "Use a public https address."),

@@ -104,7 +104,67 @@ MESSAGE_ERRORS: dict[str, MessageFault] = {
         "It may have arrived: ask before sending again, or the person may get it twice.",
         retry_helps=False,
     ),
+    "unknown_subscriber": MessageFault(
+        "The operator does not know the number.",
+        "The number was never given out, was given back, or was moved to another operator.",
+        "Check the number with the person, and take it off your list if it is wrong.",
+        retry_helps=False,
+    ),
+    "absent_subscriber": MessageFault(
+        "The phone was off or out of reach.",
+        "The operator tried and did not find the phone in its network.",
+        "Send it again later, with a longer `validity_s` if there is time.",
+        retry_helps=True,
+    ),
+    "handset_full": MessageFault(
+        "The phone had no room for another message.",
+        "Its memory or its SIM card is full.",
+        "Send it again later; the person has to delete messages first.",
+        retry_helps=True,
+    ),
+    "barred": MessageFault(
+        "The operator lets this number have no such messages.",
+        "The line is barred, has no service for messages, or is on an operator's list of who wants none.",
+        "Reach the person in another way.",
+        retry_helps=False,
+    ),
+    "spam_filtered": MessageFault(
+        "The operator's filter took the message for spam.",
+        "Its text, its link or its sender look like unwanted messages, or too many alike were sent.",
+        "Change the text, above all shortened links, and use a sender that is registered.",
+        retry_helps=False,
+    ),
+    "network_error": MessageFault(
+        "A network on the way to the phone failed.",
+        "A fault or congestion between the carrier and the operator.",
+        "Send it again later.",
+        retry_helps=True,
+    ),
+    "no_credit": MessageFault(
+        "The carrier's account has no credit left.",
+        "The company that runs this service has to top up its account with the carrier.",
+        "Tell the operator; send it again once that is done.",
+        retry_helps=True,
+    ),
     # decided by Ghasi
+    "no_route": MessageFault(
+        "No carrier is set up for this message.",
+        "No rule of the operator's routing leads this number, sender or account to a carrier.",
+        "Ask the operator to have the destination set up.",
+        retry_helps=False,
+    ),
+    "opted_out": MessageFault(
+        "The recipient asked for no more messages before this one was due.",
+        "They answered with STOP, or were put on the opt-out list, after the message had been scheduled.",
+        "Write again once they have sent START or opted in.",
+        retry_helps=False,
+    ),
+    "suspended": MessageFault(
+        "The account was suspended when the message was due.",
+        "The operator suspended the account after the message had been scheduled.",
+        "Ask the operator.",
+        retry_helps=False,
+    ),
     "no_answer": MessageFault(
         "The carrier did not say whether it took the message.",
         "The connection to the carrier ended between sending the message and its answer.",
@@ -129,5 +189,6 @@ STATUS_MEANINGS: dict[MessageStatus, str] = {
     "expired": "Its validity ended before it was delivered. This is final.",
     "canceled": "It was canceled before it was sent. This is final.",
     "unknown": "Nobody can say what became of it; a late receipt may still tell.",
+    "received": "It came from a phone, to a number of the account. This is final.",
 }
 """What each status of a message says, to people."""

@@ -10,16 +10,14 @@ import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, MutableMapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl
 from uuid import UUID
 
 import msgspec
 import structlog
 
+from ghasi.contract.decoding import decode_body, decode_query
 from ghasi.contract.errors import Problem, invalid
-from ghasi.contract.shapes import Input
 from ghasi.contract.table import BY_OPERATION, MAX_BODY_BYTES, Auth, Matcher, Row
 
 Scope = MutableMapping[str, Any]
@@ -28,14 +26,12 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 RawHeaders = list[tuple[bytes, bytes]]
 Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
 T = TypeVar("T")
-I = TypeVar("I", bound=Input)  # noqa: E741 - I for Input
 
 UPSTREAM_SECRET_HEADER = b"x-ghasi-upstream-secret"
 JSON = b"application/json"
 PROBLEM_JSON = b"application/problem+json"
 log = structlog.get_logger("ghasi.service")
 _encode = msgspec.json.Encoder().encode
-_AT_FIELD = re.compile(r"^(?P<message>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
 _IDEMPOTENCY_KEY = re.compile(rb"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 
 
@@ -58,7 +54,10 @@ class Caller:
 
 @dataclass(slots=True)
 class Call:
-    """One request to a handler. `body` and `query` have the row's shapes; `caller` is set on bearer rows."""
+    """One request to a handler. `body` and `query` have the row's shapes; `caller` is set on bearer rows.
+
+    On a row that takes any body, `body` is its bytes as they came.
+    """
 
     row: Row
     headers: RawHeaders
@@ -196,9 +195,11 @@ class ServiceApp:
             call._caller = read_caller(headers)  # noqa: SLF001 - filled here, read by handlers through the property
         if row.query is not None:
             call.query = decode_query(scope["query_string"], row.query)
-        raw = await read_body(receive)
+        raw = await read_body(receive, row.max_body_bytes)
         if row.body is not None:
             call.body = decode_body(raw, row.body)
+        elif row.takes_any_body:
+            call.body = raw
         return row, await self.handlers[row.operation](call)
 
 
@@ -225,8 +226,8 @@ def read_caller(headers: RawHeaders) -> Caller:
         raise Problem("not_from_gateway") from error
 
 
-async def read_body(receive: Receive) -> bytes:
-    """Read a whole request body; raises Problem invalid_request beyond the contract's size."""
+async def read_body(receive: Receive, most: int = MAX_BODY_BYTES) -> bytes:
+    """Read a whole request body; raises Problem invalid_request beyond `most` bytes."""
     chunks: list[bytes] = []
     size = 0
     while True:
@@ -235,117 +236,11 @@ async def read_body(receive: Receive) -> bytes:
             raise Problem("invalid_request", "the client went away")
         chunk = message.get("body", b"")
         size += len(chunk)
-        if size > MAX_BODY_BYTES:
-            raise Problem("invalid_request", f"the body is larger than {MAX_BODY_BYTES} bytes")
+        if size > most:
+            raise Problem("invalid_request", f"the body is larger than {most} bytes")
         if not message.get("more_body"):
             return chunk if not chunks else b"".join([*chunks, chunk])
         chunks.append(chunk)
-
-
-_decoders: dict[type[Input], msgspec.json.Decoder[Any]] = {}
-
-
-def decode_body(raw: bytes, shape: type[I]) -> I:
-    """Decode a JSON body; raises Problem invalid_json (400) or invalid_request (422) with the field named."""
-    decoder = _decoders.get(shape)
-    if decoder is None:
-        decoder = _decoders[shape] = msgspec.json.Decoder(shape)
-    try:
-        body: I = decoder.decode(raw)
-    except msgspec.ValidationError as error:
-        # the decoder stops at the first wrong field, and what follows need not even be JSON
-        _refuse_what_is_no_json(raw)
-        raise _field_problem(error) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Problem("invalid_json", str(error)) from None
-    # PostgreSQL text cannot hold NUL; it can only come in as an escape, a raw one is no JSON
-    if b"\\u0000" in raw:
-        _refuse_nul(msgspec.to_builtins(body), "$")
-    _refuse_far_times(body)
-    return body
-
-
-def decode_query(raw: bytes, shape: type[I]) -> I:
-    """Decode a query string; an unknown or repeated parameter or a bad value is Problem invalid_request (422)."""
-    if not raw:
-        return shape()
-    values: dict[str, str] = {}
-    try:
-        pairs = parse_qsl(raw.decode("ascii"), keep_blank_values=True, errors="strict")
-    except (UnicodeDecodeError, ValueError):
-        raise Problem("invalid_request", "the query string is not percent-encoded UTF-8") from None
-    for name, value in pairs:
-        if name in values:
-            raise invalid(name, "given more than once")
-        if "\0" in value:
-            raise invalid(name, "must not contain NUL")
-        values[name] = value
-    try:
-        query = msgspec.convert(values, shape, strict=False)
-    except msgspec.ValidationError as error:
-        raise _field_problem(error) from None
-    _refuse_far_times(query)
-    return query
-
-
-def _refuse_what_is_no_json(raw: bytes) -> None:
-    try:
-        msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Problem("invalid_json", str(error)) from None
-    except RecursionError:  # nested deeper than anything of ours: its first wrong field says enough
-        return
-
-
-def _field_problem(error: msgspec.ValidationError) -> Problem:
-    match = _AT_FIELD.match(str(error))
-    message, path = (match["message"], match["path"]) if match else (str(error), None)
-    name = (path or "$").removeprefix("$.").replace("[...]", "[]")
-    if unknown := re.search(r"unknown field `([^`]*)`", message):
-        name = unknown[1]
-    elif missing := re.search(r"missing required field `([^`]*)`", message):
-        name = missing[1]
-    return invalid(name, message)
-
-
-_times: dict[type[Input], tuple[tuple[str, str], ...]] = {}
-_YEAR_1000, _YEAR_9999 = (datetime(year, 1, 1, tzinfo=UTC).timestamp() for year in (1000, 9999))
-
-
-def _refuse_far_times(value: Input) -> None:
-    """Refuse times that another time zone would carry out of the calendar."""
-    shape = type(value)
-    fields = _times.get(shape)
-    if fields is None:
-        fields = _times[shape] = _find_times(shape)
-    for name, encoded in fields:
-        at = getattr(value, name)
-        if at is not None and not _YEAR_1000 <= at.timestamp() < _YEAR_9999:
-            raise invalid(encoded, "must be a time from the year 1000 to 9998")
-
-
-def _find_times(shape: type[Input]) -> tuple[tuple[str, str], ...]:
-    """Return the names, in Python and in JSON, of a shape's fields that hold a time or None."""
-    found = []
-    for item in msgspec.structs.fields(shape):
-        declared = msgspec.inspect.type_info(item.type)
-        choices = declared.types if isinstance(declared, msgspec.inspect.UnionType) else (declared,)
-        plain = [choice.type if isinstance(choice, msgspec.inspect.Metadata) else choice for choice in choices]
-        if any(isinstance(choice, msgspec.inspect.DateTimeType) for choice in plain):
-            found.append((item.name, item.encode_name))
-    return tuple(found)
-
-
-def _refuse_nul(value: Any, name: str) -> None:
-    if isinstance(value, str) and "\0" in value:
-        raise invalid(name, "must not contain NUL")
-    if isinstance(value, dict):
-        for key, item in value.items():
-            _refuse_nul(key, name)
-            _refuse_nul(item, key if name == "$" else f"{name}.{key}")
-    elif isinstance(value, list):
-        for item in value:
-            _refuse_nul(item, name)
 
 
 async def answer(

@@ -13,6 +13,8 @@ from ghasi.contract import shapes
 GATEWAY_MARGIN_S = 0.25
 """The time-outs are the portal's; the gateway gives an upstream this much less, so that a slow one is a 504."""
 MAX_BODY_BYTES = 256 * 1024
+MAX_BATCH_BYTES = 4 * 1024 * 1024
+"""1,000 messages of a few segments each, in a script of several bytes a character."""
 TIMEOUT_AUTH_S, TIMEOUT_SEND_S, TIMEOUT_MESSAGES_S, TIMEOUT_BILLING_S, TIMEOUT_WEBHOOKS_S = 5.0, 10.0, 8.0, 8.0, 5.0
 
 
@@ -51,7 +53,10 @@ READ_LIMIT = LimitGroup("reads", "limit_reads", "account", 120)
 WRITE_LIMIT = LimitGroup("writes", "limit_writes", "account", 60)
 PREVIEW_LIMIT = LimitGroup("previews", "limit_previews", "account", 120)
 EXPORT_LIMIT = LimitGroup("exports", "limit_exports", "account", 10)
-LIMIT_GROUPS = (AUTH_LIMIT, API_KEY_LIMIT, SEND_LIMIT, READ_LIMIT, WRITE_LIMIT, PREVIEW_LIMIT, EXPORT_LIMIT)
+BATCH_LIMIT = LimitGroup("batches", "limit_batches", "account", 10)
+LIMIT_GROUPS = (
+    AUTH_LIMIT, API_KEY_LIMIT, SEND_LIMIT, READ_LIMIT, WRITE_LIMIT, PREVIEW_LIMIT, EXPORT_LIMIT, BATCH_LIMIT,
+)  # fmt: skip
 CSV, PDF = "text/csv; charset=utf-8", "application/pdf"
 
 
@@ -62,8 +67,8 @@ class Row:
     `scope` is what an API key needs; a bearer row without one takes a user's JWT only. `upstreams` are tried in
     order, a later one only when the one before refuses or resets before answering. `problems` are codes of
     contract.errors that the service itself may answer with, beside those every operation of its kind has. `media` is
-    set where a success is no JSON. What `streams` may be of any size: the time-out runs between its pieces, as Kong's
-    do, and not over the whole.
+    set where a success is no JSON; a row that `takes_any_body` hands its bytes on unread. What
+    `streams` may be of any size: the time-out runs between its pieces, as Kong's do, and not over the whole.
     """
 
     operation: str
@@ -84,6 +89,8 @@ class Row:
     extension: bool = False
     media: str | None = None
     streams: bool = False
+    takes_any_body: bool = False
+    max_body_bytes: int = MAX_BODY_BYTES
 
     @property
     def upstream(self) -> Upstream:
@@ -148,9 +155,10 @@ CONTRACT: tuple[Row, ...] = (
         success=202, response=shapes.Message, idempotent_by_key=True,
         problems=(
             "invalid_number", "invalid_sender", "body_too_long", "account_suspended", "country_not_allowed",
-            "daily_cap_reached", "idempotency_key_reused",
+            "daily_cap_reached", "idempotency_key_reused", "invalid_send_at", "sender_not_allowed",
+            "recipient_opted_out",
         ),
-        summary="Send a message",
+        summary="Send a message, now or at a time",
     ),
     Row(
         operation="list_messages", method="GET", path="/v1/messages", upstreams=(Upstream.STORE, Upstream.ORCHESTRATOR),
@@ -281,6 +289,61 @@ EXTENSIONS: tuple[Row, ...] = (
         auth=Auth.BEARER, scope="messages:send", limit=PREVIEW_LIMIT, timeout_s=TIMEOUT_SEND_S,
         body=shapes.PreviewInput, response=shapes.Preview, extension=True,
         summary="Show encoding, segments, country and price of a message; nothing is sent",
+    ),
+    Row(
+        operation="send_batch", method="POST", path="/v1/messages/batch", upstreams=(Upstream.ORCHESTRATOR,),
+        auth=Auth.BEARER, scope="messages:send", limit=BATCH_LIMIT, timeout_s=TIMEOUT_SEND_S, body=shapes.NewBatch,
+        success=202, response=shapes.Batch, idempotent_by_key=True, max_body_bytes=MAX_BATCH_BYTES, extension=True,
+        problems=("account_suspended", "idempotency_key_reused"),
+        summary="Send up to 1,000 messages, or one text to many; each is accepted or refused by itself",
+    ),
+    Row(
+        operation="cancel_message", method="POST", path="/v1/messages/{messageId}/cancel",
+        upstreams=(Upstream.ORCHESTRATOR,), auth=Auth.BEARER, scope="messages:send", limit=WRITE_LIMIT,
+        timeout_s=TIMEOUT_SEND_S, response=shapes.MessageDetail, problems=("not_found", "not_cancelable"),
+        extension=True, summary="Cancel a message that was not sent yet",
+    ),
+    Row(
+        operation="redact_message", method="POST", path="/v1/messages/{messageId}/redact",
+        upstreams=(Upstream.ORCHESTRATOR,), auth=Auth.BEARER, scope="messages:send", limit=WRITE_LIMIT,
+        timeout_s=TIMEOUT_SEND_S, response=shapes.MessageDetail, problems=("not_found", "not_redactable"),
+        extension=True, summary="Delete a message's text for good; the rest of it stays",
+    ),
+    Row(
+        operation="list_senders", method="GET", path="/v1/senders", upstreams=(Upstream.ORCHESTRATOR,),
+        auth=Auth.BEARER, scope="messages:read", limit=READ_LIMIT, timeout_s=TIMEOUT_MESSAGES_S,
+        query=shapes.PageQuery, response=shapes.Page[shapes.Sender], problems=("invalid_cursor",), extension=True,
+        summary="List the numbers and names the account may send from",
+    ),
+    Row(
+        operation="update_sender", method="PUT", path="/v1/senders/{senderId}", upstreams=(Upstream.ORCHESTRATOR,),
+        auth=Auth.BEARER, scope="messages:send", limit=WRITE_LIMIT, timeout_s=TIMEOUT_MESSAGES_S,
+        body=shapes.SenderInput, response=shapes.Sender, problems=("not_found", "not_a_pool_sender"), extension=True,
+        summary="Make a sender the default, or put it in the pool",
+    ),
+    Row(
+        operation="list_opt_outs", method="GET", path="/v1/opt-outs", upstreams=(Upstream.ORCHESTRATOR,),
+        auth=Auth.BEARER, scope="messages:read", limit=READ_LIMIT, timeout_s=TIMEOUT_MESSAGES_S,
+        query=shapes.OptOutQuery, response=shapes.Page[shapes.OptOut], problems=("invalid_cursor",), extension=True,
+        summary="List who asked for no more messages, newest first",
+    ),
+    Row(
+        operation="create_opt_out", method="POST", path="/v1/opt-outs", upstreams=(Upstream.ORCHESTRATOR,),
+        auth=Auth.BEARER, scope="messages:send", limit=WRITE_LIMIT, timeout_s=TIMEOUT_MESSAGES_S,
+        body=shapes.NewOptOut, success=201, response=shapes.OptOut, problems=("invalid_number", "invalid_sender"),
+        extension=True, summary="Send someone nothing any more; one that is there already stays",
+    ),
+    Row(
+        operation="delete_opt_out", method="DELETE", path="/v1/opt-outs/{optOutId}",
+        upstreams=(Upstream.ORCHESTRATOR,), auth=Auth.BEARER, scope="messages:send", limit=WRITE_LIMIT,
+        timeout_s=TIMEOUT_MESSAGES_S, success=204, problems=("not_found",), extension=True,
+        summary="Let someone be written to again",
+    ),
+    Row(
+        operation="take_carrier_report", method="POST", path="/v1/carriers/{carrierName}/receipts",
+        upstreams=(Upstream.ORCHESTRATOR,), auth=Auth.NONE, limit=None, timeout_s=TIMEOUT_SEND_S, success=204,
+        takes_any_body=True, problems=("not_found", "invalid_callback", "invalid_request"), extension=True,
+        summary="For carriers over HTTP: take receipts, proved by the secret agreed on",
     ),
     Row(
         operation="export_messages", method="GET", path="/v1/messages/export", upstreams=(Upstream.STORE,),

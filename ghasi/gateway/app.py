@@ -16,7 +16,7 @@ import structlog
 
 from ghasi.contract.errors import Problem
 from ghasi.contract.serving import JSON, ClientLeft, RawHeaders, Receive, Scope, Send, run_while_present
-from ghasi.contract.table import MAX_BODY_BYTES, ROWS, Auth, Matcher, Row, Upstream
+from ghasi.contract.table import ROWS, Auth, Matcher, Row, Upstream
 from ghasi.gateway import answers, metrics
 from ghasi.gateway.addresses import Addresses
 from ghasi.gateway.answers import ProblemRefusal, Refusal
@@ -162,7 +162,7 @@ class Gateway:
         if identity is not None:
             _check_scope(row, identity)
             headers += identity.headers
-        body = await _read_body(exchange) if incoming.has_body else b""
+        body = await _read_body(exchange, row.max_body_bytes) if incoming.has_body else b""
         request = UpstreamRequest(row.method, scope["path"], scope["query_string"], headers, body)
         if row.streams:
             await run_while_present(exchange.receive, self._stream(exchange, row, request))
@@ -361,9 +361,9 @@ def _forwarded_headers(exchange: Exchange) -> RawHeaders:
     ]
 
 
-async def _read_body(exchange: Exchange) -> bytes:
+async def _read_body(exchange: Exchange, most: int) -> bytes:
     """Read a request's body; what it takes is not the upstream's time. Raises Refusal, ClientLeft."""
-    if exchange.incoming.content_length > MAX_BODY_BYTES:
+    if exchange.incoming.content_length > most:
         raise answers.body_too_large()
     began_at = time.perf_counter()
     chunks: list[bytes] = []
@@ -376,7 +376,7 @@ async def _read_body(exchange: Exchange) -> bytes:
                     raise ClientLeft
                 chunk: bytes = message.get("body", b"")
                 size += len(chunk)
-                if size > MAX_BODY_BYTES:
+                if size > most:
                     raise answers.body_too_large()
                 chunks.append(chunk)
                 if not message.get("more_body", False):

@@ -10,6 +10,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from ghasi.contract import shapes
+from ghasi.contract.decoding import decode_body, decode_query
 from ghasi.contract.errors import Problem
 from ghasi.contract.serving import (
     Receive,
@@ -17,8 +18,6 @@ from ghasi.contract.serving import (
     Send,
     answer,
     answer_problem,
-    decode_body,
-    decode_query,
     read_body,
 )
 from ghasi.contract.table import Matcher, Row
@@ -144,6 +143,8 @@ INVOICE_DETAIL = shapes.InvoiceDetail(
 MEMBER = shapes.Member(ID, "ann@example.com", "Ann", "owner", AT, AT)
 INVITATION = shapes.Invitation(ID, "omid@example.com", "member", AT, AT)
 DELIVERY = shapes.Delivery(ID, ID, "message.delivered", ID, "succeeded", 1, 204, AT, AT, None)
+SENDER = shapes.Sender(ID, "+93799000001", "number", ["AF"], True, False, AT)
+OPT_OUT = shapes.OptOut(ID, "+93701234567", "+93799000001", "keyword", AT)
 OUTCOME = shapes.Outcome(10, 8, 1, 12, "0.3180")
 SAMPLES: dict[str, Any] = {
     "sign_in_with_firebase": SESSION,
@@ -167,7 +168,14 @@ SAMPLES: dict[str, Any] = {
     "update_user": MEMBER,
     "list_invitations": shapes.Page([INVITATION], None),
     "create_invitation": shapes.CreatedInvitation(*msgspec.structs.astuple(INVITATION), "ghi_abcdef"),
-    "preview_message": shapes.Preview("gsm7", 1, 5, 5, 160, 155, [], "AF", shapes.Money("0.0265", "USD"), []),
+    "preview_message": shapes.Preview("Hello", "gsm7", 1, 5, 5, 160, 155, [], "AF", shapes.Money("0.0265", "USD"), []),
+    "send_batch": shapes.Batch(1, 0, [shapes.BatchItem(0, message(status="accepted", price=None), None)]),
+    "cancel_message": DETAIL,
+    "redact_message": DETAIL,
+    "list_senders": shapes.Page([SENDER], None),
+    "update_sender": SENDER,
+    "list_opt_outs": shapes.Page([OPT_OUT], None),
+    "create_opt_out": OPT_OUT,
     "export_messages": b"id,to\r\n",
     "list_message_deliveries": shapes.Page([DELIVERY], None),
     "get_webhook": HOOK,

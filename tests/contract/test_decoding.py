@@ -9,8 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ghasi.contract import shapes
+from ghasi.contract.decoding import decode_body, decode_query
 from ghasi.contract.errors import CODES, Problem
-from ghasi.contract.serving import decode_body, decode_query
 from ghasi.contract.table import INTERNAL, ROWS
 from ghasi.contract.values import first_id, rfc3339
 
@@ -174,3 +174,12 @@ def test_an_omitted_webhook_field_is_told_from_null() -> None:
     assert omitted.description is msgspec.UNSET
     assert null.description is None
     assert set(get_args(shapes.Scope)) == set(shapes.SCOPES)
+
+
+def test_times_in_lists_are_held_to_the_calendar_too() -> None:
+    far = b'{"messages": [{"to": "+93701234567", "body": "x", "send_at": "0999-12-31T23:59:59+00:00"}]}'
+    with pytest.raises(Problem) as refused:
+        decode_body(far, shapes.NewBatch)
+    assert [error.field for error in refused.value.errors] == ["send_at"]
+    good = b'{"messages": [{"to": "+93701234567", "body": "x", "send_at": "2026-12-31T23:59:59+00:00"}]}'
+    assert decode_body(good, shapes.NewBatch).messages is not None

@@ -20,6 +20,7 @@ from ghasi.contract.table import (
     EXTENSIONS,
     GATEWAY_MARGIN_S,
     LIMIT_GROUPS,
+    MAX_BATCH_BYTES,
     MAX_BODY_BYTES,
     ROWS,
     LimitGroup,
@@ -42,6 +43,7 @@ _LIMITED = {
     "writes": "Every other write (an extension)",
     "previews": "POST /v1/messages/preview (an extension)",
     "exports": "GET /v1/messages/export (an extension)",
+    "batches": "POST /v1/messages/batch (an extension), up to 1,000 messages each",
 }
 _EMITTED = "<!-- Emitted by `make docs`: edit the source, not this file. -->"
 
@@ -100,7 +102,8 @@ def contract_markdown(settings: Settings | None = None) -> str:
         (
             f"A route's time-out is its client's. The gateway gives the upstream {GATEWAY_MARGIN_S * 1000:g} ms "
             "less, so that a slow one is answered with 504 and not by a dead client. "
-            f"Bodies may have up to {MAX_BODY_BYTES // 1024} KiB, a text 1 character to 10 segments."
+            f"Bodies may have up to {MAX_BODY_BYTES // 1024} KiB (a batch {MAX_BATCH_BYTES // 1024**2} MiB), "
+            "a text 1 character to 10 segments."
         ),
         "## What each route may answer",
         "Codes are those of the services' problems; a status without a code is the gateway's own or the success.",

@@ -98,6 +98,26 @@ _MEMBER = shapes.Member(
 )
 _OUTCOME = shapes.Outcome(messages=1240, delivered=1214, failed=17, segments=1302, amount="58.5900")
 
+_SCHEDULED = msgspec.structs.replace(
+    _MESSAGE, status="scheduled", price=None, send_at="2026-11-23T06:00:00.000Z", sent_at=None, completed_at=None
+)
+_SENDER = shapes.Sender(
+    id="01936f07-2a6c-7b11-8d20-5c4b3a29181f",
+    address="+93799000001",
+    kind="number",
+    countries=["AF"],
+    default=True,
+    pool=False,
+    created_at="2026-11-22T09:37:00.000Z",
+)
+_OPT_OUT = shapes.OptOut(
+    id="01936f0b-1c2d-7e3f-8a4b-5c6d7e8f9a0b",
+    to="+93701234567",
+    sender="+93799000001",
+    source="keyword",
+    created_at="2026-11-22T09:50:12.480Z",
+)
+
 _EXAMPLES: tuple[Any, ...] = (
     shapes.FirebaseSignIn(id_token="eyJhbGciOiJSUzI1NiIs..."),  # noqa: S106 - the beginning of any token
     shapes.Session(
@@ -114,6 +134,31 @@ _EXAMPLES: tuple[Any, ...] = (
     shapes.NewMessage(to="+93701234567", body="Your bread is ready.", sender="Bakery", reference="order-1041"),
     _MESSAGE,
     shapes.MessageDetail(**msgspec.structs.asdict(_MESSAGE), events=_EVENTS),
+    shapes.NewBatch(
+        body="Dear {{name}}, your bread is ready.",
+        recipients=[shapes.BatchRecipient(to="+93701234567", variables={"name": "Laila"})],
+        sender="Bakery",
+    ),
+    shapes.Batch(
+        accepted=1,
+        refused=1,
+        data=[
+            shapes.BatchItem(index=0, message=_SCHEDULED, error=None),
+            shapes.BatchItem(
+                index=1,
+                message=None,
+                error=shapes.BatchError(
+                    code="invalid_number",
+                    detail="not a valid number",
+                    errors=[FieldError(field="to", message="not a valid number")],
+                ),
+            ),
+        ],
+    ),
+    _SENDER,
+    shapes.SenderInput(default=True, pool=False),
+    _OPT_OUT,
+    shapes.NewOptOut(to="+93701234567"),
     shapes.WebhookInput(
         url="https://bakery.example.com/ghasi",
         events=["message.delivered", "message.failed"],
@@ -162,6 +207,7 @@ _EXAMPLES: tuple[Any, ...] = (
     shapes.CreatedInvitation(**msgspec.structs.asdict(_INVITATION), token="ghi_..."),  # noqa: S106 - a token's form
     shapes.PreviewInput(body="Your bread\u2019s ready.", to="+93701234567"),
     shapes.Preview(
+        body="Your bread\u2019s ready.",
         encoding="ucs2",
         segments=1,
         characters=19,
@@ -220,6 +266,8 @@ _EXAMPLES: tuple[Any, ...] = (
     shapes.Page(data=[_MEMBER], next_cursor=None),
     shapes.Page(data=[_INVITATION], next_cursor=None),
     shapes.Page(data=[_DELIVERY], next_cursor=None),
+    shapes.Page(data=[_SENDER], next_cursor=None),
+    shapes.Page(data=[_OPT_OUT], next_cursor=None),
 )  # fmt: skip
 
 

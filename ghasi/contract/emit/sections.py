@@ -8,15 +8,20 @@ from ghasi.contract.table import Row
 
 SECTIONS = {
     "Messages": "Send messages and see what became of them.",
+    "Senders": "Numbers and names to send from, and people who asked for no more messages.",
     "API keys": "Keys by which your programs use this API. These operations take a user's access token.",
     "Webhooks": "Endpoints of yours that are told what becomes of messages, and what was delivered to them.",
     "Billing": "What was used, what it costs, and the invoices.",
     "Account": "The account, its users and their preferences. These operations take a user's access token.",
     "Sign-in": "Access tokens of users, and the keys that sign them.",
+    "Carriers": "What carriers over HTTP report back. Customers need none of it.",
 }
 """Name to description, in the order in which they are shown."""
 _BY_SEGMENT = {
     "messages": "Messages",
+    "senders": "Senders",
+    "opt-outs": "Senders",
+    "carriers": "Carriers",
     "api-keys": "API keys",
     "webhooks": "Webhooks",
     "billing": "Billing",
