@@ -56,7 +56,7 @@ class Caller:
 class Call:
     """One request to a handler. `body` and `query` have the row's shapes; `caller` is set on bearer rows.
 
-    On a row that takes any body, `body` is its bytes as they came.
+    On a row that takes any body, `body` and `query` are its bytes as they came.
     """
 
     row: Row
@@ -199,7 +199,7 @@ class ServiceApp:
         if row.body is not None:
             call.body = decode_body(raw, row.body)
         elif row.takes_any_body:
-            call.body = raw
+            call.body, call.query = raw, scope["query_string"]
         return row, await self.handlers[row.operation](call)
 
 
