@@ -95,7 +95,7 @@ class HttpCarrier:
             return
         if configuration.url.startswith("https:"):
             self._context = ssl.create_default_context(cafile=configuration.tls_ca_file)
-        self._session = open_session(self._context, repeats_itself=configuration.method != "POST")
+        self._session = open_session(self._context)
         self._detail = "connecting"
         self._recovery = asyncio.create_task(self._recover(0.0), name=f"carrier {self.name}")
 
@@ -192,7 +192,7 @@ class HttpCarrier:
             given = SubmitResult(Outcome.UNANSWERED if sent.begun else Outcome.UNSENT, detail="stopped")
         except Exception as error:  # noqa: BLE001 - a fault of ours must leave nobody waiting
             # without its traceback, whose variables are the message and the secrets
-            _log.error("carrier_submit_failed", carrier=self.name, error=type(error).__name__)  # noqa: TRY400
+            _log.error("carrier_submit_failed", carrier=self.name, error=type(error).__name__)
             given = SubmitResult(Outcome.UNANSWERED if sent.begun else Outcome.UNSENT, detail="internal error")
         result.set_result(given)
 

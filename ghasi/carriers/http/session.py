@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any
 
 import aiohttp
 
@@ -24,30 +24,40 @@ class Sent:
     begun: bool = False
 
 
-def open_session(context: ssl.SSLContext | None, *, repeats_itself: bool) -> aiohttp.ClientSession:
-    """Open a session whose requests mark their Sent, given as `trace_request_ctx`.
+class BrokenOffError(aiohttp.ClientError):
+    """The connection broke after it was there: something of the request may have arrived."""
 
-    `repeats_itself` is of methods that RFC 9110, 9.2.2 calls idempotent: aiohttp sends those once more by itself when
-    a connection used before breaks, and a message would go twice. They get a connection each.
-    """
+
+def open_session(context: ssl.SSLContext | None) -> aiohttp.ClientSession:
+    """Open a session whose requests mark their Sent, given as `trace_request_ctx`."""
     trace = aiohttp.TraceConfig()
     trace.on_connection_create_end.append(_mark_begun)
     trace.on_connection_reuseconn.append(_mark_begun)
-    checked: ssl.SSLContext | Literal[True] = True if context is None else context
-    if repeats_itself:
-        connector = aiohttp.TCPConnector(ssl=checked, limit=0, force_close=True)
-    else:
-        # shorter than servers keep idle connections, so that no request goes out on one that is just being closed
-        connector = aiohttp.TCPConnector(ssl=checked, limit=0, keepalive_timeout=4)
     return aiohttp.ClientSession(
-        connector=connector,
+        connector=aiohttp.TCPConnector(
+            ssl=True if context is None else context,
+            limit=0,
+            # shorter than servers keep idle connections, so that no request goes out on one that is just being closed
+            keepalive_timeout=4,
+        ),
         timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
         skip_auto_headers=("Accept-Encoding", "Content-Type"),
         read_bufsize=READ_BYTES,
         trace_configs=[trace],
+        middlewares=(_send_once,),
     )
+
+
+async def _send_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Keep the session from repeating what RFC 9110, 9.2.2 calls idempotent: a GET would send its message twice."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise BrokenOffError from error
 
 
 async def read_beginning(answer: aiohttp.ClientResponse) -> bytes:
@@ -69,6 +79,8 @@ def describe(error: BaseException) -> str:
     cause = getattr(error, "os_error", None) or error
     if isinstance(error, TimeoutError):
         return "no complete answer in time"
+    if isinstance(error, BrokenOffError):
+        return "the connection broke off"
     if isinstance(cause, OSError) and cause.strerror:
         return cause.strerror
     return type(error).__name__
