@@ -90,7 +90,7 @@ class Inbox:
             await asyncio.sleep(0)
 
     async def _end_apart(self, late: Sequence[Key]) -> None:
-        """End messages one by one; one that the database refuses stays, and is tried again, and does not stop others."""
+        """End messages one by one; one that the database refuses stays, to be tried again, and stops no others."""
         for key in late:
             try:
                 await self._commit([], [key])

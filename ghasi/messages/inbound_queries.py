@@ -115,7 +115,8 @@ async def insert_received(connection: Connection, messages: Sequence[Received]) 
         """
         INSERT INTO messages.messages (id, account_id, direction, recipient, sender, body, encoding, segments, country,
                                        carrier, status, completed_at)
-        SELECT id, account_id, 'inbound', recipient, nullif(sender, ''), body, encoding, segments, country, carrier, 'received', at
+        SELECT id, account_id, 'inbound', recipient, nullif(sender, ''), body, encoding, segments, country, carrier,
+               'received', at
         FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::smallint[], $8::text[],
                     $9::text[], $10::timestamptz[])
              AS new (id, account_id, recipient, sender, body, encoding, segments, country, carrier, at)

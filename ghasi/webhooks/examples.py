@@ -42,8 +42,8 @@ def example_message(event_type: str) -> Message:
     status = event_type.partition(".")[2]
     if status == "received":
         return msgspec.structs.replace(
-            _EXAMPLE, direction="inbound", status="delivered", to="+15005550001", sender="+15005550006", reference=None,
-            completed_at="2026-01-01T00:00:01.000Z",
+            _EXAMPLE, direction="inbound", status="received", to="+15005550001", sender="+15005550006", reference=None,
+            sent_at=None, completed_at=_EXAMPLE.created_at,
         )  # fmt: skip
     code = _ERRORS.get(status)
     return msgspec.structs.replace(

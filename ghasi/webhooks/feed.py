@@ -17,10 +17,11 @@ from ghasi.contract.values import rfc3339
 from ghasi.storage.outbox import Event
 from ghasi.storage.pool import Connection
 from ghasi.storage.sealing import SealError
-from ghasi.webhooks import delivery_queries, queries
+from ghasi.webhooks import delivery_queries, queries, redaction
 from ghasi.webhooks.inputs import wants
 from ghasi.webhooks.lanes import Job, Lane, Lanes
 from ghasi.webhooks.model import Fed, Pace, SealedEndpoint
+from ghasi.webhooks.redaction import REDACTED_EVENT
 from ghasi.webhooks.targets import Targets, by_account
 
 log = structlog.get_logger("ghasi.webhooks")
@@ -43,7 +44,13 @@ class Feed:
         self._promised: Counter[UUID] = Counter()
 
     async def handle(self, connection: Connection, events: Sequence[Event]) -> None:
-        """Write the deliveries of a batch of events; safe to repeat."""
+        """Write the deliveries of a batch of events, and delete the texts that are to go; safe to repeat."""
+        await self._feed(connection, [event for event in events if event.type != REDACTED_EVENT])
+        redacted = [event.subject_id for event in events if event.type == REDACTED_EVENT]
+        if redacted:
+            await redaction.delete_texts(connection, redacted)
+
+    async def _feed(self, connection: Connection, events: Sequence[Event]) -> None:
         self._uncommitted, self._overflowed = [], []
         self._promised.clear()
         start_by = time.monotonic() + self._pace.lease_s - self._pace.timeout_s - self._pace.spare_s

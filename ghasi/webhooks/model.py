@@ -11,7 +11,7 @@ from uuid import UUID
 
 from ghasi.contract.shapes import MESSAGE_EVENTS
 
-EVENT_TYPES: tuple[str, ...] = (*MESSAGE_EVENTS, "message.received")
+EVENT_TYPES: tuple[str, ...] = MESSAGE_EVENTS
 PATTERNS: frozenset[str] = frozenset({"*", *EVENT_TYPES, *(kind.partition(".")[0] + ".*" for kind in EVENT_TYPES)})
 """What an endpoint may ask for."""
 MAX_ENDPOINTS = 100

@@ -22,7 +22,7 @@ from ghasi.storage import outbox
 from ghasi.storage.pool import UNAVAILABLE, Pool
 from ghasi.storage.resources import Resources
 from ghasi.storage.sealing import SealError
-from ghasi.webhooks import delivery_queries, queries
+from ghasi.webhooks import delivery_queries, queries, redaction
 from ghasi.webhooks.addresses import Lookup, look_up
 from ghasi.webhooks.feed import Feed
 from ghasi.webhooks.lanes import Job, Lane, Lanes
@@ -217,6 +217,7 @@ class _Worker:
                     == _PRUNED_AT_ONCE
                 ):
                     pass
+                await redaction.delete_old_texts(self._pool, self._resources.settings.body_retention_days)
             except Exception as error:  # it is tried again; deliveries go on
                 log.exception("housekeeping_failed", error=type(error).__name__)
             await asyncio.sleep(self._pace.housekeeping_s)
