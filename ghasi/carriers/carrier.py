@@ -98,6 +98,9 @@ class InboundPart:
     `sender` and `recipient` are E.164 with + where the carrier says so, else as they came. `payload` is user data
     without header. A part of a longer message has `parts` > 1, its `part` from 1 and the `reference` of all its
     parts, which the phone chose. `handle` is the carrier's own, to acknowledge it by.
+
+    `session` changes whenever one of the carrier's connections is lost: within a session a carrier has had our answers,
+    so that what is the same again was sent again by the phone. Empty where a carrier can't tell.
     """
 
     carrier: str
@@ -110,6 +113,7 @@ class InboundPart:
     parts: int
     at: datetime
     handle: object
+    session: str = ""
 
 
 ReceiptSink = Callable[[Sequence[Receipt]], None]
