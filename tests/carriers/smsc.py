@@ -72,7 +72,7 @@ async def start_client() -> AsyncIterator[StartClient]:
         told = {"name": "test", "kind": "smpp", "host": "127.0.0.1", "system_id": "ghasi", "password": "hunter2"} | more
         carrier = SmppCarrier(SmppConfiguration(port=port, **told), timing)  # type: ignore[arg-type]
         client = Client(carrier)
-        await carrier.start(client.on_receipts)
+        await carrier.start(client.on_receipts, lambda _: None)
         started.append(carrier)
         return client
 

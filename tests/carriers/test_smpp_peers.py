@@ -96,7 +96,7 @@ async def test_what_a_stuck_socket_never_took_is_unsent(peer: Peer, start_client
     await client.bound()
     link.writer.transport.pause_reading()
     link.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    client.carrier._link._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    client.carrier.links[0]._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     waiting = []
     for _ in range(100):
         waiting += [client.carrier.submit(text_to("+93701234567", "x" * 160)) for _ in range(100)]
@@ -203,13 +203,13 @@ async def test_an_acceptance_without_a_message_id_is_an_acceptance(
 @pytest.mark.parametrize(
     "body",
     [
-        receipt_body(esm_class=0, text=b"STOP secret words"),
+        receipt_body(esm_class=0x40, text=b"\x7fsecret words"),
         receipt_body(text=b"secret words"),
         receipt_body()[:-9],
         b"",
         b"\xff" * 40,
     ],
-    ids=["mobile-originated", "no id", "truncated", "empty", "garbage"],
+    ids=["header without end", "no id", "truncated", "empty", "garbage"],
 )
 async def test_what_is_no_receipt_is_refused_for_good_and_its_text_not_logged(
     peer: Peer, start_client: StartClient, body: bytes
@@ -232,7 +232,10 @@ async def test_other_commands(peer: Peer, start_client: StartClient) -> None:
     link = await peer.accept()
     await client.bound()
     link.write(0x00000103, 8, b"data_sm")
+    assert await link.read() == (0x80000103, 0x65, 8, b"\0")  # one that can't be read
+    link.write(0x00000003, 8, b"query_sm")
     assert await link.read() == (GENERIC_NACK, 3, 8, b"")
+    link.write(0x0000000B, 9, b"outbind has no response")
     link.write(0x00000102, 9, b"alert_notification has no response")
     link.write(0x80000103, 10, b"a response to nothing")
     link.write(GENERIC_NACK, 11, b"", 3)

@@ -1,170 +1,165 @@
-"""A carrier over SMPP 3.4: one bound transceiver that is kept alive.
+"""A carrier over SMPP 3.4: its links, kept alive, and the spacing of what goes out over them.
 
-Owns the reconnecting, the throughput cap and what an operator sees of the carrier. What goes over the socket is
-link.py's; it stores nothing, so whatever was in flight when the process dies is for its caller to settle.
+Owns the choice of the link, the throughput and what an operator sees of the carrier. Stores nothing, so whatever was
+in flight when the process dies is for its caller to settle.
 """
 
 import asyncio
-import contextlib
-import random
 import ssl
-from collections import deque
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
-import structlog
-
-from ghasi.carriers.carrier import CarrierState, Outcome, Receipt, ReceiptSink, Segment, SubmitResult
+from ghasi.carriers.carrier import (
+    CarrierState,
+    InboundPart,
+    InboundSink,
+    Outcome,
+    Receipt,
+    ReceiptSink,
+    Segment,
+    Split,
+    SubmitResult,
+)
 from ghasi.carriers.smpp import statuses
-from ghasi.carriers.smpp.configuration import SmppConfiguration, Timing
-from ghasi.carriers.smpp.link import Link, ReceiptHandle
+from ghasi.carriers.smpp.configuration import SmppConfiguration, Timing, timing_of
+from ghasi.carriers.smpp.line import Line
+from ghasi.carriers.smpp.link import DeliveryHandle, Link, Role, Terms
+from ghasi.carriers.smpp.submit import Submitter
 
-_log = structlog.get_logger("ghasi.carriers")
+AHEAD_S = 0.3
+"""How far ahead submits are taken that throughput_per_s lets out later: longer than a dispatcher takes to come back."""
+_SPARE = 1.02
+"""The spacing is a fiftieth wider than it had to be: timers and networks bunch what was evenly spaced."""
+_ROLES: dict[str, tuple[Role, ...]] = {
+    "transceiver": ("transceiver",),
+    "transmitter_receiver": ("transmitter", "receiver"),
+}
 
 
 class SmppCarrier:
-    """Implements the Carrier protocol over one SMPP 3.4 transceiver.
+    """Implements the Carrier protocol over SMPP 3.4.
 
-    A submit without room (see `capacity`) is not queued: it is UNSENT at once. A deliver_sm that is no receipt (a
-    mobile-originated message), or one that can't be read, is refused for good with ESME_RX_P_APPN and logged
-    without its text, since an SMSC would send it again for days otherwise.
+    A submit without room (see `capacity`) is not queued: it is UNSENT at once. What was brought and can never be read
+    is refused for good with ESME_RX_P_APPN and logged without its text, since an SMSC would send it again for days.
     """
 
     def __init__(self, configuration: SmppConfiguration, timing: Timing | None = None) -> None:
         self.name: str = configuration.name
         self.on_unknown_submit: Literal["resend", "unknown"] = configuration.on_unknown_submit
         self._configuration = configuration
-        self._timing = timing or Timing()
-        self._link: Link | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._stopping = False
+        self._timing = timing or timing_of(configuration)
+        self._submitter = Submitter(configuration)
+        self._lines: list[Line] = []
+        self._senders: list[Line] = []
         self._detail = "not started"
-        self._recent: deque[float] = deque()  # when the submits of the last second were made
+        throughput = configuration.throughput_per_s
+        self._interval_s = 0.0 if throughput is None else _SPARE / throughput
+        self._next_at = 0.0
 
-    async def start(self, on_receipts: ReceiptSink) -> None:
-        """Begin to connect, and keep connecting until stop; raises OSError when tls_ca_file can't be read."""
-        if self._task is not None:
+    async def start(self, on_receipts: ReceiptSink, on_inbound: InboundSink) -> None:
+        """Begin to connect, and keep connecting until stop; raises OSError when a TLS file can't be read."""
+        if self._lines:
             raise RuntimeError(f"carrier {self.name} is started already")
+        told = self._configuration
         context: ssl.SSLContext | None = None
-        if self._configuration.tls:
-            context = ssl.create_default_context(cafile=self._configuration.tls_ca_file)
-        self._stopping = False
-        self._task = asyncio.create_task(self._keep_connected(on_receipts, context), name=f"carrier {self.name}")
+        if told.tls:
+            context = ssl.create_default_context(cafile=told.tls_ca_file)
+            if told.tls_cert_file is not None:
+                context.load_cert_chain(told.tls_cert_file, told.tls_key_file)
+        terms = Terms(told, self._timing, on_receipts, on_inbound, self._submitter)
+        roles = _ROLES[told.bind]
+        self._lines = [Line(terms, role, number, context) for number in range(told.binds) for role in roles]
+        self._senders = [line for line in self._lines if line.role != "receiver"]
 
     async def stop(self) -> None:
-        """Wait for outstanding answers (5 s), unbind and close; every future has its result afterwards."""
-        self._stopping = True
-        if self._link is not None:
-            await self._link.stop()
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        """Wait for outstanding answers, unbind and close; every future has its result afterwards."""
+        lines, self._lines, self._senders = self._lines, [], []
+        await asyncio.gather(*(line.stop() for line in lines))
         self._detail = "stopped"
 
+    def split(self, text: str) -> Split:
+        """Return a text as this carrier's submits; raises ValueError for a text that no message can carry."""
+        return self._submitter.split(text)
+
+    @property
+    def links(self) -> list[Link]:
+        """The links that segments can be submitted on now."""
+        return [line.link for line in self._senders if line.link is not None and line.link.open]
+
     def capacity(self) -> int:
-        """Return how many segments the window and throughput_per_s allow now: 0 when not bound."""
-        link = self._link
-        if link is None or not link.open:
-            return 0
-        room = self._configuration.window - len(link.outstanding)
-        throughput = self._configuration.throughput_per_s
-        if throughput is None:
-            return max(room, 0)
-        recent, second_ago = self._recent, asyncio.get_running_loop().time() - 1
-        while recent and recent[0] <= second_ago:
-            recent.popleft()
-        return max(min(room, throughput - len(recent)), 0)
+        """Return how many segments the windows and throughput_per_s allow now: 0 when not bound."""
+        window = self._configuration.window
+        room = 0
+        for line in self._senders:
+            link = line.link
+            if link is not None and link.open:
+                free = window - len(link.outstanding)
+                if free > 0:
+                    room += free
+        interval_s = self._interval_s
+        if not interval_s or not room:
+            return room
+        ahead_s = AHEAD_S - self._next_at + asyncio.get_running_loop().time()
+        return 0 if ahead_s < 0 else min(room, 1 + int(min(ahead_s, AHEAD_S) / interval_s))
 
     def submit(self, segment: Segment) -> asyncio.Future[SubmitResult]:
         """Submit a segment; the future always gets a result, never an exception."""
-        link = self._link
-        if link is None or self.capacity() < 1:
-            result: asyncio.Future[SubmitResult] = asyncio.get_running_loop().create_future()
-            result.set_result(SubmitResult(Outcome.UNSENT, detail="the carrier is not bound, or has no room"))
-            return result
-        if self._configuration.throughput_per_s is not None:
-            self._recent.append(asyncio.get_running_loop().time())
-        return link.submit(segment)
+        link = self._roomiest()
+        interval_s = self._interval_s
+        if link is not None:
+            if not interval_s:
+                return link.submit(segment)
+            now = asyncio.get_running_loop().time()
+            due = max(self._next_at, now)
+            if due <= now + AHEAD_S:
+                self._next_at = due + interval_s
+                return link.submit(segment, due)
+        result: asyncio.Future[SubmitResult] = asyncio.get_running_loop().create_future()
+        result.set_result(SubmitResult(Outcome.UNSENT, detail="the carrier is not bound, or has no room"))
+        return result
 
-    def acknowledge(self, receipts: Sequence[Receipt], *, accepted: bool) -> None:
-        """Answer receipts with ESME_ROK, or with ESME_RX_T_APPN, for which the SMSC sends them again.
+    def _roomiest(self) -> Link | None:
+        """Return the open link with the fewest submits outstanding, if it has room."""
+        best: Link | None = None
+        fewest = self._configuration.window
+        for line in self._senders:
+            link = line.link
+            if link is not None and link.open and len(link.outstanding) < fewest:
+                best, fewest = link, len(link.outstanding)
+        return best
 
-        Those of a link that has closed meanwhile are passed over: the SMSC sends them again on the next one.
+    def acknowledge(self, words: Sequence[Receipt | InboundPart], *, accepted: bool) -> None:
+        """Answer what was brought with ESME_ROK, or with ESME_RX_T_APPN, for which the SMSC sends it again.
+
+        What came over a link that has closed meanwhile is passed over: the SMSC sends it again on the next one.
         """
         status = statuses.ESME_ROK if accepted else statuses.ESME_RX_T_APPN
-        for receipt in receipts:
-            handle = receipt.handle
-            if isinstance(handle, ReceiptHandle):
-                handle.link.acknowledge(handle.sequence, status)
+        for word in words:
+            handle = word.handle
+            if isinstance(handle, DeliveryHandle):
+                handle.link.acknowledge(handle.sequence, status, handle.command)
 
     def state(self) -> CarrierState:
-        """Return what an operator sees."""
-        link = self._link
+        """Return what an operator sees; `bound` is whether a link for submits is up."""
+        told = self._configuration
         return CarrierState(
             name=self.name,
             kind="smpp",
-            bound=link is not None and link.open,
-            window=self._configuration.window,
-            outstanding=0 if link is None else len(link.outstanding),
-            detail=self._detail,
+            bound=any(line.is_open for line in self._senders),
+            links=sum(line.is_open for line in self._lines),
+            links_wanted=told.binds * len(_ROLES[told.bind]),
+            window=told.window * told.binds,
+            outstanding=sum(len(line.link.outstanding) for line in self._senders if line.link is not None),
+            throughput_per_s=told.throughput_per_s,
+            detail=self._describe(),
         )
 
-    async def _keep_connected(self, on_receipts: ReceiptSink, context: ssl.SSLContext | None) -> None:
-        """Connect, and after each end again, waiting longer each time unless the link had lasted."""
-        loop, timing = asyncio.get_running_loop(), self._timing
-        failures = 0
-        while True:
-            begun = loop.time()
-            bound = await self._connect_once(on_receipts, context)
-            if self._stopping:
-                return
-            longest = min(timing.least_backoff_s * 2 ** min(failures, 16), timing.most_backoff_s)
-            if bound and loop.time() - begun > longest * 2:
-                failures, longest = 0, timing.least_backoff_s
-            failures += 1
-            # jitter: the links of many processes, broken together, must not come back together
-            await asyncio.sleep(random.uniform(longest / 2, longest))  # noqa: S311 - not a secret
-
-    async def _connect_once(self, on_receipts: ReceiptSink, context: ssl.SSLContext | None) -> bool:
-        """Connect, bind and wait for the link's end; return whether it was bound."""
-        configuration, timing = self._configuration, self._timing
-        self._detail = f"connecting to {configuration.host}:{configuration.port}"
-        link = Link(configuration, timing, on_receipts)
-        try:
-            async with asyncio.timeout(timing.connect_timeout_s):
-                await asyncio.get_running_loop().create_connection(
-                    lambda: link, configuration.host, configuration.port, ssl=context
-                )
-            self._link = link
-            return await self._run(link)
-        except (OSError, ValueError) as error:  # also a time-out, a bad certificate, a host name that can't be one
-            cause = str(error) or "no connection in time"
-            self._detail = f"connection failed: {cause}"
-            _log.warning("carrier_connection_failed", carrier=self.name, cause=cause)
-            return False
-        finally:
-            link.abort("stopped")
-
-    async def _run(self, link: Link) -> bool:
-        ends: list[asyncio.Future[Any]] = [link.bound, link.closed]
-        await asyncio.wait(ends, timeout=self._timing.response_timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        if link.closed.done():
-            why = link.closed.result()
-        elif not link.bound.done():
-            why = "the bind was not answered in time"
-        elif (status := link.bound.result()) != statuses.ESME_ROK:
-            why = f"the bind was refused: {statuses.status_name(status)}"
-        else:
-            self._detail = "bound"
-            _log.info("carrier_bound", carrier=self.name, host=self._configuration.host, port=self._configuration.port)
-            why = await link.closed
-            self._detail = f"link lost: {why}"
-            if not self._stopping:
-                _log.warning("carrier_link_lost", carrier=self.name, cause=why)
-            return True
-        self._detail = why
-        if not self._stopping:
-            _log.warning("carrier_bind_failed", carrier=self.name, cause=why)
-        return False
+    def _describe(self) -> str:
+        """Return the links' detail: that of the only one, or how many are up and what is wrong with the first other."""
+        lines = self._lines
+        if not lines:
+            return self._detail
+        down = [line for line in lines if not line.is_open]
+        if not down or len(lines) == 1:
+            return lines[0].detail
+        return f"{len(lines) - len(down)} of {len(lines)} links; {down[0].role}: {down[0].detail}"

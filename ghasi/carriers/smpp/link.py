@@ -1,64 +1,119 @@
 """One socket to an SMSC from its bind to its end.
 
-Owns the window of submits that wait for an answer, the receipts that wait for theirs, enquire_link and the batching
-of writes. It never reconnects (client.py does) and never raises into the event loop for what a peer sends.
+Owns the window of submits that wait for an answer, what was brought and waits for its own, enquire_link, the spacing
+and the batching of writes. It never reconnects (line.py does) and never raises into the event loop for what a peer
+sends.
 """
 
 import asyncio
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import cast
+from typing import Literal, NamedTuple, cast
 
 import structlog
 
-from ghasi.carriers.carrier import Outcome, Receipt, ReceiptSink, Segment, SubmitResult
+from ghasi.carriers.carrier import InboundPart, InboundSink, Outcome, Receipt, ReceiptSink, Segment, SubmitResult
 from ghasi.carriers.smpp import pdu, statuses
-from ghasi.carriers.smpp.configuration import SmppConfiguration, Timing
-from ghasi.carriers.smpp.receipts import LONGEST_ID, is_receipt, read_receipt
-from ghasi.carriers.smpp.submit import UnusableAddressError, encode_submit
+from ghasi.carriers.smpp.addresses import UnusableAddressError
+from ghasi.carriers.smpp.configuration import INTERFACE_VERSIONS, SmppConfiguration, Timing
+from ghasi.carriers.smpp.identifiers import LONGEST_ID, reader_of
+from ghasi.carriers.smpp.inbound import DeliveryReader, UnreadableError
+from ghasi.carriers.smpp.statuses import StatusTable
+from ghasi.carriers.smpp.submit import Submitter
 
 _log = structlog.get_logger("ghasi.carriers")
 
 MOST_UNACKNOWLEDGED = 10_000
-"""Receipts handed on and not yet acknowledged; beyond, the SMSC is told to send again later."""
+"""Receipts and messages handed on and not yet acknowledged; beyond, the SMSC is told to send again later."""
+MOST_NOT_BOUND = 10
+"""Submits in a row for which the SMSC says that the link is not bound; then it is bound anew."""
+PACE_S = 0.01
+"""Submits that fall due within this time are written together."""
 
 Result = asyncio.Future[SubmitResult]
+Role = Literal["transceiver", "transmitter", "receiver"]
+_BINDS: dict[Role, int] = {
+    "transceiver": pdu.BIND_TRANSCEIVER,
+    "transmitter": pdu.BIND_TRANSMITTER,
+    "receiver": pdu.BIND_RECEIVER,
+}
+_BIND_RESPONSES = frozenset(command | pdu.RESPONSE for command in _BINDS.values())
 
 
-@dataclass(frozen=True, slots=True)
-class ReceiptHandle:
-    """Where a receipt is to be acknowledged."""
+class DeliveryHandle(NamedTuple):
+    """Where a receipt or a phone's message is to be acknowledged."""
 
     link: "Link"
     sequence: int
+    command: int
+
+
+@dataclass(slots=True)
+class Terms:
+    """What all links of a carrier have in common, worked out once."""
+
+    told: SmppConfiguration
+    timing: Timing
+    on_receipts: ReceiptSink
+    on_inbound: InboundSink
+    submitter: Submitter
+    name: str = field(init=False)
+    deliveries: DeliveryReader = field(init=False)
+    statuses: StatusTable = field(init=False)
+    bind_body: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        told = self.told
+        self.name = told.name
+        self.deliveries = DeliveryReader(told, self.submitter.addresses)
+        self.statuses = StatusTable(told.status_errors)
+        self.bind_body = pdu.encode_bind(
+            pdu.Bind(
+                system_id=told.system_id,
+                password=told.password,
+                system_type=told.system_type,
+                interface_version=INTERFACE_VERSIONS[told.interface_version],
+                address_ton=told.address_range_ton,
+                address_npi=told.address_range_npi,
+                address_range=told.address_range,
+            )
+        )
 
 
 class Link(asyncio.Protocol):
-    """A client's connection; `bound` and `closed` are futures that its carrier waits for."""
+    """A client's connection; `bound` and `closed` are futures that its line waits for."""
 
-    def __init__(self, configuration: SmppConfiguration, timing: Timing, on_receipts: ReceiptSink) -> None:
+    def __init__(self, terms: Terms, role: Role = "transceiver") -> None:
         loop = asyncio.get_running_loop()
         self._loop = loop
-        self._configuration = configuration
-        self._timing = timing
-        self._on_receipts = on_receipts
+        self._terms = terms
+        self._timing = terms.timing
+        self._role: Role = role
+        self._read_id = reader_of(terms.told.submit_id)
         self.bound: asyncio.Future[int] = loop.create_future()
         """The bind's status; a link that closes before leaves it cancelled."""
         self.closed: asyncio.Future[str] = loop.create_future()
         """Why the link closed."""
+        self.peer_version: int | None = None
+        """What the SMSC says it speaks (sc_interface_version), if it does."""
         self.outstanding: dict[int, tuple[Result, float]] = {}
         self.open = False
-        """Bound, not closing: segments may be submitted."""
+        """Bound, not closing; segments may be submitted unless it is a receiver."""
         self._transport: asyncio.Transport | None = None
         self._reader = pdu.FrameReader()
         self._sequence = 0
         self._queue: list[bytes] = []
         self._unwritten: list[int] = []
+        self._paced: deque[tuple[float, int, bytes]] = deque()
+        self._pacer: asyncio.TimerHandle | None = None
         self._flush_scheduled = False
         self._paused_since: float | None = None
-        self._unacknowledged: set[int] = set()
+        self._unacknowledged: dict[int, int] = {}
         self._last_heard = loop.time()
         self._asked_at: float | None = None
+        self._not_bound = 0
+        self._late = 0
         self._why = "closed by the peer"
         self._ticker: asyncio.TimerHandle | None = None
 
@@ -68,26 +123,27 @@ class Link(asyncio.Protocol):
         """Send the bind and start the clock."""
         self._transport = cast("asyncio.Transport", transport)
         self._last_heard = self._loop.time()
-        told = self._configuration
-        body = pdu.encode_bind(pdu.Bind(system_id=told.system_id, password=told.password, system_type=told.system_type))
-        self._send(pdu.encode(pdu.BIND_TRANSCEIVER, self._next_sequence(), body))
+        self._send(pdu.encode(_BINDS[self._role], self._next_sequence(), self._terms.bind_body))
         self._tick()
 
     def data_received(self, data: bytes) -> None:
-        """Handle every PDU that is complete, then hand on all receipts among them at once."""
+        """Handle every PDU that is complete, then hand on all that was brought at once."""
         self._last_heard = self._loop.time()
         self._asked_at = None
         receipts: list[Receipt] = []
+        parts: list[InboundPart] = []
         for frame in self._reader.feed(data):
             command = frame.command
             if command == pdu.SUBMIT_SM_RESP:
                 self._answered(frame)
-            elif command == pdu.DELIVER_SM:
-                self._delivered(frame, receipts)
+            elif command in {pdu.DELIVER_SM, pdu.DATA_SM}:
+                self._delivered(frame, receipts, parts)
             else:
                 self._handle_other(frame)
         if receipts:
-            self._on_receipts(receipts)
+            self._terms.on_receipts(receipts)
+        if parts:
+            self._terms.on_inbound(parts)
         if self._reader.fault is not None:
             self.abort(f"the peer does not speak SMPP: {self._reader.fault}")
 
@@ -107,11 +163,15 @@ class Link(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Give every outstanding submit its result: UNSENT when it was not written, else UNANSWERED."""
         self.open = False
-        if self._ticker is not None:
-            self._ticker.cancel()
+        for timer in (self._ticker, self._pacer):
+            if timer is not None:
+                timer.cancel()
+        self._tell_late()
         why = f"{self._why}: {exc}" if exc is not None else self._why
         unwritten = set(self._unwritten)
+        unwritten.update(sequence for _, sequence, _ in self._paced)
         self._unwritten.clear()
+        self._paced.clear()
         self._queue.clear()
         self._unacknowledged.clear()
         outstanding, self.outstanding = self.outstanding, {}
@@ -124,11 +184,11 @@ class Link(asyncio.Protocol):
 
     # What the carrier calls
 
-    def submit(self, segment: Segment) -> Result:
-        """Queue a segment for the next write; the caller has seen that the link is open and has room."""
+    def submit(self, segment: Segment, due: float | None = None) -> Result:
+        """Queue a segment for the next write, or for when it is due; the link is open and has room for it."""
         result: Result = self._loop.create_future()
         try:
-            body = encode_submit(segment, self._configuration.default_sender)
+            body = self._terms.submitter.encode(segment)
         except UnusableAddressError as error:
             result.set_result(SubmitResult(Outcome.REFUSED, None, error.error_code, str(error)))
             return result
@@ -136,20 +196,32 @@ class Link(asyncio.Protocol):
             result.set_result(SubmitResult(Outcome.REFUSED, None, "invalid_message", str(error)))
             return result
         sequence = self._next_sequence()
-        self.outstanding[sequence] = (result, self._loop.time() + self._timing.response_timeout_s)
-        self._unwritten.append(sequence)
-        self._send(pdu.encode(pdu.SUBMIT_SM, sequence, body))
+        now = self._loop.time()
+        if due is None or due <= now:
+            self.outstanding[sequence] = (result, now + self._timing.response_timeout_s)
+            self._unwritten.append(sequence)
+            self._send(pdu.encode(pdu.SUBMIT_SM, sequence, body))
+            return result
+        self.outstanding[sequence] = (result, due + self._timing.response_timeout_s)
+        self._paced.append((due, sequence, pdu.encode(pdu.SUBMIT_SM, sequence, body)))
+        if self._pacer is None:
+            self._pacer = self._loop.call_at(due, self._send_due)
         return result
 
-    def acknowledge(self, sequence: int, status: int) -> None:
-        """Answer a receipt; one of a link that has closed, or that was answered already, is passed over."""
-        if sequence in self._unacknowledged:
-            self._unacknowledged.remove(sequence)
-            self._answer_delivery(sequence, status)
+    def acknowledge(self, sequence: int, status: int, command: int = pdu.DELIVER_SM) -> None:
+        """Answer a receipt or message; one of a link that has closed, or answered already, is passed over."""
+        waiting = self._unacknowledged.pop(sequence, 0)
+        if waiting > 1:  # a peer that numbers two alike
+            self._unacknowledged[sequence] = waiting - 1
+        if waiting:
+            self._answer_delivery(sequence, status, command)
 
     async def stop(self) -> None:
         """Wait for outstanding answers (stop_timeout_s), unbind, wait for that (unbind_timeout_s) and close."""
         was_open, self.open = self.open, False
+        while self._paced:
+            _, sequence, _ = self._paced.pop()
+            _settle(self.outstanding.pop(sequence)[0], SubmitResult(Outcome.UNSENT, detail="stopped"))
         waiting = [result for result, _ in self.outstanding.values()]
         if waiting:
             await asyncio.wait(waiting, timeout=self._timing.stop_timeout_s)
@@ -173,73 +245,63 @@ class Link(asyncio.Protocol):
     def _answered(self, frame: pdu.Frame) -> None:
         waiting = self.outstanding.pop(frame.sequence, None)
         if waiting is None:
-            _log.warning("smpp_late_answer", carrier=self._configuration.name, status=frame.status)
+            self._late += 1
             return
-        if frame.status != statuses.ESME_ROK:
-            _settle(waiting[0], statuses.failed_submit(frame.status))
-        else:
+        if frame.status == statuses.ESME_ROK:
+            self._not_bound = 0
             try:
                 message_id = pdu.decode_message_id(frame.body)[:LONGEST_ID] or None
             except pdu.PduError:
                 message_id = None
             if message_id is None:
-                _log.warning("smpp_answer_without_message_id", carrier=self._configuration.name)
+                _log.warning("smpp_answer_without_message_id", carrier=self._terms.name)
+            else:
+                message_id = self._read_id(message_id)
             _settle(waiting[0], SubmitResult(Outcome.ACCEPTED, message_id))
+            return
+        _settle(waiting[0], self._terms.statuses.failed(frame.status))
+        self._not_bound = self._not_bound + 1 if frame.status == statuses.ESME_RINVBNDSTS else 0
+        if self._not_bound >= MOST_NOT_BOUND:
+            self.abort("the SMSC says that the link is not bound")
 
-    def _delivered(self, frame: pdu.Frame, receipts: list[Receipt]) -> None:
+    def _delivered(self, frame: pdu.Frame, receipts: list[Receipt], parts: list[InboundPart]) -> None:
+        _, _, sequence, body = frame
+        command = frame.command
+        decode = pdu.decode_short_message if command == pdu.DELIVER_SM else pdu.decode_data
         try:
-            message = pdu.decode_short_message(frame.body)
-        except pdu.PduError as error:
-            self._refuse_delivery(frame.sequence, str(error))
+            message = decode(body, lenient=True)
+            word = self._terms.deliveries.read(message, datetime.now(UTC), DeliveryHandle(self, sequence, command))
+        except (pdu.PduError, UnreadableError) as error:
+            # refused for good what can never be taken, or the SMSC would send it again for days; no text is logged
+            _log.warning("smpp_delivery_refused", carrier=self._terms.name, why=str(error))
+            self._answer_delivery(sequence, statuses.ESME_RX_P_APPN, command)
             return
-        if not is_receipt(message):
-            self._refuse_delivery(frame.sequence, "it is a mobile-originated message, and these are not taken")
+        unacknowledged = self._unacknowledged
+        if len(unacknowledged) >= MOST_UNACKNOWLEDGED:
+            self._answer_delivery(sequence, statuses.ESME_RX_T_APPN, command)
             return
-        read = read_receipt(message, datetime.now(UTC))
-        if read is None:
-            self._refuse_delivery(frame.sequence, "the receipt names no message")
-            return
-        if len(self._unacknowledged) >= MOST_UNACKNOWLEDGED:
-            self._answer_delivery(frame.sequence, statuses.ESME_RX_T_APPN)
-            return
-        self._unacknowledged.add(frame.sequence)
-        receipts.append(
-            Receipt(
-                self._configuration.name,
-                read.carrier_message_id,
-                read.state,
-                read.at,
-                read.error_code,
-                read.detail,
-                ReceiptHandle(self, frame.sequence),
-            )
-        )
+        unacknowledged[sequence] = unacknowledged.get(sequence, 0) + 1
+        if isinstance(word, Receipt):
+            receipts.append(word)
+        else:
+            parts.append(word)
 
-    def _refuse_delivery(self, sequence: int, why: str) -> None:
-        """Refuse for good what can never be taken, or the SMSC would send it again for days; no text is logged."""
-        _log.warning("smpp_delivery_refused", carrier=self._configuration.name, why=why)
-        self._answer_delivery(sequence, statuses.ESME_RX_P_APPN)
-
-    def _answer_delivery(self, sequence: int, status: int) -> None:
-        self._send(pdu.encode(pdu.DELIVER_SM_RESP, sequence, b"\0", status))
+    def _answer_delivery(self, sequence: int, status: int, command: int = pdu.DELIVER_SM) -> None:
+        self._send(pdu.encode(command | pdu.RESPONSE, sequence, b"\0", status))
 
     def _handle_other(self, frame: pdu.Frame) -> None:
         command, sequence = frame.command, frame.sequence
         if command == pdu.ENQUIRE_LINK:
             self._send(pdu.encode(pdu.ENQUIRE_LINK_RESP, sequence))
-        elif command == pdu.BIND_TRANSCEIVER_RESP:
-            if not self.bound.done():
-                self.open = frame.status == statuses.ESME_ROK
-                self.bound.set_result(frame.status)
+        elif command in _BIND_RESPONSES:
+            self._bound(frame)
         elif command == pdu.GENERIC_NACK:
             if sequence in self.outstanding:
                 self._answered(frame._replace(status=frame.status or statuses.ESME_RINVCMDID))
             elif not self.bound.done():
                 self.bound.set_result(frame.status or statuses.ESME_RINVCMDID)
             else:
-                _log.warning(
-                    "smpp_generic_nack", carrier=self._configuration.name, cause=statuses.status_name(frame.status)
-                )
+                _log.warning("smpp_generic_nack", carrier=self._terms.name, cause=statuses.status_name(frame.status))
         elif command == pdu.UNBIND:
             self._why = "unbound by the peer"
             self._send(pdu.encode(pdu.UNBIND_RESP, sequence))
@@ -247,14 +309,40 @@ class Link(asyncio.Protocol):
             self._close()
         elif command == pdu.UNBIND_RESP:
             self._close()
-        elif not command & pdu.RESPONSE and command != pdu.ALERT_NOTIFICATION:
+        elif not command & pdu.RESPONSE and command not in {pdu.ALERT_NOTIFICATION, pdu.OUTBIND}:
             self._send(pdu.encode(pdu.GENERIC_NACK, sequence, status=statuses.ESME_RINVCMDID))
+
+    def _bound(self, frame: pdu.Frame) -> None:
+        if self.bound.done():
+            return
+        self.open = frame.status == statuses.ESME_ROK
+        try:
+            version = pdu.decode_bind_response(frame.body, lenient=True).tlvs.get(pdu.SC_INTERFACE_VERSION)
+        except pdu.PduError:  # of a response the status is enough
+            version = None
+        self.peer_version = version[0] if version else None
+        self.bound.set_result(frame.status)
 
     # Writing and time
 
     def _next_sequence(self) -> int:
-        self._sequence = self._sequence % pdu.LAST_SEQUENCE + 1
-        return self._sequence
+        sequence = self._sequence % pdu.LAST_SEQUENCE + 1
+        while sequence in self.outstanding:  # after 2,147,483,647 the numbers begin anew
+            sequence = sequence % pdu.LAST_SEQUENCE + 1
+        self._sequence = sequence
+        return sequence
+
+    def _send_due(self) -> None:
+        """Write the submits that are due, and come again for the rest."""
+        self._pacer = None
+        now, paced = self._loop.time(), self._paced
+        while paced and paced[0][0] <= now:
+            _, sequence, data = paced.popleft()
+            if sequence in self.outstanding:
+                self._unwritten.append(sequence)
+                self._send(data)
+        if paced:
+            self._pacer = self._loop.call_at(max(paced[0][0], now + PACE_S), self._send_due)
 
     def _send(self, data: bytes) -> None:
         self._queue.append(data)
@@ -297,6 +385,12 @@ class Link(asyncio.Protocol):
             self._asked_at = now
             self._send(pdu.encode(pdu.ENQUIRE_LINK, self._next_sequence()))
         self._time_out_submits(now)
+        self._tell_late()
+
+    def _tell_late(self) -> None:
+        if self._late:
+            _log.warning("smpp_late_answers", carrier=self._terms.name, count=self._late)
+            self._late = 0
 
     def _time_out_submits(self, now: float) -> None:
         expired = []
@@ -308,7 +402,7 @@ class Link(asyncio.Protocol):
             result, _ = self.outstanding.pop(sequence)
             _settle(result, SubmitResult(Outcome.UNANSWERED, detail="no answer in time"))
         if expired:
-            _log.warning("smpp_submits_unanswered", carrier=self._configuration.name, count=len(expired))
+            _log.warning("smpp_submits_unanswered", carrier=self._terms.name, count=len(expired))
 
 
 def _settle(result: Result, value: SubmitResult) -> None:

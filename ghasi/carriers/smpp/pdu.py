@@ -17,17 +17,26 @@ SUBMIT_SM = 0x00000004
 DELIVER_SM = 0x00000005
 UNBIND = 0x00000006
 BIND_TRANSCEIVER = 0x00000009
+OUTBIND = 0x0000000B
 ENQUIRE_LINK = 0x00000015
 ALERT_NOTIFICATION = 0x00000102
+DATA_SM = 0x00000103
 RESPONSE = 0x80000000
+BIND_RECEIVER_RESP = BIND_RECEIVER | RESPONSE
+BIND_TRANSMITTER_RESP = BIND_TRANSMITTER | RESPONSE
 BIND_TRANSCEIVER_RESP = BIND_TRANSCEIVER | RESPONSE
 SUBMIT_SM_RESP = SUBMIT_SM | RESPONSE
 DELIVER_SM_RESP = DELIVER_SM | RESPONSE
 UNBIND_RESP = UNBIND | RESPONSE
 ENQUIRE_LINK_RESP = ENQUIRE_LINK | RESPONSE
+DATA_SM_RESP = DATA_SM | RESPONSE
 
-NETWORK_ERROR_CODE = 0x0423
 RECEIPTED_MESSAGE_ID = 0x001E
+SAR_MSG_REF_NUM = 0x020C
+SAR_TOTAL_SEGMENTS = 0x020E
+SAR_SEGMENT_SEQNUM = 0x020F
+SC_INTERFACE_VERSION = 0x0210
+NETWORK_ERROR_CODE = 0x0423
 MESSAGE_PAYLOAD = 0x0424
 MESSAGE_STATE = 0x0427
 
@@ -194,12 +203,15 @@ def encode_bind_response(response: BindResponse) -> bytes:
     return _text(response.system_id, 255) + encode_tlvs(response.tlvs)
 
 
-def decode_bind_response(body: bytes) -> BindResponse:
-    """Decode a bind response's body, which may be empty when the bind was refused; raises PduError."""
+def decode_bind_response(body: bytes, *, lenient: bool = False) -> BindResponse:
+    """Decode a bind response's body, which may be empty when the bind was refused; raises PduError.
+
+    `lenient` as of decode_short_message.
+    """
     if not body:
         return BindResponse()
     system_id, position = _read_text(body, 0)
-    return BindResponse(system_id=system_id, tlvs=_read_tlvs(body, position))
+    return BindResponse(system_id=system_id, tlvs=_read_tlvs(body, position, lenient=lenient))
 
 
 def encode_address(address: Address) -> bytes:
@@ -243,8 +255,11 @@ def join_short_message(message: ShortMessage, source: bytes, destination: bytes)
         raise PduError("a one-octet field is out of bounds") from error
 
 
-def decode_short_message(body: bytes) -> ShortMessage:
-    """Decode the body of submit_sm or deliver_sm; raises PduError."""
+def decode_short_message(body: bytes, *, lenient: bool = False) -> ShortMessage:
+    """Decode the body of submit_sm or deliver_sm; raises PduError.
+
+    If `lenient`, optional parameters end where they can't be read any further: the message itself was whole.
+    """
     try:
         service_type, position = _read_text(body, 0)
         source, position = _read_address(body, position)
@@ -273,7 +288,42 @@ def decode_short_message(body: bytes) -> ShortMessage:
         replace_if_present=replace,
         data_coding=coding,
         default_message_id=default,
-        tlvs=_read_tlvs(body, end) if end < len(body) else {},
+        tlvs=_read_tlvs(body, end, lenient=lenient) if end < len(body) else {},
+    )
+
+
+def encode_data(message: ShortMessage) -> bytes:
+    """Encode the body of data_sm, which has fewer fields and its user data in message_payload; raises PduError."""
+    return b"".join(
+        (
+            _text(message.service_type, 5),
+            _octets(message.source.ton, message.source.npi),
+            _text(message.source.value, 64),
+            _octets(message.destination.ton, message.destination.npi),
+            _text(message.destination.value, 64),
+            _octets(message.esm_class, message.registered_delivery, message.data_coding),
+            encode_tlvs(message.tlvs),
+        )
+    )
+
+
+def decode_data(body: bytes, *, lenient: bool = False) -> ShortMessage:
+    """Decode the body of data_sm (4.7.1); raises PduError; `lenient` as of decode_short_message."""
+    try:
+        service_type, position = _read_text(body, 0)
+        source, position = _read_address(body, position)
+        destination, position = _read_address(body, position)
+        esm_class, registered, coding = body[position : position + 3]
+    except (IndexError, ValueError) as error:
+        raise PduError("the message ends within its fixed fields") from error
+    return ShortMessage(
+        source=source,
+        destination=destination,
+        service_type=service_type,
+        esm_class=esm_class,
+        registered_delivery=registered,
+        data_coding=coding,
+        tlvs=_read_tlvs(body, position + 3, lenient=lenient),
     )
 
 
@@ -298,15 +348,19 @@ def encode_tlvs(tlvs: dict[int, bytes]) -> bytes:
     return b"".join(pieces)
 
 
-def _read_tlvs(body: bytes, position: int) -> dict[int, bytes]:
+def _read_tlvs(body: bytes, position: int, *, lenient: bool = False) -> dict[int, bytes]:
     tlvs: dict[int, bytes] = {}
     end = len(body)
     while position < end:
         if end - position < _TLV.size:
+            if lenient:
+                break
             raise PduError("the body ends within an optional parameter's header")
         tag, length = _TLV.unpack_from(body, position)
         position += _TLV.size
         if length > end - position:
+            if lenient:
+                break
             raise PduError(f"optional parameter {tag} claims {length} octets, and {end - position} are left")
         tlvs[tag] = body[position : position + length]
         position += length

@@ -3,7 +3,10 @@
 Owns the constants and the mapping onto Ghasi's outcomes and message error codes. Decides nothing about a link.
 """
 
+from collections.abc import Mapping
+
 from ghasi.carriers.carrier import Outcome, SubmitResult
+from ghasi.carriers.smpp.configuration import read_number
 
 ESME_ROK = 0x00
 ESME_RINVMSGLEN = 0x01
@@ -72,6 +75,12 @@ STATUS_NAMES: dict[int, str] = {
     0xC4: "ESME_RINVOPTPARAMVAL",
     0xFE: "ESME_RDELIVERYFAILURE",
     0xFF: "ESME_RUNKNOWNERR",
+    # of SMPP 5.0
+    0x100: "ESME_RSERTYPUNAUTH",
+    0x101: "ESME_RPROHIBITED",
+    0x102: "ESME_RSERTYPUNAVAIL",
+    0x103: "ESME_RSERTYPDENIED",
+    0x104: "ESME_RINVDCS",
 }
 
 _THROTTLED: dict[int, str] = {
@@ -110,7 +119,14 @@ _REFUSED: dict[int, str] = {
     0xC4: "invalid_message",
     0xFE: "undeliverable",
     0xFF: "carrier_error",
+    0x100: "not_permitted",
+    0x101: "not_permitted",
+    0x102: "not_permitted",
+    0x103: "not_permitted",
+    0x104: "invalid_message",
 }
+RETRIED = frozenset(_THROTTLED.values())
+"""Error codes of a status that is no refusal: the message is submitted again, later."""
 
 
 def status_name(status: int) -> str:
@@ -123,6 +139,8 @@ def failed_submit(status: int) -> SubmitResult:
 
     ESME_RTHROTTLED, ESME_RMSGQFUL and ESME_RX_T_APPN are THROTTLED (with the error code to show should it never get
     better); ESME_RINVBNDSTS is UNSENT, since a link that is not bound takes nothing; all others are REFUSED.
+    ESME_RSYSERR is among those: SMSCs answer it for good reasons and for passing ones, and a refused message goes to
+    another carrier at once where there is one.
     """
     detail = status_name(status)
     if status in _THROTTLED:
@@ -130,3 +148,18 @@ def failed_submit(status: int) -> SubmitResult:
     if status == ESME_RINVBNDSTS:
         return SubmitResult(Outcome.UNSENT, None, None, detail)
     return SubmitResult(Outcome.REFUSED, None, _REFUSED.get(status, "submit_failed"), detail)
+
+
+class StatusTable:
+    """What statuses mean to one carrier: its own table before SMPP's; `throttled` and `queue_full` are THROTTLED."""
+
+    def __init__(self, told: Mapping[str, str]) -> None:
+        self._codes = {read_number(status): code for status, code in told.items()}
+
+    def failed(self, status: int) -> SubmitResult:
+        """Return what a status other than ESME_ROK means, as failed_submit does."""
+        code = self._codes.get(status)
+        if code is None:
+            return failed_submit(status)
+        outcome = Outcome.THROTTLED if code in RETRIED else Outcome.REFUSED
+        return SubmitResult(outcome, None, code, status_name(status))
