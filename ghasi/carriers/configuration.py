@@ -1,56 +1,114 @@
 """carriers.toml: reads it, checks it, and makes the carriers that it names.
 
-Owns the file's form and its errors, which name the file, the carrier and the key, and never a value (one of them is
-a password). Starts nothing.
+Owns the file's form and its errors, which name the file, the carrier or route and the key, and never a carrier's value
+(one of them is a password). Starts nothing.
 """
 
 import re
 import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, get_args
 
 import msgspec
 
 from ghasi.carriers.carrier import Carrier
+from ghasi.carriers.http.client import HttpCarrier
+from ghasi.carriers.http.configuration import HttpConfiguration
+from ghasi.carriers.routing import Routes
+from ghasi.carriers.routing_conditions import RouteError
+from ghasi.carriers.routing_costs import CostError, CostTable
+from ghasi.carriers.routing_rules import Costs, RouteConfiguration
 from ghasi.carriers.smpp.client import SmppCarrier
-from ghasi.carriers.smpp.configuration import SmppConfiguration
-from ghasi.carriers.smpp.submit import UnusableAddressError, encode_sender
+from ghasi.carriers.smpp.configuration import SmppConfiguration, resolve_files
 
-_KEY = re.compile(r" - at `\$\.?(.*)`$")
-_UNKNOWN = re.compile(r"unknown field `(.*)`")
-_MISSING = re.compile(r"missing required field `(.*)`")
+CarrierConfiguration = SmppConfiguration | HttpConfiguration
+KINDS: Mapping[str, type[CarrierConfiguration]] = {"smpp": SmppConfiguration, "http": HttpConfiguration}
+_KEY = re.compile(r" - at `(?:key in )?\$\.?(.*)`$")
+_NAMED = re.compile(r"^`(.*?)`: ")
+_UNKNOWN = re.compile(r"unknown field `(.*?)`")
+_MISSING = re.compile(r"missing required field `(.*?)`")
 
 
 class CarrierConfigurationError(ValueError):
-    """carriers.toml can't be used; the message says which file, carrier and key, and what is wrong."""
+    """carriers.toml can't be used; the message says which file, carrier or route and key, and what is wrong."""
 
 
-def read_carriers(path: Path) -> list[SmppConfiguration]:
-    """Read carriers.toml, in its order; raises CarrierConfigurationError."""
+@dataclass(frozen=True, slots=True)
+class CarriersFile:
+    """All that carriers.toml says: carriers and routes in its order, prices by carrier, and the routes compiled."""
+
+    carriers: list[CarrierConfiguration]
+    routes: list[RouteConfiguration] = field(default_factory=list)
+    costs: dict[str, CostTable] = field(default_factory=dict)
+    routing: Routes = field(default_factory=lambda: Routes([], []))
+
+
+def read_carriers_file(path: Path) -> CarriersFile:
+    """Read carriers.toml; raises CarrierConfigurationError."""
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except OSError as error:
         raise CarrierConfigurationError(f"{path}: can't be read: {error.strerror}") from error
+    return parse_carriers_file(path, content)
+
+
+def parse_carriers_file(path: Path, content: bytes) -> CarriersFile:
+    """Make of carriers.toml's content what it says; raises CarrierConfigurationError.
+
+    `path` is where it came from: files that it names are beside it, and errors name it.
+    """
+    try:
+        document = tomllib.loads(content.decode())
     except UnicodeDecodeError as error:
         raise CarrierConfigurationError(f"{path}: is not UTF-8") from error
     except tomllib.TOMLDecodeError as error:
         raise CarrierConfigurationError(f"{path}: is not TOML: {error}") from error
-    tables = document.pop("carrier", None)
+    carriers, routes, costs = document.pop("carrier", None), document.pop("route", []), document.pop("costs", {})
     if document:
-        raise CarrierConfigurationError(f"{path}: unknown key `{next(iter(document))}`; only [[carrier]] is known")
-    if not isinstance(tables, list) or not tables:
+        raise CarrierConfigurationError(
+            f"{path}: unknown key `{next(iter(document))}`; only [[carrier]], [[route]] and [costs.CARRIER] are known"
+        )
+    if not isinstance(carriers, list) or not carriers:
         raise CarrierConfigurationError(f"{path}: names no carrier; write at least one [[carrier]]")
-    configurations = [_read_one(path, number, table) for number, table in enumerate(tables, start=1)]
-    seen: set[str] = set()
-    for configuration in configurations:
-        if configuration.name in seen:
-            raise CarrierConfigurationError(f"{path}: carrier {configuration.name!r}: `name`: is there twice")
-        seen.add(configuration.name)
-    return configurations
+    if not isinstance(routes, list):
+        raise CarrierConfigurationError(f"{path}: `route`: is no list; write [[route]]")
+    configurations = [_read_carrier(path, number, table) for number, table in enumerate(carriers, start=1)]
+    names = [one.name for one in configurations]
+    _refuse_twice(path, "carrier", names)
+    prices = _read_costs(path, costs, names)
+    rules = [_read_route(path, number, table) for number, table in enumerate(routes, start=1)]
+    _refuse_twice(path, "route", [rule.name for rule in rules])
+    try:
+        routing = Routes(rules, names, prices)
+    except RouteError as error:
+        raise CarrierConfigurationError(f"{path}: route {error.route!r}: `{error.key}`: {error.reason}") from error
+    return CarriersFile(configurations, rules, prices, routing)
 
 
-def open_carriers(path: Path) -> list[Carrier]:
-    """Make the carriers of a carriers.toml, in its order, not started; raises CarrierConfigurationError."""
-    return [SmppCarrier(configuration) for configuration in read_carriers(path)]
+def check(path: Path) -> list[str]:
+    """Read carriers.toml and return what is likely a mistake in it, one line each; raises CarrierConfigurationError."""
+    file = read_carriers_file(path)
+    notes = [
+        f"route {later!r} is never reached: {earlier!r} before it takes every message"
+        for earlier, later in file.routing.unreachable()
+    ]
+    if file.routes:
+        named = {name for rule in file.routing.rules for name in rule.carriers}
+        notes += [f"carrier {one.name!r} is in no route" for one in file.carriers if one.name not in named]
+        if not file.routing.has_last():
+            notes.append(
+                "a message that no route matches fails with no_route; a last route without conditions takes it"
+            )
+    return notes
+
+
+def open_carrier(configuration: CarrierConfiguration) -> Carrier:
+    """Make the carrier that a configuration describes, not started."""
+    if isinstance(configuration, HttpConfiguration):
+        return HttpCarrier(configuration)
+    return SmppCarrier(configuration)
 
 
 def simulator_configuration(host: str, port: int, *, name: str = "simulator", window: int = 200) -> SmppConfiguration:
@@ -67,38 +125,121 @@ def simulator_configuration(host: str, port: int, *, name: str = "simulator", wi
     )
 
 
+def read_carriers(path: Path) -> list[CarrierConfiguration]:
+    """Read the carriers of carriers.toml alone, in its order; raises CarrierConfigurationError."""
+    return read_carriers_file(path).carriers
+
+
+def open_carriers(path: Path) -> list[Carrier]:
+    """Make the carriers of a carriers.toml, in its order, not started; raises CarrierConfigurationError."""
+    return [open_carrier(configuration) for configuration in read_carriers(path)]
+
+
 def open_simulated_carriers(host: str, port: int) -> list[Carrier]:
     """Make the one carrier that leads to the simulated SMSC, not started."""
-    return [SmppCarrier(simulator_configuration(host, port))]
+    return [open_carrier(simulator_configuration(host, port))]
 
 
-def _read_one(path: Path, number: int, table: object) -> SmppConfiguration:
-    name = table.get("name") if isinstance(table, dict) else None
-    where = f"carrier {name!r}" if isinstance(name, str) else f"carrier {number}"
+def _refuse_twice(path: Path, what: str, names: list[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise CarrierConfigurationError(f"{path}: {what} {name!r}: `name`: is there twice")
+        seen.add(name)
+
+
+def _read_carrier(path: Path, number: int, table: object) -> CarrierConfiguration:
+    where = f"{path}: {_which('carrier', number, table)}"
+    if not isinstance(table, dict):
+        raise CarrierConfigurationError(f"{where}: is no table; write [[carrier]]")
+    kind = table.get("kind")
+    if kind is None:
+        raise CarrierConfigurationError(f"{where}: `kind`: is missing; it is {' or '.join(KINDS)}")
+    form = KINDS.get(kind) if isinstance(kind, str) else None
+    if form is None:
+        raise CarrierConfigurationError(f"{where}: `kind`: is unknown; it is {' or '.join(KINDS)}")
     try:
-        configuration = msgspec.convert(table, SmppConfiguration)
+        configuration = msgspec.convert(table, form)
     except msgspec.ValidationError as error:
-        raise CarrierConfigurationError(f"{path}: {where}: {_explain(str(error))}") from error
+        raise CarrierConfigurationError(f"{where}: {_explain(str(error), form)}") from error
     try:
-        encode_sender(configuration.default_sender)
-    except UnusableAddressError as error:
-        raise CarrierConfigurationError(f"{path}: {where}: `default_sender`: {error}") from error
+        return _with_files(configuration, path.parent)
+    except ValueError as error:
+        raise CarrierConfigurationError(f"{where}: {error}") from error
+
+
+def _with_files(configuration: CarrierConfiguration, folder: Path) -> CarrierConfiguration:
+    """Find the files that a carrier names beside carriers.toml; raises ValueError that names the key."""
+    if isinstance(configuration, SmppConfiguration):
+        return resolve_files(configuration, folder)
     if configuration.tls_ca_file is None:
         return configuration
-    if not configuration.tls:
-        raise CarrierConfigurationError(f"{path}: {where}: `tls_ca_file`: has no meaning without tls = true")
-    authorities = path.parent / configuration.tls_ca_file
+    authorities = folder / configuration.tls_ca_file
     if not authorities.is_file():
-        raise CarrierConfigurationError(f"{path}: {where}: `tls_ca_file`: there is no file {authorities}")
+        raise ValueError(f"`tls_ca_file`: there is no file {authorities}")
     return msgspec.structs.replace(configuration, tls_ca_file=str(authorities))
 
 
-def _explain(fault: str) -> str:
-    """Turn msgspec's words into `key`: what is wrong."""
-    if unknown := _UNKNOWN.search(fault):
-        known = ", ".join(SmppConfiguration.__struct_fields__)
-        return f"`{unknown[1]}`: unknown key; known are {known}"
-    if missing := _MISSING.search(fault):
-        return f"`{missing[1]}`: is missing"
-    key = _KEY.search(fault)
-    return f"`{key[1]}`: {fault[: key.start()]}" if key and key[1] else fault
+def _read_route(path: Path, number: int, table: object) -> RouteConfiguration:
+    try:
+        return msgspec.convert(table, RouteConfiguration)
+    except msgspec.ValidationError as error:
+        where = f"{path}: {_which('route', number, table)}"
+        raise CarrierConfigurationError(f"{where}: {_explain(str(error), RouteConfiguration)}") from error
+
+
+def _read_costs(path: Path, tables: object, carriers: list[str]) -> dict[str, CostTable]:
+    if not isinstance(tables, dict):
+        raise CarrierConfigurationError(f"{path}: `costs`: is no table; write [costs.CARRIER]")
+    prices = {}
+    for name, table in tables.items():
+        where = f"{path}: costs of {name!r}"
+        if name not in carriers:
+            raise CarrierConfigurationError(f"{where}: there is no such carrier; there are {', '.join(carriers)}")
+        try:
+            prices[name] = CostTable(msgspec.convert(table, Costs))
+        except msgspec.ValidationError as error:
+            raise CarrierConfigurationError(
+                f'{where}: {error}; write "9370" = "0.0200", decimal strings by prefix, country or *'
+            ) from error
+        except CostError as error:
+            raise CarrierConfigurationError(f"{where}: {error}") from error
+    return prices
+
+
+def _which(what: str, number: int, table: object) -> str:
+    name = table.get("name") if isinstance(table, dict) else None
+    return f"{what} {name!r}" if isinstance(name, str) else f"{what} {number}"
+
+
+def _explain(fault: str, form: type[Any]) -> str:
+    """Turn msgspec's words, and those of a form's own checks, into `key`: what is wrong."""
+    found = _KEY.search(fault)
+    path, words = (found[1], fault[: found.start()]) if found else ("", fault)
+    before = f"{path}." if path else ""
+    if unknown := _UNKNOWN.search(words):
+        known = f"; known are {', '.join(_fields(form, path))}" if _fields(form, path) else ""
+        return f"`{before}{unknown[1]}`: unknown key{known}"
+    if missing := _MISSING.search(words):
+        return f"`{before}{missing[1]}`: is missing"
+    if named := _NAMED.match(words):
+        return f"`{before}{named[1]}`: {words[named.end() :]}"
+    return f"`{path}`: {words}" if path else words
+
+
+def _fields(form: type[Any], path: str) -> tuple[str, ...]:
+    """Return the keys, as they are written, of a form or of the table in it that a path leads to."""
+    for key in filter(None, path.split(".")):
+        found = next((one for one in msgspec.structs.fields(form) if one.encode_name == key), None)
+        inner = None if found is None else _struct_in(found.type)
+        if inner is None:
+            return ()
+        form = inner
+    return form.__struct_encode_fields__  # type: ignore[no-any-return]  # of a Struct, which type[Any] does not say
+
+
+def _struct_in(kind: Any) -> type[Any] | None:
+    for one in (kind, *get_args(kind)):
+        if isinstance(one, type) and issubclass(one, msgspec.Struct):
+            return one
+    return None

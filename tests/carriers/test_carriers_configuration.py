@@ -62,7 +62,7 @@ def test_defaults_and_every_key(tmp_path: Path) -> None:
         (GOOD + 'tls = true\ntls_ca_file = "missing.pem"\n', "'one'", "`tls_ca_file`"),
         (GOOD + 'default_sender = "twelve chars"\n', "'one'", "`default_sender`"),
         (GOOD + 'default_sender = ""\n', "'one'", "`default_sender`"),
-        (GOOD.replace('"smpp"', '"http"'), "'one'", "`kind`"),
+        (GOOD.replace('"smpp"', '"telex"'), "'one'", "`kind`"),
         (GOOD.replace('"one"', '"o ne"'), "'o ne'", "`name`"),
         (GOOD.replace('name = "one"\n', ""), "carrier 1", "`name`: is missing"),
         (GOOD + GOOD.replace('"one"', '"two"').replace('host = "smsc.example"\n', ""), "'two'", "`host`: is missing"),
