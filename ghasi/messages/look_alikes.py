@@ -1,10 +1,13 @@
 """What GSM-7 has in place of characters that it lacks: above all punctuation that phones put in by themselves.
 
-Owns the table of suggestions. Nothing is ever replaced by itself: a sender sees them and decides. No letter is
-transliterated, for that changes what is written; those that only look different, such as full-width ones, are.
+Owns the table of suggestions. Nothing is ever replaced by itself: a sender sees them and decides, or asks for it. No
+letter is transliterated, for that changes what is written; those that only look different, such as full-width ones,
+are.
 """
 
 import unicodedata
+
+from ghasi.carriers.segmentation import count_segments
 
 _SPACES = "\t\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
 _INVISIBLE = "\u00ad\u200b\u2060\ufeff"  # soft hyphen, zero width space, word joiner, byte order mark
@@ -53,12 +56,26 @@ _LOOK_ALIKES: dict[str, str] = (
     | {character: plain for plain, characters in _ALIKE.items() for character in characters}
     | {"\uff40": "'"}
 )
+_TRANSLATION = str.maketrans(_LOOK_ALIKES)
 _LABELS = {"Cc": "control", "Co": "private-use", "Cn": "unassigned", "Cs": "surrogate"}
 
 
 def suggest(character: str) -> str | None:
     """Return what to write in place of a character outside GSM-7: "" is to leave it out, None that there is nothing."""
     return _LOOK_ALIKES.get(character)
+
+
+def make_gsm7(text: str) -> str:
+    """Return a text with its look-alikes replaced if it is GSM-7 then and no longer; else as it was.
+
+    A text of invisible characters alone stays, too: nobody asked for an empty one.
+    """
+    encoding, segments = count_segments(text)
+    if encoding == "gsm7":
+        return text
+    plain = text.translate(_TRANSLATION)
+    encoding, fewer = count_segments(plain)
+    return plain if plain and encoding == "gsm7" and fewer <= segments else text
 
 
 def describe(character: str) -> str:

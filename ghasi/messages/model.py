@@ -5,14 +5,16 @@ Owns the mapping between table and resource and the statuses a message has passe
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 from uuid import UUID
 
 import msgspec
 
 from ghasi.contract.message_errors import MESSAGE_ERRORS
 from ghasi.contract.shapes import Message, MessageDetail, MessageError, MessageEvent, MessageStatus
-from ghasi.contract.values import id_time, money, optional_rfc3339, rfc3339
+from ghasi.contract.values import id_time, money, new_id, optional_rfc3339, rfc3339
+from ghasi.messages.senders import SenderRules
+from ghasi.storage.outbox import Event, to_json
 from ghasi.storage.pool import Record
 
 DEFAULT_VALIDITY_S = 86_400
@@ -21,7 +23,10 @@ _encode = msgspec.json.Encoder().encode
 
 @dataclass(slots=True)
 class Draft:
-    """An accepted message on its way into the database; `response` is its resource as JSON, sent and stored as such."""
+    """An accepted message on its way into the database; `response` is its resource as JSON, sent and stored as such.
+
+    `pool_rules` are there where the sender comes from the pool, and is known once the recipient's own has been read.
+    """
 
     id: UUID
     account_id: UUID
@@ -35,10 +40,37 @@ class Draft:
     country: str | None
     reference: str | None
     validity_s: int | None
+    send_at: datetime | None = None
     response: bytes = b""
     daily_cap: int | None = None
+    has_opt_outs: bool = False
+    pool_rules: SenderRules | None = None
     idempotency_key: str | None = None
     body_hash: bytes = b""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing has to be read or locked before it is written."""
+        return (
+            self.idempotency_key is None
+            and self.daily_cap is None
+            and not self.has_opt_outs
+            and self.pool_rules is None
+        )
+
+    @property
+    def status(self) -> MessageStatus:
+        """What the message begins as."""
+        return "accepted" if self.send_at is None else "scheduled"
+
+
+class Keyed(Protocol):
+    """A request with an Idempotency-Key."""
+
+    account_id: UUID
+    idempotency_key: str | None
+    body_hash: bytes
+    response: bytes
 
 
 @dataclass(slots=True)
@@ -68,6 +100,7 @@ class Stored:
     currency: str | None
     carrier: str | None
     resubmitted: bool
+    accepted_at: datetime | None
 
 
 COLUMNS = ", ".join(Stored.__dataclass_fields__)
@@ -78,16 +111,19 @@ def stored(row: Record) -> Stored:
     return Stored(*row.values())
 
 
-def new_resource(draft: Draft) -> bytes:
-    """Return the resource of a message that has just been accepted, as JSON."""
-    return _encode(
-        Message(
-            id=str(draft.id), direction="outbound", to=draft.recipient, sender=draft.sender, body=draft.body,
-            encoding=draft.encoding, segments=draft.segments, status="accepted", price=None, error=None,
-            reference=draft.reference, country=draft.country, created_at=rfc3339(id_time(draft.id)), send_at=None,
-            sent_at=None, completed_at=None,
-        )
+def new_message(draft: Draft) -> Message:
+    """Return the resource of a message that has just been accepted or scheduled."""
+    return Message(
+        id=str(draft.id), direction="outbound", to=draft.recipient, sender=draft.sender, body=draft.body,
+        encoding=draft.encoding, segments=draft.segments, status=draft.status, price=None, error=None,
+        reference=draft.reference, country=draft.country, created_at=rfc3339(id_time(draft.id)),
+        send_at=optional_rfc3339(draft.send_at), sent_at=None, completed_at=None,
     )  # fmt: skip
+
+
+def new_resource(draft: Draft) -> bytes:
+    """Return the resource of a message that has just been accepted or scheduled, as JSON."""
+    return _encode(new_message(draft))
 
 
 def _fields(message: Stored) -> dict[str, Any]:
@@ -112,9 +148,22 @@ def resource(message: Stored) -> Message:
     return Message(**_fields(message))
 
 
+def status_event(message: Stored, now: datetime) -> Event:
+    """Return the event of the status that a message has just passed, with the message as it is now."""
+    return Event(
+        id=new_id(),
+        type=f"message.{message.status}",
+        account_id=message.account_id,
+        subject_id=message.id,
+        sequence=message.sequence,
+        at=now,
+        data=to_json(resource(message)),
+    )
+
+
 def detail(message: Stored) -> MessageDetail:
-    """Return a message with the statuses it has passed, `accepted` first."""
-    events = [MessageEvent(status="accepted", at=rfc3339(id_time(message.id)), detail=None)]
+    """Return a message with the statuses it has passed: how it began, then what became of it."""
+    events = _first_events(message)
     if message.sent_at is not None:
         carrier = f"taken by {message.carrier}" if message.carrier else None
         if carrier and message.resubmitted:
@@ -127,3 +176,16 @@ def detail(message: Stored) -> MessageDetail:
             MessageEvent(status=message.status, at=rfc3339(message.completed_at), detail=message.error_detail)
         )
     return MessageDetail(**_fields(message), events=events)
+
+
+def _first_events(message: Stored) -> list[MessageEvent]:
+    """Return the statuses before a carrier had the message; an inbound one has none but its end."""
+    if message.direction == "inbound":
+        return []
+    created_at = rfc3339(id_time(message.id))
+    if message.send_at is None:
+        return [MessageEvent(status="accepted", at=created_at, detail=None)]
+    events = [MessageEvent(status="scheduled", at=created_at, detail=None)]
+    if message.accepted_at is not None:
+        events.append(MessageEvent(status="accepted", at=rfc3339(message.accepted_at), detail=None))
+    return events

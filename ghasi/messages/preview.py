@@ -4,16 +4,23 @@ Owns how a preview is put together; the rules are sending's own. Writes nothing 
 number is an entry in `errors`.
 """
 
+from collections.abc import Collection
 from datetime import UTC, datetime
+from uuid import UUID
 
+from ghasi.carriers.segmentation import count_forcing, measure
 from ghasi.contract.errors import Problem
 from ghasi.contract.serving import Caller
 from ghasi.contract.shapes import FieldError, ForcingCharacter, Preview, PreviewInput
-from ghasi.messages import prices, queries, service
-from ghasi.messages.look_alikes import describe, suggest
+from ghasi.messages import prices, queries, sender_queries
+from ghasi.messages.accepting import first_id_of, opt_out_refusal
+from ghasi.messages.accounts import AccountRules, cap_refusal, country_refusal
+from ghasi.messages.look_alikes import describe, make_gsm7, suggest
 from ghasi.messages.numbers import Recipient, parse_recipient, parse_sender
-from ghasi.messages.segmentation import count_forcing, measure
-from ghasi.messages.service import Sending
+from ghasi.messages.opt_outs import find_opted_out
+from ghasi.messages.senders import SenderRules, resolve_sender, sticky_needed
+from ghasi.messages.service import MOST_SEGMENTS, Sending, length_refusal
+from ghasi.storage.pool import Pool
 
 MOST_FORCING = 50
 """A text in another script has hundreds of such characters: the first ones say it."""
@@ -24,29 +31,39 @@ ACCOUNT = "account"
 async def preview_message(sending: Sending, caller: Caller, body: PreviewInput, now: float) -> Preview:
     """Return a text's encoding, segments and price, and in `errors` why `send` would refuse it; raises nothing.
 
-    A `to` that is missing is not held against the message, since it may not be chosen yet; an empty one is. `now` is
-    the event loop's clock.
+    A `to` that is missing is not held against the message, since it may not be chosen yet; an empty one is. With
+    `smart_encoding` all is told of the text that would be sent. `now` is the event loop's clock.
     """
-    size = measure(body.body)
+    text = make_gsm7(body.body) if body.smart_encoding else body.body
+    size = measure(text)
     errors: list[FieldError] = []
     recipient = _read_recipient(body.to, errors)
-    _check_sender(body.sender, errors)
-    if not body.body:
+    sender_is_good = _check_sender(body.sender, errors)
+    if not text:
         errors.append(FieldError(field="body", message="must not be empty"))
-    elif size.segments > service.MOST_SEGMENTS:
-        errors.append(FieldError(field="body", message=service.length_refusal(size.segments)))
-    await _check_account(sending, caller, recipient, errors, now)
+    elif size.segments > MOST_SEGMENTS:
+        errors.append(FieldError(field="body", message=length_refusal(size.segments)))
+    rules = await sending.accounts.rules_of(caller.account_id, now)
+    await _check_account(sending, caller, rules, recipient, errors)
+    if recipient is not None and sender_is_good:
+        taken = await sending.accounts.list_taken(caller.account_id, rules, (body.sender,), now)
+        try:
+            await _check_senders(sending.pool, caller.account_id, rules.senders, body.sender, recipient, taken=taken)
+        except Problem as problem:
+            field = "to" if problem.code == "recipient_opted_out" else "from"
+            errors.append(FieldError(field=field, message=problem.detail))
     price = None
     if recipient is not None:
         price = await prices.find_price(sending.pool, caller.account_id, recipient.country, size.segments)
     return Preview(
+        body=text,
         encoding=size.encoding,
         segments=size.segments,
-        characters=len(body.body),
+        characters=len(text),
         units=size.units,
         units_per_segment=size.units_per_segment,
         left=size.left,
-        forcing=forcing_characters(body.body),
+        forcing=forcing_characters(text),
         country=recipient.country if recipient else None,
         price=price,
         errors=errors,
@@ -77,24 +94,43 @@ def _read_recipient(to: str | None, errors: list[FieldError]) -> Recipient | Non
         return None
 
 
-def _check_sender(sender: str | None, errors: list[FieldError]) -> None:
+def _check_sender(sender: str | None, errors: list[FieldError]) -> bool:
     try:
         parse_sender(sender)
     except Problem as problem:
         errors += problem.errors
+        return False
+    return True
 
 
 async def _check_account(
-    sending: Sending, caller: Caller, recipient: Recipient | None, errors: list[FieldError], now: float
+    sending: Sending, caller: Caller, rules: AccountRules, recipient: Recipient | None, errors: list[FieldError]
 ) -> None:
-    rules = await service.rules_of(sending, caller.account_id, now)
     if rules.status != "active":
         errors.append(FieldError(field=ACCOUNT, message="the account is suspended"))
     if recipient is not None and rules.countries is not None and recipient.country not in rules.countries:
-        errors.append(FieldError(field="to", message=service.country_refusal(recipient.country)))
+        errors.append(FieldError(field="to", message=country_refusal(recipient.country)))
     if rules.daily_cap is not None:
         day = datetime.now(UTC).date()
-        first = service.first_id_of(day)
-        sent = await queries.count_of_day(sending.pool, caller.account_id, day, first, rules.daily_cap)
+        sent = await queries.count_of_day(sending.pool, caller.account_id, day, first_id_of(day), rules.daily_cap)
         if sent >= rules.daily_cap:
-            errors.append(FieldError(field=ACCOUNT, message=service.cap_refusal(rules.daily_cap)))
+            errors.append(FieldError(field=ACCOUNT, message=cap_refusal(rules.daily_cap)))
+
+
+async def _check_senders(
+    pool: Pool,
+    account_id: UUID,
+    rules: SenderRules,
+    sender: str | None,
+    recipient: Recipient,
+    *,
+    taken: Collection[str],
+) -> None:
+    """Raise Problem sender_not_allowed or recipient_opted_out where sending would."""
+    sticky = None
+    if sticky_needed(rules, sender, recipient.country):
+        key = (account_id, recipient.number)
+        sticky = (await sender_queries.list_sticky(pool, [key])).get(key)
+    resolved = resolve_sender(rules, sender, recipient, sticky, taken)
+    if rules.has_opt_outs and await find_opted_out(pool, [(account_id, resolved, recipient.number)]):
+        raise Problem("recipient_opted_out", opt_out_refusal(recipient.number))

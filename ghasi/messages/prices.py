@@ -11,7 +11,7 @@ import msgspec
 
 from ghasi.contract.shapes import Money
 from ghasi.contract.values import money
-from ghasi.messages import queries
+from ghasi.messages import price_queries as queries
 from ghasi.storage.outbox import Event, latest_of
 from ghasi.storage.pool import Connection, Pool
 

@@ -1,12 +1,12 @@
 """All SQL of accepting and reading messages; dispatch has its own file. One function a statement."""
 
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import date
 from uuid import UUID
 
 from ghasi.contract.shapes import MessageExportQuery, MessageQuery
 from ghasi.contract.values import first_id, first_id_after
-from ghasi.messages.model import COLUMNS, DEFAULT_VALIDITY_S, Draft, Stored, stored
+from ghasi.messages.model import COLUMNS, DEFAULT_VALIDITY_S, Draft, Keyed, Stored, stored
 from ghasi.messages.numbers import number_filter
 from ghasi.storage.pool import Connection, Pool, Record
 
@@ -29,12 +29,36 @@ INSERT INTO messages.outbox (id, type, account_id, subject_id, sequence, at, dat
 SELECT event_id, 'message.accepted', account_id, id, 1, now(), data
 FROM unnest($13::uuid[], $2::uuid[], $1::uuid[], $14::json[]) AS new (event_id, account_id, id, data)
 """
+# The same, of which some are for later. A statement of its own: those that are for now are to cost nothing more.
+_INSERT_SOME_FOR_LATER = """
+WITH message AS (
+    INSERT INTO messages.messages (id, account_id, user_id, credential, recipient, sender, body, encoding, segments,
+                                   country, reference, validity_s, send_at, status)
+    SELECT id, account_id, user_id, credential, recipient, sender, body, encoding, segments, country, reference,
+           validity_s, send_at, CASE WHEN send_at IS NULL THEN 'accepted' ELSE 'scheduled' END
+    FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
+                $9::smallint[], $10::text[], $11::text[], $12::int[], $16::timestamptz[])
+         AS new (id, account_id, user_id, credential, recipient, sender, body, encoding, segments, country, reference,
+                 validity_s, send_at)
+), dispatch AS (
+    INSERT INTO messages.dispatch (message_id, due_at, expires_at)
+    SELECT id, now(), now() + make_interval(secs => coalesce(validity_s, $15))
+    FROM unnest($1::uuid[], $12::int[], $16::timestamptz[]) AS new (id, validity_s, send_at) WHERE send_at IS NULL
+), scheduled AS (
+    INSERT INTO messages.scheduled (message_id, send_at)
+    SELECT id, send_at FROM unnest($1::uuid[], $16::timestamptz[]) AS new (id, send_at) WHERE send_at IS NOT NULL
+)
+INSERT INTO messages.outbox (id, type, account_id, subject_id, sequence, at, data)
+SELECT event_id, CASE WHEN send_at IS NULL THEN 'message.accepted' ELSE 'message.scheduled' END, account_id, id, 1,
+       now(), data
+FROM unnest($13::uuid[], $2::uuid[], $1::uuid[], $14::json[], $16::timestamptz[])
+     AS new (event_id, account_id, id, data, send_at)
+"""
 
 
 async def insert_messages(connection: Connection | Pool, drafts: Sequence[Draft], event_ids: Sequence[UUID]) -> None:
-    """Write messages, what is to be dispatched and their first events: one statement, so all or nothing."""
-    await connection.execute(
-        _INSERT,
+    """Write messages, their places in queue or schedule and their first events: one statement, so all or nothing."""
+    values = [
         [draft.id for draft in drafts],
         [draft.account_id for draft in drafts],
         [draft.user_id for draft in drafts],
@@ -50,7 +74,12 @@ async def insert_messages(connection: Connection | Pool, drafts: Sequence[Draft]
         event_ids,
         [draft.response.decode() for draft in drafts],
         DEFAULT_VALIDITY_S,
-    )
+    ]
+    times = [draft.send_at for draft in drafts]
+    if any(times):
+        await connection.execute(_INSERT_SOME_FOR_LATER, *values, times)
+    else:
+        await connection.execute(_INSERT, *values)
 
 
 async def find_written(connection: Connection | Pool, ids: Sequence[UUID]) -> set[UUID]:
@@ -59,8 +88,8 @@ async def find_written(connection: Connection | Pool, ids: Sequence[UUID]) -> se
     return {row["id"] for row in rows}
 
 
-async def take_idempotency_keys(connection: Connection, drafts: Sequence[Draft], route: str) -> set[tuple[UUID, str]]:
-    """Claim the drafts' keys (distinct, in a fixed order) and return those that are ours; one older than 24 h is free.
+async def take_idempotency_keys(connection: Connection, requests: Sequence[Keyed], route: str) -> set[tuple[UUID, str]]:
+    """Claim requests' keys (distinct, in a fixed order) and return those that are ours; one older than 24 h is free.
 
     Locks the rows, so that a request with the same key elsewhere waits for our commit.
     """
@@ -74,31 +103,42 @@ async def take_idempotency_keys(connection: Connection, drafts: Sequence[Draft],
             WHERE known.created_at < now() - interval '24 hours'
         RETURNING account_id, key
         """,
-        [draft.account_id for draft in drafts],
-        [draft.idempotency_key for draft in drafts],
-        [draft.body_hash for draft in drafts],
+        [request.account_id for request in requests],
+        [request.idempotency_key for request in requests],
+        [request.body_hash for request in requests],
         route,
-        [draft.response.decode() for draft in drafts],
+        [request.response.decode() for request in requests],
     )
     return {(row["account_id"], row["key"]) for row in rows}
 
 
 async def list_idempotent_responses(
-    connection: Connection, keys: Sequence[tuple[UUID, str]], route: str
+    connection: Connection | Pool, keys: Sequence[tuple[UUID, str]], route: str
 ) -> dict[tuple[UUID, str], tuple[bytes, bytes]]:
-    """Return what the keys' first requests were: the hash of the body and the response."""
+    """Return what the keys' requests of the last 24 h were: the hash of the body and the response."""
     rows = await connection.fetch(
         """
         SELECT account_id, key, body_hash, response
         FROM messages.idempotency_keys
         JOIN unnest($1::uuid[], $2::text[]) AS asked (account_id, key) USING (account_id, key)
-        WHERE route = $3
+        WHERE route = $3 AND created_at >= now() - interval '24 hours'
         """,
         [account_id for account_id, _ in keys],
         [key for _, key in keys],
         route,
     )
     return {(row["account_id"], row["key"]): (row["body_hash"], row["response"].encode()) for row in rows}
+
+
+async def set_idempotent_response(connection: Connection, request: Keyed, route: str) -> None:
+    """Write what is to be replayed for a key that was taken before its response was known."""
+    await connection.execute(
+        "UPDATE messages.idempotency_keys SET response = $4 WHERE account_id = $1 AND route = $2 AND key = $3",
+        request.account_id,
+        route,
+        request.idempotency_key,
+        request.response.decode(),
+    )
 
 
 async def drop_idempotency_keys(connection: Connection, keys: Sequence[tuple[UUID, str]], route: str) -> None:
@@ -186,6 +226,8 @@ async def list_messages(
         add("id >= {}", first_id_after(query.created_after))
     if query.status is not None:
         add("status = {}", query.status)
+    if query.direction is not None:
+        add("direction = {}", query.direction)
     if query.to is not None:
         add("recipient = {}", number_filter(query.to))
     if query.sender is not None:
@@ -228,23 +270,6 @@ async def upsert_accounts(
     )
 
 
-async def set_prices(connection: Connection, rows: Sequence[tuple[UUID, int, str]]) -> None:
-    """Take over billing's price of messages: (message id, micros, currency)."""
-    ids = [row[0] for row in rows]
-    await connection.execute(
-        """
-        UPDATE messages.messages AS message SET price_micros = new.amount_micros, currency = new.currency
-        FROM unnest($1::uuid[], $2::bigint[], $3::text[]) AS new (id, amount_micros, currency)
-        WHERE message.id = new.id AND message.id BETWEEN $4 AND $5
-        """,
-        ids,
-        [row[1] for row in rows],
-        [row[2] for row in rows],
-        min(ids),
-        max(ids),
-    )
-
-
 async def count_of_day(pool: Pool, account_id: UUID, day: date, first: UUID, most: int) -> int:
     """Return how many messages count towards an account's cap on a day, `first` being the day's least id.
 
@@ -264,60 +289,3 @@ async def count_of_day(pool: Pool, account_id: UUID, day: date, first: UUID, mos
         most,
     )
     return count
-
-
-async def find_price(
-    pool: Pool, account_id: UUID, default_currency: str, country: str, at: datetime
-) -> tuple[int, str] | None:
-    """Return the micros of a segment to a country at a moment, and the account's currency.
-
-    The country's own rate, else the default's ('*'), each by the latest validity and of equal ones the last; before the
-    first default rate, that one.
-    """
-    row = await pool.fetchrow(
-        """
-        WITH account AS (
-            SELECT coalesce((SELECT currency FROM messages.account_currencies WHERE account_id = $1), $2) AS currency
-        ), found AS (
-            (SELECT 1 AS choice, amount_micros, currency FROM messages.rates JOIN account USING (currency)
-             WHERE country = $3 AND valid_from <= $4 ORDER BY valid_from DESC, id DESC LIMIT 1)
-            UNION ALL
-            (SELECT 2, amount_micros, currency FROM messages.rates JOIN account USING (currency)
-             WHERE country = '*' AND valid_from <= $4 ORDER BY valid_from DESC, id DESC LIMIT 1)
-            UNION ALL
-            (SELECT 3, amount_micros, currency FROM messages.rates JOIN account USING (currency)
-             WHERE country = '*' ORDER BY valid_from, id LIMIT 1)
-        )
-        SELECT amount_micros, currency FROM found ORDER BY choice LIMIT 1
-        """,
-        account_id,
-        default_currency,
-        country,
-        at,
-    )
-    return None if row is None else (row["amount_micros"], row["currency"])
-
-
-async def insert_rates(connection: Connection, rows: Sequence[tuple[UUID, str, str, int, datetime]]) -> None:
-    """Take over billing's rates: (id, currency, country, micros, valid from). One that is known stays."""
-    await connection.execute(
-        """
-        INSERT INTO messages.rates (id, currency, country, amount_micros, valid_from)
-        SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::timestamptz[])
-        ON CONFLICT (id) DO NOTHING
-        """,
-        *(list(column) for column in zip(*rows, strict=True)),
-    )
-
-
-async def upsert_currencies(connection: Connection, rows: Sequence[tuple[UUID, str, int]]) -> None:
-    """Take over the currencies accounts are billed in, unless a later word is known: (account, currency, sequence)."""
-    await connection.execute(
-        """
-        INSERT INTO messages.account_currencies AS known (account_id, currency, sequence)
-        SELECT * FROM unnest($1::uuid[], $2::text[], $3::int[])
-        ON CONFLICT (account_id) DO UPDATE SET currency = excluded.currency, sequence = excluded.sequence
-            WHERE known.sequence < excluded.sequence
-        """,
-        *(list(column) for column in zip(*rows, strict=True)),
-    )

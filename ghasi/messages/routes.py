@@ -6,25 +6,38 @@ from contextlib import asynccontextmanager
 
 from ghasi.contract.serving import Call, Handler, Reply
 from ghasi.contract.values import parse_id
-from ghasi.messages import export, preview, sender_routes, service
+from ghasi.messages import batches, cancelling, export, preview, reading, redaction, sender_routes, service
 from ghasi.storage.resources import Resources
+
+_REPLAYED = [(b"idempotent-replayed", b"true")]
 
 
 @asynccontextmanager
 async def serve(resources: Resources) -> AsyncIterator[dict[str, Handler]]:
     """Give the handlers of both upstreams; leaving waits for what was accepted to be committed."""
     sending = service.Sending(resources.pool, resources.bells)
+    sending_batches = batches.Batches(sending)
     loop = asyncio.get_running_loop()
 
     async def send_message(call: Call) -> Reply:
         response, replayed = await service.send(sending, call.caller, call.body, call.idempotency_key, loop.time())
-        return Reply(response, headers=[(b"idempotent-replayed", b"true")] if replayed else [])
+        return Reply(response, headers=_REPLAYED if replayed else [])
+
+    async def send_batch(call: Call) -> Reply:
+        response, replayed = await batches.send_batch(
+            sending_batches, call.caller, call.body, call.idempotency_key, loop.time()
+        )
+        return Reply(response, headers=_REPLAYED if replayed else [])
+
+    async def cancel_message(call: Call) -> Reply:
+        message_id = parse_id(call.path["messageId"])
+        return Reply(await cancelling.cancel_message(resources.pool, resources.bells, call.caller, message_id))
 
     async def list_messages(call: Call) -> Reply:
-        return Reply(await service.list_messages(resources.pool, call.caller, call.query))
+        return Reply(await reading.list_messages(resources.pool, call.caller, call.query))
 
     async def get_message(call: Call) -> Reply:
-        return Reply(await service.get_message(resources.pool, call.caller, parse_id(call.path["messageId"])))
+        return Reply(await reading.get_message(resources.pool, call.caller, parse_id(call.path["messageId"])))
 
     async def preview_message(call: Call) -> Reply:
         return Reply(await preview.preview_message(sending, call.caller, call.body, loop.time()))
@@ -33,12 +46,21 @@ async def serve(resources: Resources) -> AsyncIterator[dict[str, Handler]]:
         pieces = export.export_messages(resources.pool, call.caller, call.query)
         return Reply(pieces, headers=[(b"content-disposition", b'attachment; filename="messages.csv"')])
 
+    async def redact_message(call: Call) -> Reply:
+        message_id = parse_id(call.path["messageId"])
+        return Reply(
+            await redaction.redact_message(resources.pool, resources.bells, call.caller, message_id, call.request_id)
+        )
+
     yield {
         "send_message": send_message,
+        "send_batch": send_batch,
+        "cancel_message": cancel_message,
+        "redact_message": redact_message,
         "list_messages": list_messages,
         "get_message": get_message,
         "preview_message": preview_message,
         "export_messages": export_messages,
-        **sender_routes.handlers(resources.pool, lambda account_id: sending.accounts.pop(account_id, None)),
+        **sender_routes.handlers(resources.pool, sending.accounts.forget),
     }
-    await sending.batcher.drain()
+    await asyncio.gather(sending.batcher.drain(), sending_batches.batcher.drain())

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ghasi.contract.values import new_id
-from ghasi.messages.service import take_accounts
+from ghasi.messages.accounts import take_accounts
 from ghasi.storage import outbox
 from ghasi.storage.pool import Pool
 from tests.messages.conftest import Customer
@@ -48,7 +48,9 @@ async def test_an_accepted_message_is_committed_with_its_event_and_its_place_in_
         ({"from": "much too long a name"}, "invalid_sender", "from"),
         ({"from": "12"}, "invalid_sender", "from"),
         ({"from": " lead"}, "invalid_sender", "from"),
-        ({"send_at": "2030-01-01T00:00:00Z"}, "invalid_request", "send_at"),
+        ({"send_at": "2999-01-01T00:00:00Z"}, "invalid_send_at", "send_at"),
+        ({"send_at": "2020-01-01T00:00:00Z"}, "invalid_send_at", "send_at"),
+        ({"send_at": "2030-01-01T00:00:00"}, "invalid_request", "send_at"),
         ({"validity_s": 1}, "invalid_request", "validity_s"),
         ({"priority": 1}, "invalid_request", "priority"),
     ],

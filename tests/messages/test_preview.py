@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ghasi.carriers.segmentation import count_forcing, count_segments, measure
 from ghasi.contract.shapes import Preview
 from ghasi.contract.values import new_id
 from ghasi.messages.look_alikes import _LOOK_ALIKES, describe, suggest
 from ghasi.messages.preview import forcing_characters
-from ghasi.messages.segmentation import count_forcing, count_segments, measure
 from ghasi.storage.pool import Pool
 from tests.messages.conftest import Customer
 
@@ -32,8 +32,8 @@ def errors_of(previewed: dict[str, Any]) -> list[tuple[str, str]]:
 
 async def test_a_plain_text_to_a_number(customer: Customer) -> None:
     assert await preview(customer, to=AFGHAN, **{"from": "Bakery"}) == {
-        "encoding": "gsm7", "segments": 1, "characters": 5, "units": 5, "units_per_segment": 160, "left": 155,
-        "forcing": [], "country": "AF", "price": {"amount": "0.0450", "currency": "USD"}, "errors": [],
+        "body": "Hello", "encoding": "gsm7", "segments": 1, "characters": 5, "units": 5, "units_per_segment": 160,
+        "left": 155, "forcing": [], "country": "AF", "price": {"amount": "0.0450", "currency": "USD"}, "errors": [],
     }  # fmt: skip
 
 

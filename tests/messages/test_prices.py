@@ -10,7 +10,7 @@ import msgspec
 from ghasi.billing.model import DEFAULT_CURRENCY, EVERY_COUNTRY, UNKNOWN_COUNTRY, Rate
 from ghasi.billing.rating import PriceList
 from ghasi.contract.values import new_id
-from ghasi.messages import prices, queries
+from ghasi.messages import price_queries, prices
 from ghasi.messages.prices import take_billing
 from ghasi.storage import outbox
 from ghasi.storage.outbox import Event
@@ -129,7 +129,7 @@ async def test_a_price_is_the_one_that_billing_finds(pool: Pool) -> None:
         for country in ("AF", "SE", "DE", UNKNOWN_COUNTRY):
             for at in (days[0] - timedelta(1), *days, days[-1] + timedelta(1), days[2] + timedelta(hours=1)):
                 expected = billing.find("USD", country, at)
-                found = await queries.find_price(pool, account_id, "USD", country, at)
+                found = await price_queries.find_price(pool, account_id, "USD", country, at)
                 assert found == (expected.amount_micros, "USD"), (rates, country, at)
                 differing.add(expected.amount_micros)
     assert len(differing) > 50

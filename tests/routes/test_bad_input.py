@@ -374,7 +374,7 @@ BAD_MESSAGES: list[tuple[dict[str, Any], str, str]] = [
     ({"body": "[" * (10 * 76 + 1)}, "body_too_long", "body"),
     ({"body": ""}, "invalid_request", "body"),
     ({"to": ""}, "invalid_request", "to"),
-    ({"send_at": "2999-01-01T00:00:00Z"}, "invalid_request", "send_at"),
+    ({"send_at": "2999-01-01T00:00:00Z"}, "invalid_send_at", "send_at"),
     ({"validity_s": 59}, "invalid_request", "validity_s"),
     ({"validity_s": 172801}, "invalid_request", "validity_s"),
     ({"reference": "x" * 256}, "invalid_request", "reference"),

@@ -1,0 +1,28 @@
+"""message-store's reading: an account's messages, and each with the statuses it has passed.
+
+Owns paging and what is not found. Changes nothing.
+"""
+
+from uuid import UUID
+
+from ghasi.contract.errors import Problem
+from ghasi.contract.serving import Caller
+from ghasi.contract.shapes import Message, MessageDetail, MessageQuery, Page
+from ghasi.contract.values import decode_id_cursor, page_of
+from ghasi.messages import queries
+from ghasi.messages.model import detail, resource
+from ghasi.storage.pool import Pool
+
+
+async def list_messages(pool: Pool, caller: Caller, query: MessageQuery) -> Page[Message]:
+    """Return a page of the account's messages, newest first; raises Problem invalid_cursor."""
+    rows = await queries.list_messages(pool, caller.account_id, query, decode_id_cursor(query.cursor), query.limit + 1)
+    return page_of(rows, query.limit, resource, lambda row: (row.id,))
+
+
+async def get_message(pool: Pool, caller: Caller, message_id: UUID) -> MessageDetail:
+    """Return one of the account's messages; raises Problem not_found."""
+    row = await queries.find_message(pool, caller.account_id, message_id)
+    if row is None:
+        raise Problem("not_found")
+    return detail(row)
