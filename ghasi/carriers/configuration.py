@@ -42,7 +42,25 @@ class CarriersFile:
     carriers: list[CarrierConfiguration]
     routes: list[RouteConfiguration] = field(default_factory=list)
     costs: dict[str, CostTable] = field(default_factory=dict)
-    routing: Routes = field(default_factory=lambda: Routes([], []))
+    routing: Routes = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Compile the routes; raises RouteError."""
+        routing = Routes(self.routes, [one.name for one in self.carriers], self.costs)
+        object.__setattr__(self, "routing", routing)
+
+    def notes(self) -> list[str]:
+        """Return what may be written so but is likely a mistake, one line each."""
+        notes = [
+            f"route {later!r} is never reached: {earlier!r} before it takes every message"
+            for earlier, later in self.routing.unreachable()
+        ]
+        if self.routes:
+            named = {name for rule in self.routing.rules for name in rule.carriers}
+            notes += [f"carrier {one.name!r} is in no route" for one in self.carriers if one.name not in named]
+            if not self.routing.has_last():
+                notes.append("no last route without conditions: a message that no route matches fails with no_route")
+        return notes
 
 
 def read_carriers_file(path: Path) -> CarriersFile:
@@ -81,27 +99,14 @@ def parse_carriers_file(path: Path, content: bytes) -> CarriersFile:
     rules = [_read_route(path, number, table) for number, table in enumerate(routes, start=1)]
     _refuse_twice(path, "route", [rule.name for rule in rules])
     try:
-        routing = Routes(rules, names, prices)
+        return CarriersFile(configurations, rules, prices)
     except RouteError as error:
-        raise CarrierConfigurationError(f"{path}: route {error.route!r}: `{error.key}`: {error.reason}") from error
-    return CarriersFile(configurations, rules, prices, routing)
+        raise CarrierConfigurationError(f"{path}: {error}") from error
 
 
 def check(path: Path) -> list[str]:
     """Read carriers.toml and return what is likely a mistake in it, one line each; raises CarrierConfigurationError."""
-    file = read_carriers_file(path)
-    notes = [
-        f"route {later!r} is never reached: {earlier!r} before it takes every message"
-        for earlier, later in file.routing.unreachable()
-    ]
-    if file.routes:
-        named = {name for rule in file.routing.rules for name in rule.carriers}
-        notes += [f"carrier {one.name!r} is in no route" for one in file.carriers if one.name not in named]
-        if not file.routing.has_last():
-            notes.append(
-                "a message that no route matches fails with no_route; a last route without conditions takes it"
-            )
-    return notes
+    return read_carriers_file(path).notes()
 
 
 def open_carrier(configuration: CarrierConfiguration) -> Carrier:

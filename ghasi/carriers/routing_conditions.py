@@ -90,7 +90,7 @@ def _senders(rule: RouteConfiguration) -> Condition | None:
         return None
     exact: set[str] = set()
     kinds: set[str] = set()
-    patterns: list[re.Pattern[str]] = []
+    patterns: list[str] = []
     for one in rule.senders:
         if one.startswith(_KIND):
             kind = one.removeprefix(_KIND)
@@ -99,15 +99,16 @@ def _senders(rule: RouteConfiguration) -> Condition | None:
             kinds.add(kind)
         elif "*" in one or "?" in one:
             # a sender has 16 characters at most, so that this engine's backtracking comes to nothing
-            patterns.append(re.compile(re.escape(one).replace(r"\*", ".*").replace(r"\?", "."), re.DOTALL))
+            patterns.append(re.escape(one).replace(r"\*", ".*").replace(r"\?", "."))
         else:
             exact.add(one)
+    pattern = re.compile("|".join(patterns), re.DOTALL) if patterns else None
 
     def holds(asked: Asked) -> bool:
         sender = asked.sender
         if sender in exact or (kinds and sender_kind(sender) in kinds):
             return True
-        return sender is not None and any(pattern.fullmatch(sender) for pattern in patterns)
+        return pattern is not None and sender is not None and pattern.fullmatch(sender) is not None
 
     return Condition("senders", ", ".join(rule.senders), lambda it: "none" if it.sender is None else it.sender, holds)
 
