@@ -18,7 +18,7 @@ from ghasi.storage.migrate import migrate
 from tests.asgi import Answer
 from tests.auth.identity_provider import IdentityProvider
 from tests.conftest import named, run
-from tests.routes.world import ROOMY, Customer, World, ask, misbehaving, open_world, unused_url
+from tests.routes.world import CARRIERS_FILE, ROOMY, Customer, World, ask, misbehaving, open_world, unused_url
 
 ONE_EACH = dict.fromkeys(ROOMY, 1)
 
@@ -31,6 +31,10 @@ class Worlds:
         self._template = template
         self._certificates_url = certificates_url
         self._stack = AsyncExitStack()
+        folder = Path(tempfile.mkdtemp(prefix="ghasi-carriers-"))
+        self._stack.callback(shutil.rmtree, folder)
+        self._carriers = folder / "carriers.toml"
+        self._carriers.write_text(CARRIERS_FILE)
         self._open: dict[str, Any] = {}
 
     async def close(self) -> None:
@@ -89,7 +93,9 @@ class Worlds:
             database = await asyncio.to_thread(embedded.start, data_dir)
             self._stack.callback(embedded.stop, data_dir)
             await migrate(database.url)
-            world = await self._stack.enter_async_context(open_world(database.url, self._certificates_url, **ROOMY))
+            world = await self._stack.enter_async_context(
+                open_world(database.url, self._certificates_url, carriers=self._carriers, **ROOMY)
+            )
             customer = await world.sign_in()
             await asyncio.to_thread(embedded.stop, data_dir)
             return customer
@@ -119,7 +125,8 @@ class Worlds:
         database = f"routes_{uuid4().hex}"
         await run(self._server_url, f"CREATE DATABASE {database} TEMPLATE {self._template} STRATEGY file_copy")
         self._stack.push_async_callback(run, self._server_url, f"DROP DATABASE {database} WITH (FORCE)")
-        world = open_world(named(self._server_url, database), self._certificates_url, **settings)
+        given = {"carriers": self._carriers} | settings
+        world = open_world(named(self._server_url, database), self._certificates_url, **given)
         return await self._stack.enter_async_context(world)
 
 

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+import pytest
+
 from ghasi.auth import admin as auth_admin
 from ghasi.auth import api_keys, invitations
 from ghasi.auth.model import MOST_API_KEYS, MOST_INVITATIONS
@@ -29,6 +31,8 @@ from tests.billing.conftest import LAST_MONTH, Messages, Sms
 from tests.live import live
 from tests.routes.conftest import Worlds
 from tests.routes.world import (
+    CARRIER,
+    CARRIER_SECRET,
     MESSAGE,
     OPT_OUT,
     WEBHOOK,
@@ -242,6 +246,8 @@ def _enter_common() -> None:
             common.append((422, "invalid_idempotency_key", bad_idempotency_key))
         if row.parameters:
             common.append((404, "not_found", nobodys_id))
+        if row.takes_any_body:  # who asks must prove it before anything of ours is asked
+            common = [one for one in common if one[1] not in ("internal_error", "service_unavailable")]
         for status, code, scenario in common:
             provokes(row.operation, status, code)(partial(scenario, row))
 
@@ -344,6 +350,45 @@ async def export_a_message(worlds: Worlds) -> Answer:
     assert row.split(",")[header.split(",").index("id")] == sent["id"]
     assert answer.header("content-disposition") == 'attachment; filename="messages.csv"'
     return answer
+
+
+# carriers' reports
+
+
+async def report(world: World, *, secret: str = CARRIER_SECRET, body: bytes | None = None) -> Answer:
+    target = target_of(BY_OPERATION["take_carrier_report"], CARRIER)
+    given = {"body": body} if body is not None else {"json": {"id": str(new_id()), "status": "delivered"}}
+    return await world.call("POST", target, headers={"x-secret": secret}, **given)
+
+
+@provokes("take_carrier_report", 204)
+async def report_a_receipt(worlds: Worlds) -> Answer:
+    return await report(await worlds.plain())
+
+
+@provokes("take_carrier_report", 401, "invalid_callback")
+async def report_without_the_secret(worlds: Worlds) -> Answer:
+    return await report(await worlds.plain(), secret="hunter2")
+
+
+@provokes("take_carrier_report", 422, "invalid_request")
+async def report_nothing(worlds: Worlds) -> Answer:
+    return await report(await worlds.plain(), body=b"{}")
+
+
+@provokes("take_carrier_report", 500, "internal_error")
+async def report_to_a_fault(worlds: Worlds) -> Answer:
+    """The ledger drops what the database refuses for good, so that the fault is in the reading."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ghasi.messages.carrier_reports.read_reports", None)
+        return await report(await worlds.plain())
+
+
+@provokes("take_carrier_report", 503, "service_unavailable")
+async def report_while_the_database_is_away(worlds: Worlds) -> Answer:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ghasi.messages.carrier_reports.COMMIT_WITHIN_S", 0.3)
+        return await report((await worlds.away()).world)
 
 
 @provokes("list_senders", 200)

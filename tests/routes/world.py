@@ -194,6 +194,20 @@ def cookie_of(answer: Answer) -> str:
 
 MESSAGE = {"to": "+46700000010", "body": "Hello"}
 OPT_OUT = {"to": "+46700000010"}
+CARRIER, CARRIER_SECRET = "aggregator", "hunter2-hunter2"
+CARRIERS_FILE = f"""
+[[carrier]]
+name = "{CARRIER}"
+kind = "http"
+url = "https://sms.example.com/"
+body = {{ to = "{{to}}", text = "{{text}}" }}
+[carrier.receipts]
+secret = "{CARRIER_SECRET}"
+verify = "header:X-Secret"
+id = "/id"
+status = "/status"
+states = {{ delivered = "delivered" }}
+"""
 WEBHOOK = {"url": "https://example.com/hooks", "events": ["message.*"]}
 BODIES: dict[str, dict[str, Any]] = {
     "sign_in_with_firebase": {"id_token": "replaced by a fresh one"},
