@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from ghasi.contract.serving import Call, Handler, Reply
 from ghasi.contract.values import parse_id
 from ghasi.messages import batches, cancelling, export, preview, reading, redaction, sender_routes, service
+from ghasi.messages.carrier_reports import CarrierReports
 from ghasi.storage.resources import Resources
 
 _REPLAYED = [(b"idempotent-replayed", b"true")]
@@ -17,6 +18,7 @@ async def serve(resources: Resources) -> AsyncIterator[dict[str, Handler]]:
     """Give the handlers of both upstreams; leaving waits for what was accepted to be committed."""
     sending = service.Sending(resources.pool, resources.bells)
     sending_batches = batches.Batches(sending)
+    reports = CarrierReports(resources)
     loop = asyncio.get_running_loop()
 
     async def send_message(call: Call) -> Reply:
@@ -61,6 +63,8 @@ async def serve(resources: Resources) -> AsyncIterator[dict[str, Handler]]:
         "get_message": get_message,
         "preview_message": preview_message,
         "export_messages": export_messages,
+        "take_carrier_report": reports.take,
         **sender_routes.handlers(resources.pool, sending.accounts.forget),
     }
     await asyncio.gather(sending.batcher.drain(), sending_batches.batcher.drain())
+    await reports.drain()

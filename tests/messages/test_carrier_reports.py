@@ -1,0 +1,181 @@
+"""POST /v1/carriers/NAME/receipts: what proves a callback, what its answer says, and that it is written by then."""
+
+import asyncio
+import hashlib
+import hmac
+import tomllib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import structlog
+
+from ghasi.carriers.configuration import parse_carriers_file
+from ghasi.contract.serving import ServiceApp
+from ghasi.messages import carrier_reports, routes
+from ghasi.settings import Settings
+from ghasi.storage.pool import UNAVAILABLE, Pool
+from ghasi.storage.resources import Resources
+from tests.asgi import Answer, request
+
+SECRET = "hunter2-hunter2"
+COMMON = """
+[[carrier]]
+kind = "http"
+url = "http://127.0.0.1:1/"
+body = {{ to = "{{to}}", text = "{{text}}" }}
+name = "{name}"
+"""
+RECEIPTS = """
+[carrier.receipts]
+secret = "hunter2-hunter2"
+verify = "{verify}"
+list = "/results"
+id = "/id"
+status = "/status"
+states = {{ delivered = "delivered", failed = "undelivered" }}
+"""
+KINDS = {"by-header": "header:X-Secret", "by-hmac": "hmac-sha256:X-Signature", "by-query": "query:token"}
+
+
+@dataclass
+class Outside:
+    """Somebody outside, before a service that reads a carriers.toml."""
+
+    app: ServiceApp
+    file: Path
+
+    async def call(self, carrier: str, document: Any, *, query: str = "", **headers: str) -> Answer:
+        body = document if isinstance(document, bytes) else msgspec.json.encode(document)
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await request(self.app, "POST", f"/v1/carriers/{carrier}/receipts{query}", headers=named, body=body)
+
+
+def write(file: Path, **verified: str | None) -> None:
+    tables = [
+        COMMON.format(name=name.replace("_", "-")) + ("" if verify is None else RECEIPTS.format(verify=verify))
+        for name, verify in verified.items()
+    ]
+    file.write_text("".join(tables))
+
+
+@pytest.fixture
+async def outside(resources: Resources, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Outside]:
+    monkeypatch.setattr(carrier_reports, "LOOK_EVERY_S", 0.0)
+    file = tmp_path / "carriers.toml"
+    write(file, silent=None, **KINDS)
+    own = replace(resources, settings=Settings(dev=True, carriers=file))
+    async with routes.serve(own) as handlers:
+        yield Outside(ServiceApp(handlers, unavailable=UNAVAILABLE), file)
+
+
+ONE = {"results": [{"id": "a-1", "status": "delivered"}]}
+
+
+async def parked(pool: Pool) -> list[tuple[str, str, str, str | None]]:
+    rows = await pool.fetch("SELECT carrier, carrier_message_id, state, error_code FROM messages.parked_receipts")
+    return sorted(tuple(row) for row in rows)
+
+
+async def test_receipts_are_written_when_they_are_answered(outside: Outside, pool: Pool) -> None:
+    document = {"results": [*ONE["results"], {"id": "b-2", "status": "failed"}, {"nothing": "here"}]}
+    answer = await outside.call("by-header", document, x_secret=SECRET)
+    assert (answer.status, answer.body) == (204, b"")
+    assert await parked(pool) == [
+        ("by-header", "a-1", "delivered", None), ("by-header", "b-2", "undelivered", "undeliverable"),
+    ]  # fmt: skip
+
+
+async def test_each_proof(outside: Outside, pool: Pool) -> None:
+    body = msgspec.json.encode(ONE)
+    signature = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
+    assert (await outside.call("by-hmac", body, x_signature=signature)).status == 204
+    assert (await outside.call("by-query", body, query=f"?a=b&token={SECRET}")).status == 204
+    assert len(await parked(pool)) == 2
+    wrong = [
+        await outside.call("by-header", body),
+        await outside.call("by-header", body, x_secret="hunter2-hunter"),
+        await outside.call("by-hmac", body + b" ", x_signature=signature),
+        await outside.call("by-hmac", body, x_signature=SECRET),
+        await outside.call("by-query", body, x_secret=SECRET, query="?token="),
+        await outside.call("by-header", b"\xff", x_secret=SECRET[:-1]),  # what it is comes after the proof
+    ]
+    assert [(answer.status, answer.json["code"]) for answer in wrong] == [(401, "invalid_callback")] * 6
+    assert len(await parked(pool)) == 2
+
+
+async def test_who_has_no_receipts_is_not_found(outside: Outside) -> None:
+    for name in ("nobody", "silent", "BY-HEADER", "by-header%20", "..", "%00", "x" * 500):
+        answer = await outside.call(name, ONE, x_secret=SECRET)
+        assert (answer.status, answer.json["code"]) == (404, "not_found"), name
+
+
+async def test_without_a_file_there_is_nobody(resources: Resources) -> None:
+    async with routes.serve(resources) as handlers:
+        outside = Outside(ServiceApp(handlers), Path())
+        assert (await outside.call("by-header", ONE, x_secret=SECRET)).status == 404
+
+
+async def test_what_has_no_receipt_is_refused(outside: Outside, pool: Pool) -> None:
+    for body in (b"", b"{", b"\xff", b"[]", b'{"results": 1}', b'{"results": [{"id": "1"}]}', b"[" * 100_000):
+        answer = await outside.call("by-header", body, x_secret=SECRET)
+        assert (answer.status, answer.json["code"]) == (422, "invalid_request"), body[:20]
+        assert answer.json["detail"]
+    assert (await outside.call("by-header", {"results": []}, x_secret=SECRET)).status == 204
+    assert (await outside.call("by-header", b" " * 300_000, x_secret=SECRET)).status == 422
+    assert await parked(pool) == []
+
+
+async def test_the_file_is_read_again_and_a_broken_one_changes_nothing(outside: Outside) -> None:
+    assert (await outside.call("by-header", ONE, x_secret=SECRET)).status == 204
+    outside.file.write_text("[[carrier]\n")
+    assert (await outside.call("by-header", ONE, x_secret=SECRET)).status == 204
+    outside.file.unlink()
+    assert (await outside.call("by-header", ONE, x_secret=SECRET)).status == 204
+    write(outside.file, later="header:X-Secret")
+    assert (await outside.call("by-header", ONE, x_secret=SECRET)).status == 404
+    assert (await outside.call("later", ONE, x_secret=SECRET)).status == 204
+
+
+async def test_a_file_that_was_never_readable_is_no_404(resources: Resources, tmp_path: Path) -> None:
+    own = replace(resources, settings=Settings(dev=True, carriers=tmp_path / "carriers.toml"))
+    async with routes.serve(own) as handlers:
+        outside = Outside(ServiceApp(handlers), own.settings.carriers)  # type: ignore[arg-type]
+        answer = await outside.call("by-header", ONE, x_secret=SECRET)
+    assert (answer.status, answer.json["code"]) == (503, "service_unavailable")
+
+
+async def test_a_database_that_is_away_is_a_503(outside: Outside, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(carrier_reports, "COMMIT_WITHIN_S", 0.2)
+    monkeypatch.setattr(carrier_reports, "DRAIN_S", 0.1)
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("LOCK TABLE messages.parked_receipts")
+        answer = await outside.call("by-header", ONE, x_secret=SECRET)
+        assert (answer.status, answer.json["code"]) == (503, "service_unavailable")
+    async with asyncio.timeout(10):
+        while not await parked(pool):  # it was not lost either
+            await asyncio.sleep(0.02)
+
+
+async def test_neither_secrets_nor_callbacks_reach_logs(outside: Outside) -> None:
+    with structlog.testing.capture_logs() as logs:
+        for document in (ONE, b"hunter2", {"results": [{"id": "hunter2"}, *ONE["results"]]}):
+            await outside.call("by-query", document, query=f"?token={SECRET}")
+            await outside.call("by-query", document, query=f"?token={SECRET}x")
+        outside.file.write_text('[[carrier]]\nsecret = "hunter2')
+        await outside.call("by-query", ONE, query=f"?token={SECRET}")
+    assert len(logs) >= 3
+    assert "hunter2" not in str(logs)
+
+
+def test_the_examples_of_the_documentation_can_be_read() -> None:
+    documentation = Path(__file__).parents[2] / "docs" / "http-carrier.md"
+    examples = [part.partition("```")[0] for part in documentation.read_text().split("```toml\n")[1:]]
+    assert len(examples) == 3
+    for example in examples:
+        [table] = tomllib.loads(example)["carrier"]
+        file = parse_carriers_file(documentation, example.encode())
+        assert [one.name for one in file.carriers] == [table["name"]]
