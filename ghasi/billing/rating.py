@@ -41,6 +41,7 @@ Outcomes = dict[tuple[UUID, datetime], OutcomeSums]
 Move = tuple[UUID, str, int]
 """A message's id, and the status and sequence that its charge moves to."""
 _NOTHING, _NO_OUTCOME = Sums(), OutcomeSums()
+_REDACTED_EVENT = "message.redacted"
 _COUNTRY_LENGTH = 2
 _FAILED = frozenset({"failed", "undelivered", "expired"})
 _REFUSED = frozenset({"failed", "expired"})
@@ -106,6 +107,8 @@ def read_events(events: Sequence[Event]) -> tuple[dict[UUID, Sent], dict[UUID, R
     newest: dict[UUID, Sent] = {}
     refused: dict[UUID, Refusal] = {}
     for event in events:
+        if event.type == _REDACTED_EVENT:  # of a message that has ended, and may have been forgotten here
+            continue
         state = _decode(event.data)
         if state.direction != "outbound":
             continue

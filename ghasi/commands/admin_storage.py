@@ -1,0 +1,74 @@
+"""`ghasi admin storage`: the months of messages, and taking an old one out of the database."""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+from ghasi.commands.operator import Operator, OperatorFlags, do
+from ghasi.commands.output import print_line, print_rows
+from ghasi.messages import partitions
+from ghasi.messages.partitions import Detached, Partition
+
+storage = App(name="storage", help="Months of messages: how large they are, and taking old ones out.")
+
+HERE = Operator()
+Drop = Annotated[bool, Parameter(help="Delete the month's table too", negative="")]
+_UNITS = ("B", "KB", "MB", "GB", "TB")
+_KILO = 1024
+
+
+@storage.command(name="partitions")
+def list_partitions(*, operator: OperatorFlags = HERE) -> None:
+    """List the months of messages, newest first, with an estimate of their rows; `other` is empty as a rule."""
+    found = do(operator, lambda it: partitions.list_partitions(it.pool))
+    rows = [asdict(one) if operator.json else _row(one) for one in found]
+    print_rows(rows, as_json=operator.json, columns=("month", "rows", "size", "attached", "table"))
+
+
+def _row(one: Partition) -> dict[str, Any]:
+    return {
+        "month": one.month or "other",
+        "rows": None if one.rows < 0 else f"{one.rows:,}",
+        "size": _size(one.size_bytes),
+        "attached": one.attached,
+        "table": f"messages.{one.table}",
+    }
+
+
+def _size(size_bytes: float) -> str:
+    for unit in _UNITS[:-1]:
+        if size_bytes < _KILO:
+            return f"{size_bytes:.0f} {unit}"
+        size_bytes /= _KILO
+    return f"{size_bytes:.1f} {_UNITS[-1]}"
+
+
+@storage.command(name="detach")
+def detach(month: str, *, drop: Drop = False, operator: OperatorFlags = HERE) -> None:
+    """Take a month (2026-05) out of what Ghasi reads; its table stays, to be saved or dropped."""
+    done = do(operator, lambda it: partitions.detach(it.pool, month, drop=drop, actor=operator.actor))
+    known = asdict(done) | {"next": _next(done)}
+    print_line("\n".join((_said(done), *_next(done))), known, as_json=operator.json)
+
+
+def _said(done: Detached) -> str:
+    if done.dropped:
+        return f"{done.month} is gone"
+    return (
+        f"{done.month} is detached: messages.{done.table} is a table by itself now. Save it, drop it, or put it back:"
+    )
+
+
+def _next(done: Detached) -> list[str]:
+    """Return what may be done with the table, each as a line to be run."""
+    if done.dropped:
+        return []
+    name = f"messages.{done.table}"
+    bounds = f"FOR VALUES FROM ('{done.first}') TO ('{done.beyond}')"
+    attach = f"ALTER TABLE messages.messages ATTACH PARTITION {name} {bounds}"
+    return [
+        f'  pg_dump "$GHASI_DATABASE_URL" --format=custom --table={name} --file={done.table}.dump',
+        f"  ghasi admin storage detach {done.month} --drop",
+        f"  {attach};",
+    ]
