@@ -1,4 +1,4 @@
-"""`ghasi admin accounts | users | keys | carriers | audit`: who may do what, and what was changed."""
+"""`ghasi admin accounts | users | keys | audit`: who may do what, and what was changed."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -13,14 +13,12 @@ from ghasi.commands.operator import Operator, OperatorFlags, do, fields
 from ghasi.commands.output import RowLimit, count, print_line, print_row, print_rows
 from ghasi.contract.errors import Problem
 from ghasi.contract.shapes import Role
-from ghasi.messages.admin import list_carriers as list_carriers_of
 from ghasi.storage import audit as audit_log
 from ghasi.storage.resources import Resources
 
 accounts = App(name="accounts", help="Customers: their status, limits, countries and cap.")
 users = App(name="users", help="People and their roles.")
 keys = App(name="keys", help="The keys that sign access tokens.")
-carriers = App(name="carriers", help="Connections to operators.")
 audit = App(name="audit", help="What operators and customers changed.")
 
 HERE = Operator()
@@ -182,16 +180,6 @@ def rotate_keys(*, operator: OperatorFlags = HERE) -> None:
     """Publish a new key, which signs a little later; tokens of the old one stay good until they expire."""
     made = do(operator, lambda it: admin.rotate_keys(it, operator=operator.name))
     print_line(f"{made.kid} signs from {made.signs_from:%Y-%m-%d %H:%M:%S}", _key(made), as_json=operator.json)
-
-
-@carriers.command(name="list")
-def list_carriers(*, operator: OperatorFlags = HERE) -> None:
-    """List carriers as the worker sees them."""
-    found = do(operator, lambda it: list_carriers_of(it.pool))
-    columns = (
-        "name", "kind", "bound", "outstanding", "window_size", "submitted", "resubmitted", "detail", "seen_at"
-    )  # fmt: skip
-    print_rows(found, as_json=operator.json, columns=columns)
 
 
 @audit.command(name="list")

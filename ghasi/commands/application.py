@@ -18,11 +18,14 @@ app = App(
 )
 admin = App(name="admin", help="What an operator does; each change is in the audit log.")
 # by name, so that a command loads only what it needs
-for name in ("accounts", "users", "keys", "carriers", "audit"):
+for name in ("accounts", "users", "keys", "audit"):
     admin.command(f"ghasi.commands.admin_accounts:{name}", name=name)
 for name in ("rates", "invoices"):
     admin.command(f"ghasi.commands.admin_billing:{name}", name=name)
+admin.command("ghasi.commands.admin_carriers:carriers", name="carriers")
+admin.command("ghasi.commands.admin_routes:routes", name="routes")
 admin.command("ghasi.commands.admin_senders:senders", name="senders")
+admin.command("ghasi.commands.admin_storage:storage", name="storage")
 app.command("ghasi.commands.contract:contract", name="contract")
 app.command("ghasi.commands.simulator:simulator", name="simulator")
 app.command(admin)

@@ -17,8 +17,8 @@ _MESSAGE_COLUMNS = ", ".join(f"message.{column.strip()}" for column in COLUMNS.s
 class Claim:
     """A message this worker may submit until its lease ends.
 
-    `claims` tells one claim of a message from another; `in_doubt`: an earlier one never had its end written, so the
-    message may have been submitted already.
+    `claims` tells one claim of a message from another. `in_doubt`: an earlier one never had its end written, so the
+    message may have been submitted already, to `carrier` ('' where that is not known).
     """
 
     message: Stored
@@ -26,37 +26,143 @@ class Claim:
     throttles: int
     in_doubt: bool
     expires_at: datetime
+    carrier: str | None = None
 
 
-async def claim(pool: Pool, most: int, lease: timedelta) -> list[Claim]:
-    """Lease up to `most` due messages, oldest first; committed when this returns."""
+_WIDTH = len(Stored.__dataclass_fields__)
+_CLAIM = f"""
+    claimed AS (
+        UPDATE messages.dispatch AS dispatch
+        SET due_at = now() + $2::interval, claims = claims + 1, in_doubt = true, held_for = NULL,
+            carrier = CASE WHEN due.in_doubt AND dispatch.carrier IS NOT NULL THEN dispatch.carrier
+                           ELSE coalesce($3, dispatch.carrier) END
+        FROM due WHERE dispatch.message_id = due.message_id
+        RETURNING dispatch.message_id, dispatch.claims, dispatch.throttles, dispatch.expires_at, dispatch.carrier,
+                  due.in_doubt AND due.carrier IS NOT NULL AS in_doubt
+    )
+    SELECT {_MESSAGE_COLUMNS}, claimed.claims, claimed.throttles, claimed.in_doubt, claimed.expires_at, claimed.carrier
+    FROM claimed JOIN messages.messages AS message ON message.id = claimed.message_id
+"""
+
+
+async def claim(pool: Pool, most: int, lease: timedelta, carrier: str | None) -> list[Claim]:
+    """Lease up to `most` due messages, oldest first; committed when this returns.
+
+    `carrier` is written down as the one they are about to be submitted to, where there is only one; else `assign` does.
+    """
     rows = await pool.fetch(
         f"""
         WITH due AS (
-            SELECT message_id, in_doubt FROM messages.dispatch WHERE due_at <= now()
+            SELECT message_id, in_doubt, carrier FROM messages.dispatch WHERE due_at <= now()
             ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
-        ), claimed AS (
-            UPDATE messages.dispatch AS dispatch SET due_at = now() + $2::interval,
-                                                     claims = claims + 1, in_doubt = true
-            FROM due WHERE dispatch.message_id = due.message_id
-            RETURNING dispatch.message_id, dispatch.claims, dispatch.throttles, dispatch.expires_at, due.in_doubt
-        )
-        SELECT {_MESSAGE_COLUMNS}, claimed.claims, claimed.throttles, claimed.in_doubt, claimed.expires_at
-        FROM claimed JOIN messages.messages AS message ON message.id = claimed.message_id
+        ), {_CLAIM}
         """,
         most,
         lease,
+        carrier,
     )
-    width = len(Stored.__dataclass_fields__)
-    return [Claim(Stored(*tuple(row)[:width]), *tuple(row)[width:]) for row in rows]
+    return [Claim(Stored(*tuple(row)[:_WIDTH]), *tuple(row)[_WIDTH:]) for row in rows]
 
 
-async def list_overdue(pool: Pool, most: int) -> list[UUID]:
-    """Return messages that are still to be submitted though their validity has ended."""
+async def claim_held(pool: Pool, held_for: str, most: int, lease: timedelta, carrier: str | None) -> list[Claim]:
+    """Lease up to `most` messages that lie aside for the carriers of `held_for`, oldest first."""
     rows = await pool.fetch(
-        "SELECT message_id FROM messages.dispatch WHERE due_at <= now() AND expires_at <= now() LIMIT $1", most
+        f"""
+        WITH due AS (
+            SELECT message_id, in_doubt, carrier FROM messages.dispatch WHERE held_for = $4
+            ORDER BY message_id LIMIT $1 FOR UPDATE SKIP LOCKED
+        ), {_CLAIM}
+        """,
+        most,
+        lease,
+        carrier,
+        held_for,
     )
-    return [row["message_id"] for row in rows]
+    claims = [Claim(Stored(*tuple(row)[:_WIDTH]), *tuple(row)[_WIDTH:]) for row in rows]
+    claims.sort(key=lambda claim: claim.message.id)
+    return claims
+
+
+async def assign(pool: Pool, rows: Sequence[tuple[UUID, int, str]]) -> set[UUID]:
+    """Write down to which carrier claims are about to go: (id, which claim, carrier); return the ids still held.
+
+    A claim that has been followed by another must not be submitted any more.
+    """
+    written = await pool.fetch(
+        """
+        UPDATE messages.dispatch AS dispatch SET carrier = new.carrier
+        FROM unnest($1::uuid[], $2::int[], $3::text[]) AS new (message_id, claims, carrier)
+        WHERE dispatch.message_id = new.message_id AND dispatch.claims = new.claims
+        RETURNING dispatch.message_id
+        """,
+        *(list(column) for column in zip(*rows, strict=True)),
+    )
+    return {row["message_id"] for row in written}
+
+
+async def put_aside(pool: Pool, rows: Sequence[tuple[UUID, int, str, bool]]) -> None:
+    """Put claimed messages aside until a carrier takes them: (id, which claim, held_for, whether it is in doubt)."""
+    await pool.execute(
+        """
+        UPDATE messages.dispatch AS dispatch
+        SET due_at = dispatch.expires_at, held_for = new.held_for, in_doubt = new.in_doubt
+        FROM unnest($1::uuid[], $2::int[], $3::text[], $4::bool[]) AS new (message_id, claims, held_for, in_doubt)
+        WHERE dispatch.message_id = new.message_id AND dispatch.claims = new.claims
+        """,
+        *(list(column) for column in zip(*rows, strict=True)),
+    )
+
+
+async def list_held(pool: Pool) -> list[str]:
+    """Return for which carriers messages lie aside; one step of an index for each, however many they are."""
+    rows = await pool.fetch(
+        """
+        WITH RECURSIVE held AS (
+            (SELECT held_for FROM messages.dispatch WHERE held_for IS NOT NULL ORDER BY held_for LIMIT 1)
+            UNION ALL
+            SELECT (SELECT next.held_for FROM messages.dispatch AS next
+                    WHERE next.held_for > held.held_for ORDER BY next.held_for LIMIT 1)
+            FROM held WHERE held.held_for IS NOT NULL
+        )
+        SELECT held_for FROM held WHERE held_for IS NOT NULL
+        """
+    )
+    return [row["held_for"] for row in rows]
+
+
+async def count_held(pool: Pool) -> dict[str, int]:
+    """Return how many messages lie aside, by carrier; one that several may take counts for each."""
+    rows = await pool.fetch(
+        """
+        SELECT name, count(*) AS messages
+        FROM messages.dispatch CROSS JOIN LATERAL string_to_table(held_for, ' ') AS name
+        WHERE held_for IS NOT NULL GROUP BY name
+        """
+    )
+    return {row["name"]: row["messages"] for row in rows}
+
+
+async def release_held(pool: Pool, most: int) -> int:
+    """Make up to `most` messages that lie aside due, to be decided anew; return how many."""
+    released = await pool.execute(
+        """
+        UPDATE messages.dispatch SET due_at = now(), held_for = NULL WHERE message_id IN (
+            SELECT message_id FROM messages.dispatch WHERE held_for IS NOT NULL
+            ORDER BY held_for, message_id LIMIT $1 FOR UPDATE SKIP LOCKED)
+        """,
+        most,
+    )
+    return int(released.split()[-1])
+
+
+async def list_overdue(pool: Pool, most: int) -> list[tuple[UUID, bool]]:
+    """Return messages still to be submitted though their validity has ended, and whether each is in doubt."""
+    rows = await pool.fetch(
+        "SELECT message_id, in_doubt AND carrier IS NOT NULL FROM messages.dispatch "
+        "WHERE due_at <= now() AND expires_at <= now() LIMIT $1",
+        most,
+    )
+    return [tuple(row) for row in rows]
 
 
 async def lock_messages(connection: Connection, ids: Sequence[UUID]) -> dict[UUID, Stored]:
@@ -77,12 +183,13 @@ async def write_submissions(connection: Connection, rows: Sequence[tuple[UUID, P
     """Write what carriers said to segments: (message id, part, the carrier's message id); the last word counts."""
     await connection.execute(
         """
-        INSERT INTO messages.submissions (message_id, part, carrier, carrier_message_id, state, error_code, detail, at)
+        INSERT INTO messages.submissions
+            (message_id, part, carrier, carrier_message_id, state, error_code, detail, at, parts)
         SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
-                             $8::timestamptz[])
+                             $8::timestamptz[], $9::smallint[])
         ON CONFLICT (message_id, part) DO UPDATE
             SET carrier = excluded.carrier, carrier_message_id = excluded.carrier_message_id, state = excluded.state,
-                error_code = excluded.error_code, detail = excluded.detail, at = excluded.at
+                error_code = excluded.error_code, detail = excluded.detail, at = excluded.at, parts = excluded.parts
         """,
         [message_id for message_id, _, _ in rows],
         [part.part for _, part, _ in rows],
@@ -92,23 +199,25 @@ async def write_submissions(connection: Connection, rows: Sequence[tuple[UUID, P
         [part.error_code for _, part, _ in rows],
         [part.detail for _, part, _ in rows],
         [part.at for _, part, _ in rows],
+        [part.of for _, part, _ in rows],
     )
 
 
 async def find_submissions(
     connection: Connection, keys: Sequence[tuple[str, str]]
-) -> dict[tuple[str, str], tuple[UUID, int, bool]]:
-    """Return (message id, part, whether the message has not ended) of each (carrier, its message id) that is known.
+) -> dict[tuple[str, str], tuple[UUID, int, int, bool]]:
+    """Return (message id, part, of how many, whether it has not ended) of each (carrier, its message id) that is known.
 
     Carriers reuse their ids, after a restart too: a message that has not ended counts before one that has, and the
     newest before others.
     """
     rows = await connection.fetch(
         """
-        SELECT asked.carrier, asked.carrier_message_id, found.message_id, found.part, found.open
+        SELECT asked.carrier, asked.carrier_message_id, found.message_id, found.part, found.parts, found.open
         FROM unnest($1::text[], $2::text[]) AS asked (carrier, carrier_message_id)
         CROSS JOIN LATERAL (
-            SELECT known.message_id, known.part, message.status IN ('accepted', 'sent', 'unknown') AS open
+            SELECT known.message_id, known.part, coalesce(known.parts, message.segments) AS parts,
+                   message.status IN ('accepted', 'sent', 'unknown') AS open
             FROM messages.submissions AS known JOIN messages.messages AS message ON message.id = known.message_id
             WHERE known.carrier = asked.carrier AND known.carrier_message_id = asked.carrier_message_id
             ORDER BY open DESC, known.message_id DESC LIMIT 1
@@ -117,7 +226,10 @@ async def find_submissions(
         [carrier for carrier, _ in keys],
         [carrier_message_id for _, carrier_message_id in keys],
     )
-    return {(row["carrier"], row["carrier_message_id"]): (row["message_id"], row["part"], row["open"]) for row in rows}
+    return {
+        (row["carrier"], row["carrier_message_id"]): (row["message_id"], row["part"], row["parts"], row["open"])
+        for row in rows
+    }
 
 
 async def set_part_states(connection: Connection, rows: Sequence[tuple[UUID, Part]]) -> None:
@@ -143,7 +255,7 @@ async def list_parts(connection: Connection | Pool, ids: Sequence[UUID]) -> dict
     """Return the parts of messages, in order."""
     rows = await connection.fetch(
         """
-        SELECT message_id, part, state, carrier, at, error_code, detail FROM messages.submissions
+        SELECT message_id, part, state, carrier, at, error_code, detail, parts FROM messages.submissions
         WHERE message_id = ANY($1::uuid[]) ORDER BY message_id, part
         """,
         ids,
@@ -199,7 +311,7 @@ async def retry_dispatch(connection: Connection, rows: Sequence[tuple[UUID, int,
         UPDATE messages.dispatch AS dispatch
         SET due_at = now() + make_interval(secs => new.delay_s),
             throttles = CASE WHEN new.throttled THEN throttles + 1 ELSE throttles END,
-            in_doubt = new.in_doubt
+            in_doubt = new.in_doubt, held_for = NULL
         FROM unnest($1::uuid[], $2::int[], $3::float[], $4::bool[], $5::bool[])
              AS new (message_id, claims, delay_s, throttled, in_doubt)
         WHERE dispatch.message_id = new.message_id AND dispatch.claims = new.claims
@@ -284,26 +396,139 @@ async def make_partitions(pool: Pool) -> None:
     )
 
 
-async def write_carriers(pool: Pool, states: Sequence[tuple[CarrierState, int, int]]) -> None:
-    """Write what the carriers are doing, and add what was submitted and submitted again since the last time."""
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What this process sees of a carrier, and what it did with it since it last said so."""
+
+    state: CarrierState
+    position: int
+    mode: str
+    waiting: int
+    submitted: int
+    refused: int
+    receipts: int
+    resubmitted: int
+    submitted_per_s: float
+    refused_per_s: float
+    receipts_per_s: float
+
+
+async def write_carriers(pool: Pool, process: str, seen: Sequence[Seen]) -> None:
+    """Write what this process sees of its carriers, and add to their totals; carriers not among them are no longer."""
+    states = [one.state for one in seen]
+    names = [state.name for state in states]
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(
+            """
+            INSERT INTO messages.carriers AS known (name, kind, position, submitted, resubmitted, refused, receipts)
+            SELECT * FROM unnest($1::text[], $2::text[], $3::int[], $4::bigint[], $5::bigint[], $6::bigint[],
+                                 $7::bigint[]) ORDER BY 1
+            ON CONFLICT (name) DO UPDATE
+                SET kind = excluded.kind, position = excluded.position, configured = true,
+                    submitted = known.submitted + excluded.submitted,
+                    resubmitted = known.resubmitted + excluded.resubmitted,
+                    refused = known.refused + excluded.refused, receipts = known.receipts + excluded.receipts
+            """,
+            names,
+            [state.kind for state in states],
+            [one.position for one in seen],
+            [one.submitted for one in seen],
+            [one.resubmitted for one in seen],
+            [one.refused for one in seen],
+            [one.receipts for one in seen],
+        )
+        await connection.execute(
+            """
+            WITH gone AS (
+                DELETE FROM messages.carrier_states
+                WHERE process = $1 AND name <> ALL($2::text[]) OR seen_at < now() - interval '1 minute'
+            )
+            INSERT INTO messages.carrier_states AS known
+                (name, process, mode, bound, links, links_wanted, window_size, outstanding, waiting, throughput_per_s,
+                 submitted_per_s, refused_per_s, receipts_per_s, detail)
+            SELECT name, $1, mode, bound, links, links_wanted, window_size, outstanding, waiting, throughput_per_s,
+                   submitted_per_s, refused_per_s, receipts_per_s, detail
+            FROM unnest($2::text[], $3::text[], $4::bool[], $5::int[], $6::int[], $7::int[], $8::int[], $9::int[],
+                        $10::int[], $11::real[], $12::real[], $13::real[], $14::text[])
+                 AS new (name, mode, bound, links, links_wanted, window_size, outstanding, waiting, throughput_per_s,
+                         submitted_per_s, refused_per_s, receipts_per_s, detail)
+            ON CONFLICT (name, process) DO UPDATE
+                SET mode = excluded.mode, bound = excluded.bound, links = excluded.links,
+                    links_wanted = excluded.links_wanted, window_size = excluded.window_size,
+                    outstanding = excluded.outstanding, waiting = excluded.waiting,
+                    throughput_per_s = excluded.throughput_per_s, submitted_per_s = excluded.submitted_per_s,
+                    refused_per_s = excluded.refused_per_s, receipts_per_s = excluded.receipts_per_s,
+                    detail = excluded.detail, seen_at = now()
+            """,
+            process,
+            names,
+            [one.mode for one in seen],
+            [state.bound for state in states],
+            [state.links for state in states],
+            [state.links_wanted for state in states],
+            [state.window for state in states],
+            [state.outstanding for state in states],
+            [one.waiting for one in seen],
+            [state.throughput_per_s for state in states],
+            [one.submitted_per_s for one in seen],
+            [one.refused_per_s for one in seen],
+            [one.receipts_per_s for one in seen],
+            [state.detail for state in states],
+        )
+
+
+async def set_configured(pool: Pool, names: Sequence[str]) -> None:
+    """Say which carriers are still configured; the totals of others are kept."""
+    await pool.execute(
+        "UPDATE messages.carriers SET configured = name = ANY($1::text[]) WHERE configured <> (name = ANY($1::text[]))",
+        names,
+    )
+
+
+async def write_fault(pool: Pool, process: str, fault: str | None) -> None:
+    """Say what is wrong with the carriers.toml that this process read last, or that nothing is."""
+    await pool.execute(
+        "DELETE FROM messages.carrier_faults WHERE process = $1 OR seen_at < now() - interval '1 minute'", process
+    )
+    if fault is not None:
+        await pool.execute("INSERT INTO messages.carrier_faults (process, fault) VALUES ($1, $2)", process, fault)
+
+
+async def read_modes(pool: Pool) -> dict[str, str]:
+    """Return what operators want of carriers; who is not there is active."""
+    rows = await pool.fetch("SELECT name, mode FROM messages.carrier_modes")
+    return {row["name"]: row["mode"] for row in rows}
+
+
+async def add_quality(pool: Pool, rows: Sequence[tuple[str, str, int, int, float]]) -> None:
+    """Add to this hour's quality: (carrier, country, messages, delivered, seconds from sent to delivered), in order."""
     await pool.execute(
         """
-        INSERT INTO messages.carriers AS known (name, kind, bound, window_size, outstanding, detail, submitted,
-                                                resubmitted)
-        SELECT * FROM unnest($1::text[], $2::text[], $3::bool[], $4::int[], $5::int[], $6::text[], $7::bigint[],
-                             $8::bigint[])
-        ON CONFLICT (name) DO UPDATE
-            SET kind = excluded.kind, bound = excluded.bound, window_size = excluded.window_size,
-                outstanding = excluded.outstanding, detail = excluded.detail, seen_at = now(),
-                submitted = known.submitted + excluded.submitted,
-                resubmitted = known.resubmitted + excluded.resubmitted
+        INSERT INTO messages.quality AS known (hour, carrier, country, messages, delivered, latency_s)
+        SELECT date_trunc('hour', now()), * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::float[])
+        ON CONFLICT (hour, carrier, country) DO UPDATE
+            SET messages = known.messages + excluded.messages, delivered = known.delivered + excluded.delivered,
+                latency_s = known.latency_s + excluded.latency_s
         """,
-        [state.name for state, _, _ in states],
-        [state.kind for state, _, _ in states],
-        [state.bound for state, _, _ in states],
-        [state.window for state, _, _ in states],
-        [state.outstanding for state, _, _ in states],
-        [state.detail for state, _, _ in states],
-        [submitted for _, submitted, _ in states],
-        [resubmitted for _, _, resubmitted in states],
+        *(list(column) for column in zip(*rows, strict=True)),
     )
+
+
+async def sum_quality(pool: Pool, hours: int, now: datetime | None) -> list[tuple[str, str, int, int, float]]:
+    """Return (carrier, country, messages, delivered, seconds) over the last hours, the running one included."""
+    rows = await pool.fetch(
+        """
+        SELECT carrier, country, sum(messages)::bigint, sum(delivered)::bigint, sum(latency_s)
+        FROM messages.quality
+        WHERE hour > date_trunc('hour', coalesce($2::timestamptz, now())) - make_interval(hours => $1)
+        GROUP BY carrier, country
+        """,
+        hours,
+        now,
+    )
+    return [tuple(row) for row in rows]
+
+
+async def forget_quality(pool: Pool, days: int) -> None:
+    """Delete quality of more than so many days ago."""
+    await pool.execute("DELETE FROM messages.quality WHERE hour < now() - make_interval(days => $1)", days)

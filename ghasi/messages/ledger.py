@@ -6,6 +6,7 @@ database as long as it takes: what a carrier said cannot be asked again.
 """
 
 from asyncio import Future
+from collections import Counter as Counted
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,8 +20,9 @@ from ghasi.carriers.carrier import Receipt
 from ghasi.contract.shapes import MessageStatus
 from ghasi.contract.values import new_id
 from ghasi.messages import dispatch_queries as queries
-from ghasi.messages.lifecycle import Part, advance, end
+from ghasi.messages.lifecycle import Part, advance, end, end_unreceipted
 from ghasi.messages.model import Stored, resource
+from ghasi.messages.quality import QualityCounts
 from ghasi.storage import outbox
 from ghasi.storage.batch import Batcher
 from ghasi.storage.bells import Bells
@@ -29,10 +31,10 @@ from ghasi.storage.pool import UNAVAILABLE, Connection, Pool
 
 MOST_REMEMBERED = 50_000
 RECEIPTS_WITHIN, REPETITION_KEPT = timedelta(hours=72), timedelta(minutes=1)
-_NOTHING: tuple[UUID | None, int, bool] = (None, 0, False)
+_NOTHING: tuple[UUID | None, int, int, bool] = (None, 0, 0, False)
 log = structlog.get_logger("ghasi.messages")
 _finals = Counter("ghasi_messages_ended_total", "Messages that reached a final status", ["status"])
-_receipts = Counter("ghasi_receipts_total", "Receipts by what they matched", ["match"])
+_receipts = Counter("ghasi_receipts_total", "Receipts by what they matched", ["carrier", "match"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,8 @@ class Ledger:
     pool: Pool
     bells: Bells
     batcher: Batcher[Entry, None] = field(init=False)
-    recent: dict[tuple[str, str], tuple[UUID, int]] = field(default_factory=dict)
+    recent: dict[tuple[str, str], tuple[UUID, int, int]] = field(default_factory=dict)
+    quality: QualityCounts = field(default_factory=QualityCounts)
 
     def __post_init__(self) -> None:
         self.batcher = Batcher(self._write, most=100, queue_size=100_000, attempts=None)
@@ -116,29 +119,32 @@ class Ledger:
         results = [one for one in words if isinstance(one, Submitted)]
         receipts = [one for one in words if isinstance(one, Receipt)]
         async with self.pool.acquire() as connection, connection.transaction():
-            passed = await self._apply(connection, results, receipts)
-        self._tell(passed)
+            facts = await self._apply(connection, results, receipts)
+        self._tell(facts)
+        await self.quality.flush_due(self.pool)
 
     async def match_parked(self, most: int = 500) -> int:
         """Apply parked receipts whose submission has become known since; return how many."""
         async with self.pool.acquire() as connection, connection.transaction():
             receipts = await queries.take_parked_receipts(connection, most)
-            passed = await self._apply(connection, [], receipts) if receipts else []
-        self._tell(passed)
+            facts = await self._apply(connection, [], receipts) if receipts else _Facts()
+        self._tell(facts)
         return len(receipts)
 
-    def _tell(self, passed: Sequence[str]) -> None:
+    def _tell(self, facts: "_Facts") -> None:
         """Wake who reads the outbox, and count; after the commit."""
-        if passed:
+        if facts.passed:
             self.bells.ring("messages")
-        for status in passed:
+        for status, times in Counted(facts.passed).items():
             if status != "sent":
-                _finals.labels(status).inc()
+                _finals.labels(status).inc(times)
+        for carrier, country, again, latency_s in facts.ended:
+            self.quality.ended(carrier, country, again=again, sent_to_delivered_s=latency_s)
 
     async def _apply(
         self, connection: Connection, results: Sequence[Submitted], receipts: Sequence[Receipt]
-    ) -> list[str]:
-        """Write a batch; return every status that some message passed."""
+    ) -> "_Facts":
+        """Write a batch; return what it said, with every status that some message passed."""
         facts = _Facts()
         for result in results:
             facts.take(result)
@@ -147,7 +153,7 @@ class Ledger:
             self._remember(facts)
         await self._match(connection, receipts, facts)
         if not facts.touched:
-            return []
+            return facts
         messages = await queries.lock_messages(connection, list(facts.touched))
         await self._complete_long(connection, messages, facts)
         changed, events = _advance(messages, facts)
@@ -160,12 +166,12 @@ class Ledger:
         retries = [row for row in facts.retries if row[0] in messages and messages[row[0]].status == "accepted"]
         if retries:
             await queries.retry_dispatch(connection, retries)
-        return [event.type.removeprefix("message.") for event in events]
+        return facts
 
     def _remember(self, facts: "_Facts") -> None:
         for message_id, part, carrier_message_id in facts.submissions.values():
             if carrier_message_id is not None:
-                self.recent[part.carrier, carrier_message_id] = (message_id, part.part)
+                self.recent[part.carrier, carrier_message_id] = (message_id, part.part, part.of or 0)
         while len(self.recent) > MOST_REMEMBERED:
             del self.recent[next(iter(self.recent))]
 
@@ -179,7 +185,9 @@ class Ledger:
         parked: list[tuple[Receipt, timedelta]] = []
         for receipt in finals:
             key = (receipt.carrier, receipt.carrier_message_id)
-            message_id, number, is_open = (*self.recent[key], True) if key in self.recent else known.get(key, _NOTHING)
+            message_id, number, of, is_open = (
+                (*self.recent[key], True) if key in self.recent else known.get(key, _NOTHING)
+            )
             if message_id is None or not is_open:
                 # of an ended message it is a repetition, or the carrier reuses its ids and the answer of a submit is
                 # still to be written: that takes seconds
@@ -187,14 +195,16 @@ class Ledger:
                 continue
             facts.receipt(
                 message_id,
-                Part(number, receipt.state, receipt.carrier, now, receipt.error_code, receipt.detail),
+                Part(number, receipt.state, receipt.carrier, now, receipt.error_code, receipt.detail, of or None),
             )
         for receipt in finals:
             # carriers reuse ids: what has ended must not take the next message's receipt
             self.recent.pop((receipt.carrier, receipt.carrier_message_id), None)
-        _receipts.labels("matched").inc(len(finals) - len(parked))
+        unmatched = Counted(receipt.carrier for receipt, _ in parked)
+        for carrier, count in Counted(receipt.carrier for receipt in finals).items():
+            _receipts.labels(carrier, "matched").inc(count - unmatched[carrier])
+            _receipts.labels(carrier, "parked").inc(unmatched[carrier])
         if parked:
-            _receipts.labels("parked").inc(len(parked))
             await queries.park_receipts(
                 connection,
                 [new_id() for _ in parked],
@@ -203,8 +213,8 @@ class Ledger:
             )
 
     async def _complete_long(self, connection: Connection, messages: dict[UUID, Stored], facts: "_Facts") -> None:
-        """For messages of several segments, write the receipts and take the state of all segments from the table."""
-        long = [message_id for message_id, message in messages.items() if message.segments > 1]
+        """For messages of several parts, write the receipts and take the state of all parts from the table."""
+        long = [message_id for message_id, message in messages.items() if facts.may_be_long(message)]
         if not long:
             return
         received = [  # the last word on each part: an UPDATE takes any one of several rows
@@ -229,10 +239,19 @@ class _Facts:
         self.resubmitted: set[UUID] = set()
         self.endings: dict[UUID, Ending] = {}
         self.retries: list[tuple[UUID, int, float, bool, bool]] = []
+        self.passed: list[str] = []
+        self.ended: list[tuple[str, str | None, bool, float | None]] = []
 
     @property
     def touched(self) -> set[UUID]:
         return self.resulted | self.received.keys()
+
+    def may_be_long(self, message: Stored) -> bool:
+        """Whether a message has parts besides those of this batch."""
+        parts = self.parts.get(message.id)
+        if not parts:
+            return message.segments > 1 or message.id in self.endings
+        return (next(iter(parts.values())).of or message.segments) > 1
 
     def take(self, result: Submitted) -> None:
         self.resulted.add(result.message_id)
@@ -254,6 +273,17 @@ class _Facts:
             parts[part.part] = part
             self.received.setdefault(message_id, []).append(part)
 
+    def pass_to(self, message: Stored, was: MessageStatus, now: datetime) -> Event:
+        """Note a status that a message has passed to, and return its event."""
+        self.passed.append(message.status)
+        if message.status != "sent" and message.carrier is not None and message.sent_at is not None:
+            ended_at = message.completed_at
+            took_s = None
+            if message.status == "delivered" and ended_at is not None:
+                took_s = (ended_at - message.sent_at).total_seconds()
+            self.ended.append((message.carrier, message.country, was == "unknown", took_s))
+        return _event(message, now)
+
 
 def _advance(messages: dict[UUID, Stored], facts: _Facts) -> tuple[list[Stored], list[Event]]:
     """Move messages on by the facts; return those that changed, and the event of each status passed."""
@@ -264,12 +294,17 @@ def _advance(messages: dict[UUID, Stored], facts: _Facts) -> tuple[list[Stored],
         before = (message.sequence, message.resubmitted)
         message.resubmitted |= message.id in facts.resubmitted
         parts = list(facts.parts.get(message.id, {}).values())
+        was = message.status
         while advance(message, parts):  # one status at a time, so that each event shows the message as it was then
-            events.append(_event(message, now))
+            events.append(facts.pass_to(message, was, now))
+            was = message.status
         ending = facts.endings.get(message.id)
         if ending is not None and message.status in ending.of:
-            end(message, ending.status, at=now, error_code=ending.error_code, error_detail=None)
-            events.append(_event(message, now))
+            if ending.status == "unknown":
+                end_unreceipted(message, parts, at=now, error_code=ending.error_code)
+            else:
+                end(message, ending.status, at=now, error_code=ending.error_code, error_detail=None)
+            events.append(facts.pass_to(message, was, now))
         if (message.sequence, message.resubmitted) != before:
             changed.append(message)
     return changed, events

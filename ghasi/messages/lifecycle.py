@@ -19,7 +19,10 @@ _WORST_FIRST: tuple[Literal["failed", "undelivered", "expired", "unknown"], ...]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What is known of one segment: taken or refused by the carrier, or its receipt's final state."""
+    """What is known of one submit: taken or refused by the carrier, or its receipt's final state.
+
+    `of` is how many submits the message is; None: as many as it has segments.
+    """
 
     part: int
     state: PartState
@@ -27,14 +30,15 @@ class Part:
     at: datetime
     error_code: str | None = None
     detail: str | None = None
+    of: int | None = None
 
 
 def advance(message: Stored, parts: Sequence[Part]) -> bool:
     """Move a message on by one status, in place, if its parts allow it; return whether it moved.
 
-    It is sent when the carrier has taken every segment, delivered when every segment is; one segment that ends
-    otherwise ends the message, since it cannot be delivered whole any more. A refused segment fails it before it
-    counts as sent.
+    It is sent when the carrier has taken every part, and ends when every part has ended, as the worst of them, since it
+    cannot be delivered whole any more. So the order in which receipts come does not matter. A refused part fails it
+    before it counts as sent.
     """
     if message.status == "accepted":
         return _submitted(message, parts)
@@ -47,7 +51,7 @@ def _submitted(message: Stored, parts: Sequence[Part]) -> bool:
     if refused is not None:
         _end(message, "failed", refused)
         return True
-    if len(parts) < message.segments:
+    if not _is_whole(message, parts):
         return False
     message.status, message.carrier = "sent", parts[0].carrier
     message.sent_at = max(part.at for part in parts)
@@ -57,17 +61,39 @@ def _submitted(message: Stored, parts: Sequence[Part]) -> bool:
 
 def _received(message: Stored, parts: Sequence[Part]) -> bool:
     """Move a message that was sent on by its receipts."""
-    for state in _WORST_FIRST:
-        ended = next((part for part in parts if part.state == state), None)
-        if ended is not None:
-            if state == message.status:
-                return False
-            _end(message, state, ended)
-            return True
-    if len(parts) != message.segments or any(part.state != "delivered" for part in parts):
+    if not _is_whole(message, parts) or any(part.state in ("accepted", "refused") for part in parts):
         return False
-    _end(message, "delivered", max(parts, key=lambda part: part.at))
+    worst = _worst(parts)
+    if worst is None:
+        _end(message, "delivered", max(parts, key=lambda part: part.at))
+    elif worst[0] == message.status:
+        return False
+    else:
+        _end(message, *worst)
     return True
+
+
+def end_unreceipted(message: Stored, parts: Sequence[Part], *, at: datetime, error_code: str) -> None:
+    """End a message some of whose receipts never came: by a part that is known to have failed, else as unknown."""
+    worst = _worst(parts)
+    if worst is not None and worst[0] != "unknown":
+        _end(message, *worst)
+    else:
+        end(message, "unknown", at=at, error_code=error_code, error_detail=None)
+
+
+def _is_whole(message: Stored, parts: Sequence[Part]) -> bool:
+    """Whether all parts are known."""
+    return len(parts) >= ((parts[0].of if parts else None) or message.segments)
+
+
+def _worst(parts: Sequence[Part]) -> tuple[MessageStatus, Part] | None:
+    """Return the worst end of a part and the first part that has it, None when none ended badly."""
+    for state in _WORST_FIRST:
+        found = next((part for part in parts if part.state == state), None)
+        if found is not None:
+            return state, found
+    return None
 
 
 def _end(message: Stored, status: MessageStatus, cause: Part) -> None:

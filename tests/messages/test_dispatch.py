@@ -7,7 +7,7 @@ from uuid import UUID
 
 from ghasi.carriers.carrier import Receipt
 from ghasi.carriers.simulator import Behaviour, Simulator
-from ghasi.messages import worker
+from ghasi.contract.values import first_id
 from ghasi.messages.admin import list_carriers
 from ghasi.messages.ledger import Ledger
 from ghasi.storage import outbox
@@ -194,7 +194,7 @@ async def test_a_price_is_shown_once_it_is_rated(customer: Customer, pool: Pool,
     sent = await customer.send()
     data = outbox.to_json({"message_id": sent["id"], "amount_micros": 45_000, "currency": "USD"})
     event = Event(
-        worker.first_id(datetime.now(UTC)), "message.rated", customer.account_id, customer.user_id, 1,
+        first_id(datetime.now(UTC)), "message.rated", customer.account_id, customer.user_id, 1,
         datetime.now(UTC), data,
     )  # fmt: skip
     async with pool.acquire() as connection, connection.transaction():

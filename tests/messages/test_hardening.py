@@ -2,10 +2,12 @@
 
 import asyncio
 import secrets
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
@@ -14,12 +16,17 @@ import pytest
 
 from ghasi.carriers.carrier import Receipt, ReceiptState
 from ghasi.carriers.configuration import simulator_configuration
+from ghasi.carriers.fleet import Fleet
 from ghasi.carriers.simulated_session import Mailbox, SimulatedSession
 from ghasi.carriers.simulator import Behaviour, Simulator, serve_simulator
 from ghasi.carriers.smpp import pdu
 from ghasi.carriers.smpp.client import SmppCarrier
-from ghasi.carriers.smpp.configuration import Timing
-from ghasi.messages import dispatch_queries, queries, worker
+from ghasi.carriers.smpp.configuration import SmppConfiguration, Timing
+from ghasi.messages import dispatch_queries, dispatching, queries, retention, worker
+from ghasi.messages.admin import list_carriers
+from ghasi.messages.choosing import Chooser
+from ghasi.messages.dispatching import Dispatcher
+from ghasi.messages.flights import Tally
 from ghasi.messages.ledger import Ledger, Retry, Submitted
 from ghasi.messages.lifecycle import Part
 from ghasi.messages.model import Draft
@@ -27,6 +34,7 @@ from ghasi.settings import Settings
 from ghasi.storage.bells import Bells
 from ghasi.storage.pool import Connection, Pool, open_pool
 from ghasi.storage.resources import Resources
+from tests.messages.carrying import all_bound, carriers_toml
 from tests.messages.conftest import Customer, Worker
 
 STOPS_WITHIN_S = 8.0
@@ -133,8 +141,8 @@ async def work(resources: Resources, simulator: Simulator) -> AsyncIterator[tupl
     stopping = asyncio.Event()
     tasks: list[asyncio.Task[None]] = []
 
-    def start(pool: Pool) -> asyncio.Task[None]:
-        settings = Settings(dev=True, smsc_port=simulator.port)
+    def start(pool: Pool, carriers: Path | None = None) -> asyncio.Task[None]:
+        settings = Settings(dev=True, smsc_port=simulator.port, carriers=carriers)
         own = replace(resources, pool=pool, bells=Bells(pool), settings=settings, stopping=stopping)
         tasks.append(asyncio.create_task(worker.work(own)))
         return tasks[-1]
@@ -146,8 +154,8 @@ async def work(resources: Resources, simulator: Simulator) -> AsyncIterator[tupl
 
 @pytest.fixture
 def short_lease(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "LEASE_S", 1.5)
-    monkeypatch.setattr(worker, "SUBMIT_WITHIN_S", 1.0)
+    monkeypatch.setattr(dispatching, "LEASE_S", 1.5)
+    monkeypatch.setattr(dispatching, "SUBMIT_WITHIN_S", 1.0)
 
 
 @asynccontextmanager
@@ -265,10 +273,8 @@ async def test_unanswered_submits_back_off(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     make_mute(monkeypatch, simulator, pdu.SUBMIT_SM)
-    carrier = SmppCarrier(
-        simulator_configuration("127.0.0.1", simulator.port), Timing(response_timeout_s=0.2, stop_timeout_s=0.1)
-    )
-    monkeypatch.setattr(worker, "carriers_of", lambda settings: [carrier])
+    timing = Timing(response_timeout_s=0.2, stop_timeout_s=0.1)
+    monkeypatch.setattr(worker, "open_carrier", lambda configuration: SmppCarrier(configuration, timing))
     await pool.execute(
         """
         CREATE TABLE retries (claims int, delay_s float);
@@ -305,14 +311,16 @@ async def test_counts_of_claims_and_throttles_never_overflow(
     )
 
 
-async def test_housekeeping_goes_on_until_nothing_old_is_left(customer: Customer, pool: Pool) -> None:
+async def test_housekeeping_goes_on_until_nothing_old_is_left(
+    customer: Customer, pool: Pool, resources: Resources
+) -> None:
     fresh = await customer.call("POST", "/v1/messages", {"to": "+46700000010", "body": "x"}, idempotency_key="fresh")
     await Ledger(pool, Bells(pool)).put([taken(fresh.json, "fresh")])
     await pool.execute(
         """
         INSERT INTO messages.submissions
         SELECT (lpad(to_hex(n), 12, '0') || '70008000000000000000')::uuid, 1, 'simulator', n::text, 'accepted', NULL,
-               NULL, now() - interval '6 days' FROM generate_series(1, 11000) AS n;
+               NULL, now() - interval '13 days' FROM generate_series(1, 11000) AS n;
         INSERT INTO messages.parked_receipts
         SELECT gen_random_uuid(), 'simulator', n::text, 'delivered', NULL, NULL, now() - interval '6 days',
                now() - interval '3 days'
@@ -328,7 +336,7 @@ async def test_housekeeping_goes_on_until_nothing_old_is_left(customer: Customer
         INSERT INTO billing.positions (source, xid) VALUES ('messages', '9223372036854775807');
         """
     )
-    await worker._keep_house(pool)
+    await retention.keep_house(resources)
     left = {
         table: await pool.fetchval(f"SELECT count(*) FROM messages.{table}")
         for table in ("submissions", "parked_receipts", "idempotency_keys", "outbox")
@@ -336,14 +344,16 @@ async def test_housekeeping_goes_on_until_nothing_old_is_left(customer: Customer
     assert left == {"submissions": 1, "parked_receipts": 1, "idempotency_keys": 1, "outbox": 2}
 
 
-async def test_a_new_partition_takes_over_what_the_other_one_holds(customer: Customer, pool: Pool) -> None:
+async def test_a_new_partition_takes_over_what_the_other_one_holds(
+    customer: Customer, pool: Pool, resources: Resources
+) -> None:
     months = await pool.fetch("SELECT relname FROM pg_class WHERE relname ~ '^messages_20' AND relkind = 'r'")
     for month in months:
         await pool.execute(f"DROP TABLE messages.{month['relname']}")
     sent = [await customer.send(reference=f"r{number}") for number in range(3)]
     assert await pool.fetchval("SELECT count(*) FROM messages.messages_other") == 3
-    await worker._keep_house(pool)
-    await worker._keep_house(pool)  # what is there already is left alone
+    await retention.keep_house(resources)
+    await retention.keep_house(resources)  # what is there already is left alone
     assert await pool.fetchval("SELECT count(*) FROM messages.messages_other") == 0
     places = await pool.fetch("SELECT DISTINCT tableoid::regclass::text AS name FROM messages.messages")
     assert [place["name"] for place in places] == [f"messages.messages_{datetime.now(UTC):%Y_%m}"]
@@ -459,38 +469,39 @@ async def test_a_long_message_on_a_full_carrier_lets_others_pass(
     simulator: Simulator,
     work: tuple[StartOver, asyncio.Event],
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     slow = await serve_simulator()
     heard = make_mute(monkeypatch, slow, pdu.SUBMIT_SM)
-    full = SmppCarrier(simulator_configuration("127.0.0.1", slow.port, name="full", window=1))
-    free = SmppCarrier(simulator_configuration("127.0.0.1", simulator.port, name="free", window=2))
-    monkeypatch.setattr(worker, "carriers_of", lambda settings: [full, free])
-    work[0](pool)
-    await until(lambda: full.state().bound and free.state().bound)
+    carriers = tmp_path / "carriers.toml"
+    carriers.write_text(carriers_toml(full=(slow.port, 1), free=(simulator.port, 2)))
+    work[0](pool, carriers)
+    await until(lambda: all_bound(pool, 2))
     stuck = await customer.send(body="a" * 400)
     await until(lambda: heard)
     others = await asyncio.gather(*(customer.send(number, "b" * 200) for number in numbers(10)))
     for message in others:
         await customer.until(message["id"], "delivered", within_s=5)
     # it still waits, with its later segments, for the carrier that has its first one
-    assert (full.state().outstanding, len(heard)) == (1, 1)
+    assert len(heard) == 1
     assert (await customer.get(stuck["id"]))["status"] == "accepted"
+    assert (await list_carriers(pool))[0]["outstanding"] == 1
     await slow.close()
 
 
 async def test_a_late_retry_says_nothing_about_a_newer_claim(customer: Customer, pool: Pool) -> None:
     sent = await customer.send()
-    (first,) = await dispatch_queries.claim(pool, 10, timedelta())
-    (second,) = await dispatch_queries.claim(pool, 10, LONG_LEASE)
+    (first,) = await dispatch_queries.claim(pool, 10, timedelta(), "simulator")
+    (second,) = await dispatch_queries.claim(pool, 10, LONG_LEASE, "simulator")
     assert (str(first.message.id), second.claims) == (sent["id"], first.claims + 1)
     ledger = Ledger(pool, Bells(pool))
     await ledger.put([Submitted(first.message.id, retry=Retry(first.claims, 0.0))])
-    assert await dispatch_queries.claim(pool, 10, LONG_LEASE) == []
+    assert await dispatch_queries.claim(pool, 10, LONG_LEASE, "simulator") == []
     await ledger.put([Submitted(first.message.id, retry=Retry(second.claims, 0.0, in_doubt=True))])
-    (third,) = await dispatch_queries.claim(pool, 10, LONG_LEASE)
+    (third,) = await dispatch_queries.claim(pool, 10, LONG_LEASE, "simulator")
     assert third.claims == second.claims + 1
     await ledger.put([Submitted(first.message.id, retry=Retry(third.claims, 0.0))])
-    (fourth,) = await dispatch_queries.claim(pool, 10, LONG_LEASE)
+    (fourth,) = await dispatch_queries.claim(pool, 10, LONG_LEASE, "simulator")
     assert [one.in_doubt for one in (first, second, third, fourth)] == [False, True, True, False]
 
 
@@ -499,16 +510,19 @@ async def test_what_was_given_back_is_in_no_doubt_though_its_lease_ran_out_meanw
 ) -> None:
     await customer.send()
     ledger = Ledger(pool, Bells(pool))
-    dispatcher = worker.Dispatcher(pool, ledger, [], asyncio.Event())
+    fleet: Fleet[SmppConfiguration] = Fleet(SmppCarrier, lambda *_: None, lambda *_: None)
+    await fleet.apply([simulator_configuration("127.0.0.1", 1)])
+    dispatcher = Dispatcher(pool, ledger, Chooser(fleet), tallies=defaultdict(Tally), wake=asyncio.Event())
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("SELECT FROM messages.messages FOR UPDATE")  # the ledger has to wait
         for _ in range(2):  # the second claim finds the first one's end unwritten
-            await dispatcher._take(await dispatch_queries.claim(pool, 10, timedelta()), 0.0)
+            await dispatcher._take(await dispatch_queries.claim(pool, 10, timedelta(), "simulator"), 0.0)
             await dispatcher.drain()
+    await fleet.stop()
     await until(lambda: not dispatcher._held)
     await ledger.batcher.drain()
     await until(lambda: pool.fetchval("SELECT due_at <= now() FROM messages.dispatch"))
-    (third,) = await dispatch_queries.claim(pool, 10, LONG_LEASE)
+    (third,) = await dispatch_queries.claim(pool, 10, LONG_LEASE, "simulator")
     assert (third.claims, third.in_doubt) == (3, False)
 
 
@@ -561,5 +575,5 @@ async def test_carriers_totals_survive_a_failed_write(customer: Customer, pool: 
     await customer.until((await customer.send(body="a" * 400))["id"], "delivered")
     await until(lambda: pool.fetchval("SELECT is_called FROM refused"))
     refused_at = await pool.fetchval("SELECT now()")
-    await until(lambda: pool.fetchval("SELECT max(seen_at) > $1 FROM messages.carriers", refused_at))
+    await until(lambda: pool.fetchval("SELECT max(seen_at) > $1 FROM messages.carrier_states", refused_at))
     assert await pool.fetchval("SELECT sum(submitted) FROM messages.carriers") == 3
