@@ -12,14 +12,18 @@ from typing import Any
 import msgspec
 import pytest
 import structlog
+from aiohttp import web
 
 from ghasi.carriers.configuration import parse_carriers_file
 from ghasi.contract.serving import ServiceApp
-from ghasi.messages import carrier_reports, routes
+from ghasi.contract.values import new_id
+from ghasi.messages import carrier_reports, routes, worker
 from ghasi.settings import Settings
 from ghasi.storage.pool import UNAVAILABLE, Pool
 from ghasi.storage.resources import Resources
 from tests.asgi import Answer, request
+from tests.carriers.aggregator import Aggregator, answers, serve_aggregator
+from tests.messages.conftest import Customer
 
 SECRET = "hunter2-hunter2"
 COMMON = """
@@ -179,3 +183,91 @@ def test_the_examples_of_the_documentation_can_be_read() -> None:
         [table] = tomllib.loads(example)["carrier"]
         file = parse_carriers_file(documentation, example.encode())
         assert [one.name for one in file.carriers] == [table["name"]]
+
+
+# the whole path, with an aggregator that calls back
+
+
+@dataclass
+class Way:
+    """A customer, a worker and an aggregator whose callbacks come to the same service."""
+
+    customer: Customer
+    outside: Outside
+    aggregator: Aggregator
+
+    async def call_back(self, carrier_message_id: str, status: str) -> None:
+        document = {"results": [{"id": carrier_message_id, "status": status}]}
+        answer = await self.outside.call("by-header", document, x_secret=SECRET)
+        assert answer.status == 204, answer.body
+
+
+ANSWER = """
+[carrier.answer]
+id = "/id"
+status = "/status"
+values = { queued = "accepted", BAD_NUMBER = "invalid_destination" }
+"""
+
+
+@pytest.fixture
+async def way(resources: Resources, tmp_path: Path) -> AsyncIterator[Way]:
+    file = tmp_path / "carriers.toml"
+    async with serve_aggregator() as aggregator:
+        carrier = COMMON.format(name="by-header").replace("http://127.0.0.1:1/", aggregator.url)
+        file.write_text(carrier + ANSWER + RECEIPTS.format(verify=KINDS["by-header"]))
+        own = replace(resources, settings=Settings(dev=True, carriers=file), stopping=asyncio.Event())
+        working = asyncio.create_task(worker.work(own))
+        async with routes.serve(own) as handlers:
+            app = ServiceApp(handlers, unavailable=UNAVAILABLE)
+            yield Way(Customer(app, new_id(), new_id()), Outside(app, file), aggregator)
+        own.stopping.set()
+        async with asyncio.timeout(10):
+            await working
+
+
+async def test_a_message_is_delivered_over_http(way: Way) -> None:
+    text = "long {text} " * 60
+    sent = await way.customer.send(body=text)
+    message = await way.customer.until(sent["id"], "sent")
+    assert message["segments"] > 1
+    [asked] = way.aggregator.asked
+    assert asked.json == {"to": sent["to"], "text": text}
+    await way.call_back("abc-1", "delivered")
+    message = await way.customer.until(sent["id"], "delivered")
+    assert [event["status"] for event in message["events"]] == ["accepted", "sent", "delivered"]
+
+
+async def test_a_refusal_and_a_failed_delivery_say_why(way: Way) -> None:
+    way.aggregator.answer = answers(400, {"status": "BAD_NUMBER"})
+    refused = await way.customer.send()
+    assert (await way.customer.until(refused["id"], "failed"))["error"]["code"] == "invalid_destination"
+    way.aggregator.answer = answers(200, {"id": "abc-2", "status": "queued"})
+    sent = await way.customer.send()
+    await way.customer.until(sent["id"], "sent")
+    await way.call_back("abc-2", "failed")
+    assert (await way.customer.until(sent["id"], "undelivered"))["error"]["code"] == "undeliverable"
+
+
+async def test_a_receipt_may_overtake_the_answer(way: Way) -> None:
+    async def call_back_first(request: web.Request) -> web.StreamResponse:
+        await way.call_back("abc-3", "delivered")
+        return web.json_response({"id": "abc-3", "status": "queued"})
+
+    way.aggregator.answer = call_back_first
+    sent = await way.customer.send()
+    message = await way.customer.until(sent["id"], "delivered")
+    assert [event["status"] for event in message["events"]] == ["accepted", "sent", "delivered"]
+
+
+async def test_a_throttled_message_goes_again_and_arrives_once(way: Way) -> None:
+    way.aggregator.answer = answers(429, None)
+    sent = await way.customer.send()
+    async with asyncio.timeout(10):
+        while not way.aggregator.asked:
+            await asyncio.sleep(0.01)
+    way.aggregator.answer = answers(200, {"id": "abc-4", "status": "queued"})
+    await way.customer.until(sent["id"], "sent")
+    await way.call_back("abc-4", "delivered")
+    await way.customer.until(sent["id"], "delivered")
+    assert len(way.aggregator.asked) == 2
