@@ -56,13 +56,14 @@ async def list_parts(connection: Connection, keys: Collection[Key], committed_af
 
 
 async def list_late(connection: Connection | Pool, arrived_before: datetime, most: int) -> list[Key]:
-    """Return up to `most` messages of which a part has waited since before a time."""
+    """Return up to `most` messages of which a part has waited since before a time, the oldest first."""
     rows = await connection.fetch(
         """
-        SELECT DISTINCT carrier, sender, recipient, reference, parts FROM (
-            SELECT carrier, sender, recipient, reference, parts FROM messages.inbound_parts
+        SELECT carrier, sender, recipient, reference, parts FROM (
+            SELECT carrier, sender, recipient, reference, parts, arrived_at FROM messages.inbound_parts
             WHERE message_id IS NULL AND arrived_at <= $1 ORDER BY arrived_at LIMIT $2
         ) AS late
+        GROUP BY carrier, sender, recipient, reference, parts ORDER BY min(arrived_at)
         """,
         arrived_before,
         most,

@@ -4,6 +4,7 @@ Owns the reading of user data that phones wrote: its header (3GPP TS 23.040, 9.2
 alphabet. Keeps nothing and joins no parts.
 """
 
+import secrets
 from datetime import datetime
 from typing import NamedTuple
 
@@ -40,11 +41,17 @@ class Place(NamedTuple):
 ALONE = Place()
 
 
+def new_session() -> str:
+    """Name a session as no process has named one before."""
+    return secrets.token_hex(8)
+
+
 class DeliveryReader:
     """Reads what one carrier brings."""
 
     def __init__(self, told: SmppConfiguration, addresses: Addresses) -> None:
         self._name = told.name
+        self._session = new_session()
         self._addresses = addresses
         self._receipts = ReceiptReader(told)
         self._packed = told.gsm7 == "packed"
@@ -56,6 +63,10 @@ class DeliveryReader:
         elif told.gsm7_data_coding:
             self._alphabets[told.gsm7_data_coding] = "gsm7"
         self._alphabets[told.ucs2_data_coding] = "ucs2"
+
+    def begin_session(self) -> None:
+        """Note that a link was lost: our answers may have been, too, and the SMSC may send again what it sent."""
+        self._session = new_session()
 
     def read(self, message: ShortMessage, now: datetime, handle: object) -> Receipt | InboundPart:
         """Return a message as what it is; raises UnreadableError."""
@@ -88,6 +99,7 @@ class DeliveryReader:
             place.parts,
             now,
             handle,
+            self._session,
         )
 
     def _decode(self, alphabet: Alphabet, data: bytes, header_octets: int) -> tuple[Encoding, bytes]:

@@ -128,11 +128,13 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Handle every PDU that is complete, then hand on all that was brought at once."""
-        self._last_heard = self._loop.time()
-        self._asked_at = None
+        frames = self._reader.feed(data)
+        if frames:  # octets alone are no sign of life: behind a false length PDUs would be swallowed for ever
+            self._last_heard = self._loop.time()
+            self._asked_at = None
         receipts: list[Receipt] = []
         parts: list[InboundPart] = []
-        for frame in self._reader.feed(data):
+        for frame in frames:
             command = frame.command
             if command == pdu.SUBMIT_SM_RESP:
                 self._answered(frame)
@@ -179,6 +181,7 @@ class Link(asyncio.Protocol):
             outcome = Outcome.UNSENT if sequence in unwritten else Outcome.UNANSWERED
             _settle(result, SubmitResult(outcome, detail=why))
         self.bound.cancel()
+        self._terms.deliveries.begin_session()
         if not self.closed.done():
             self.closed.set_result(why)
 
