@@ -2,7 +2,10 @@
 
 import asyncio
 import struct
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +14,15 @@ import pytest_asyncio
 from ghasi.carriers.carrier import InboundPart, Outcome, Receipt, Segment
 from ghasi.carriers.smpp.client import SmppCarrier
 from ghasi.carriers.smpp.configuration import SmppConfiguration, Timing
+from ghasi.contract.serving import ServiceApp
+from ghasi.contract.values import new_id
+from ghasi.messages import routes, worker
+from ghasi.settings import Settings
+from ghasi.storage.pool import UNAVAILABLE, Pool
+from ghasi.storage.resources import Resources
 from tests.carriers.smsc import eventually, packed, text_to
 from tests.carriers.smscs import SMSCS, Received, Smsc
+from tests.messages.conftest import Customer
 
 PATIENT = Timing(
     least_backoff_s=0.02, most_backoff_s=0.1, stop_timeout_s=0.2, unbind_timeout_s=0.2, response_timeout_s=60
@@ -223,7 +233,7 @@ async def test_a_pdu_that_claims_more_than_comes_is_left_at_last(smsc: Smsc, sta
     result = await client.carrier.submit(text_to("+93701234567"))
     assert result.outcome is Outcome.UNANSWERED
     # the answer was swallowed; a link on which all is swallowed must not count as one that lives
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(20):
         while True:
             await client.bound()
             result = await client.carrier.submit(text_to("+93701234567"))
@@ -243,3 +253,42 @@ async def test_what_phones_send(smsc: Smsc, start_client: StartClient) -> None:
         (9, 2, 2, "нет"),
     ]
     await eventually(lambda: smsc.messages_acknowledged == 3)
+
+
+async def test_nothing_is_lost_through_the_whole_dispatcher_and_what_went_twice_is_known(
+    smsc: Smsc, resources: Resources, pool: Pool, tmp_path: Path
+) -> None:
+    """Every tenth submit is never answered, and twice all sockets are dropped."""
+    path = tmp_path / "carriers.toml"
+    path.write_text(
+        f'[[carrier]]\nname = "peer"\nkind = "smpp"\nhost = "127.0.0.1"\nport = {smsc.port}\nwindow = 20\n'
+        'system_id = "ghasi"\npassword = "hunter2"\nresponse_timeout_s = 1\n'
+    )
+    own = replace(resources, settings=Settings(dev=True, carriers=path), stopping=asyncio.Event())
+    await smsc.behave(latency_s=0.02, mute_every=10)
+    async with routes.serve(own) as handlers:
+        customer = Customer(ServiceApp(handlers, unavailable=UNAVAILABLE), new_id(), new_id())
+        bodies = {
+            f"+4670000{number}": (f"Hello {number}", f"{LONG_GSM7[:300]} {number}", f"привет {number} " * 9)[number % 3]
+            for number in range(1000, 1090)
+        }
+        working = asyncio.create_task(worker.work(own))
+        try:
+            sent = await asyncio.gather(*(customer.send(to, body) for to, body in bodies.items()))
+            for share in (4, 2):
+                await eventually(lambda s=share: len(smsc.received) >= len(bodies) / s, within_s=30)
+                await smsc.drop()
+            await smsc.behave(latency_s=0.01)
+            for message in sent:
+                await customer.until(message["id"], "delivered", within_s=60)
+        finally:
+            own.stopping.set()
+            await working
+    arrived: dict[str, Counter[tuple[int, str]]] = {to: Counter() for to in bodies}
+    for one in smsc.received:
+        arrived[f"+{one.destination}"][one.part, one.text] += 1
+    assert {to: "".join(text for _, text in sorted(parts)) for to, parts in arrived.items()} == bodies
+    twice = {to for to, parts in arrived.items() if max(parts.values()) > 1}
+    known = {row["recipient"] for row in await pool.fetch("SELECT recipient FROM messages.messages WHERE resubmitted")}
+    assert twice  # else this has shown nothing
+    assert twice <= known
