@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from ghasi.carriers.http.configuration import HttpConfiguration
 from ghasi.carriers.http.pointer import find_value, find_word, parse_pointer
 from ghasi.carriers.http.template import LEFT_OUT, MissingVariableError, check_template, compile_template
+from ghasi.gateway.headers import HOP_BY_HOP, read_headers
 from tests.carriers.aggregator import configured
 
 HTTPS = "https://api.example.com/sms"
@@ -55,6 +56,8 @@ RECEIPTS: dict[str, Any] = {
         ({"receipts": RECEIPTS | {"secret": "short"}}, "$.receipts.secret"),
         ({"receipts": RECEIPTS | {"verify": "cookie:x"}}, "`verify`"),
         ({"receipts": RECEIPTS | {"verify": "header:a b"}}, "`verify`"),
+        ({"receipts": RECEIPTS | {"verify": "header:X-Forwarded-Secret"}}, "gateway drops"),
+        ({"receipts": RECEIPTS | {"verify": "hmac-sha256:x_ghasi_signature"}}, "gateway drops"),
         ({"receipts": RECEIPTS | {"states": {"ok": "arrived"}}}, "$.receipts.states"),
         ({"receipts": RECEIPTS | {"errors": {"1": "no_such_code"}}}, "`errors`"),
         ({"receipts": RECEIPTS | {"status": []}}, "$.receipts.status"),
@@ -85,6 +88,20 @@ def test_no_repr_has_a_secret() -> None:
 VALUES: dict[str, str | int | None] = {
     "to": "+1", "from": None, "text": 'a"},{"b', "id": "x", "segments": 2, "validity_s": None,
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["X-Secret", "Authorization", "X-Hub-Signature", "Digest", "traceparent"])
+def test_a_proof_is_in_a_header_that_the_gateway_lets_through(name: str) -> None:
+    passed = read_headers([(name.lower().encode(), b"s")]).kept
+    assert passed == [(name.lower().encode(), b"s")]
+    assert configured(HTTPS, receipts=RECEIPTS | {"verify": f"header:{name}"})
+
+
+@pytest.mark.parametrize("name", [*sorted(HOP_BY_HOP - {b"connection"}), b"x-kong-x", b"x-account-id", b"host"])
+def test_a_proof_is_in_no_header_that_the_gateway_drops(name: bytes) -> None:
+    assert read_headers([(name, b"1")]).kept == []
+    with pytest.raises(msgspec.ValidationError, match="gateway drops"):
+        configured(HTTPS, receipts=RECEIPTS | {"verify": f"header:{name.decode()}"})
 
 
 def test_templates_are_filled_by_structure() -> None:

@@ -194,7 +194,8 @@ class HttpCarrier:
             # without its traceback, whose variables are the message and the secrets
             _log.error("carrier_submit_failed", carrier=self.name, error=type(error).__name__)
             given = SubmitResult(Outcome.UNANSWERED if sent.begun else Outcome.UNSENT, detail="internal error")
-        result.set_result(given)
+        if not result.done():  # unless its caller has cancelled it
+            result.set_result(given)
 
     async def _ask(self, session: aiohttp.ClientSession, prepared: Prepared, own_id: str, sent: Sent) -> Reading:
         async with session.request(

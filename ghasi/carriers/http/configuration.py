@@ -7,7 +7,7 @@ and opens no socket; secrets that are named as environment variables are read by
 import re
 from collections.abc import Callable, Iterable
 from ipaddress import ip_address
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from msgspec import Meta, Struct, field
@@ -28,6 +28,11 @@ _VISIBLE = re.compile(r"[\x20-\x7e]*")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2: a token
 _HTTP_STATUS = re.compile(r"[2-5][0-9]{2}|[2-5]xx")
 _SET_BY_US = frozenset({"content-length", "content-type", "host", "transfer-encoding", "connection", "expect"})
+_NEVER_ARRIVES = re.compile(
+    r"(x-(ghasi|kong|consumer|credential|forwarded)-.*|x-(account|user)-id|x-real-ip|x-anonymous-consumer|forwarded|te"
+    r"|keep-alive|trailer|upgrade|proxy-.*|http2-settings|host|content-length|transfer-encoding|connection|expect)"
+)
+"""Headers that the gateway takes away from every request, so that nobody can speak for it."""
 _VERIFY = re.compile(r"(header|query|hmac-sha256|hmac-sha512):(.+)")
 
 
@@ -88,6 +93,8 @@ class ReceiptRules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise ValueError("`verify`: must be header:NAME, query:NAME, hmac-sha256:HEADER or hmac-sha512:HEADER")
         if found[1] != "query" and not _HEADER.fullmatch(found[2]):
             raise ValueError("`verify`: names no header")
+        if found[1] != "query" and _NEVER_ARRIVES.fullmatch(found[2].lower().replace("_", "-")):
+            raise ValueError("`verify`: names a header that the gateway drops")
         for key, given in (("list", self.receipts), ("id", self.id), ("detail", self.detail or "")):
             _check(key, parse_pointer, (given,))
         _check("status", parse_pointer, pointers_of(self.status))
@@ -225,6 +232,3 @@ def _is_loopback(parts: SplitResult) -> bool:
         return ip_address(parts.hostname or "").is_loopback
     except ValueError:
         return parts.hostname == "localhost"
-
-
-RECEIPT_STATES: tuple[str, ...] = get_args(ReceiptState)
