@@ -9,7 +9,8 @@ from ghasi.commands.operator import Operator, OperatorFlags, do, fields
 from ghasi.commands.output import RowLimit, print_line, print_rows
 from ghasi.contract.values import id_time
 from ghasi.messages import sender_admin
-from ghasi.messages.sender_queries import StoredSender
+from ghasi.messages.sender_queries import SenderPolicy, StoredSender
+from ghasi.storage.resources import Resources
 
 senders = App(name="senders", help="Numbers, short codes and names that accounts send from.")
 
@@ -70,8 +71,16 @@ def set_countries(account: UUID, address: str, *countries: str, operator: Operat
 
 
 @senders.command(name="policy")
-def set_policy(account: UUID, policy: Literal["any", "listed"], *, operator: OperatorFlags = HERE) -> None:
-    """Let an account send as `any` sender that nobody else has, or only as those that are `listed` for it."""
-    do(operator, lambda it: sender_admin.set_policy(it.pool, account, policy, actor=operator.actor))
-    text = "any sender that no other account has" if policy == "any" else "its listed senders only"
-    print_line(f"the account may send as {text}", {"id": account, "policy": policy}, as_json=operator.json)
+def set_policy(
+    account: UUID, policy: Literal["any", "listed"] | None = None, *, operator: OperatorFlags = HERE
+) -> None:
+    """Let an account send as `any` sender that nobody else has, or only as those `listed` for it; else show which."""
+
+    async def choose(it: Resources) -> SenderPolicy:
+        if policy is not None:
+            await sender_admin.set_policy(it.pool, account, policy, actor=operator.actor)
+        return await sender_admin.get_policy(it.pool, account)
+
+    chosen = do(operator, choose)
+    text = "any sender that no other account has" if chosen == "any" else "its listed senders only"
+    print_line(f"the account may send as {text}", {"id": account, "policy": chosen}, as_json=operator.json)

@@ -43,7 +43,7 @@ async def add_sender(
     """
     kind = kind_of(parse_sender(address) or "")
     if in_pool and kind == "alphanumeric":
-        raise Problem("not_a_pool_sender")
+        raise Problem("not_a_pool_sender", f"{address} is a name: the pool is for numbers and short codes")
     allowed = None if countries is None else _countries(countries)
     sender = StoredSender(new_id(), account_id, address, kind, allowed, default, in_pool)
     async with pool.acquire() as connection, connection.transaction():
@@ -90,6 +90,14 @@ async def remove_sender(pool: Pool, account_id: UUID, address: str, *, actor: st
             address=address,
         )  # fmt: skip
     return sender
+
+
+async def get_policy(pool: Pool, account_id: UUID) -> SenderPolicy:
+    """Return whether an account may send as anybody; raises Problem not_found (no such account)."""
+    async with pool.acquire() as connection:
+        await _check_account(connection, account_id)
+    policy: SenderPolicy = (await sender_queries.find_sender_rules(pool, account_id))["policy"] or "any"
+    return policy
 
 
 async def set_policy(pool: Pool, account_id: UUID, policy: SenderPolicy, *, actor: str) -> None:

@@ -192,7 +192,7 @@ async def update_sender(
         if sender is None:
             raise Problem("not_found")
         if body.pool and sender.kind == "alphanumeric":
-            raise Problem("not_a_pool_sender")
+            raise Problem("not_a_pool_sender", f"{sender.address} is a name")
         changed = replace(sender, is_default=body.default, in_pool=body.pool)
         if changed != sender:
             if body.default:

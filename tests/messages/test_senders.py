@@ -150,14 +150,17 @@ async def test_what_operators_do_is_checked_and_audited(pool: Pool, customer: Cu
             assert caught.value.code == code, address
     for step in (sender_admin.remove_sender(pool, other.account_id, "+46700001000", actor=ANN),
                  sender_admin.set_countries(pool, other.account_id, "+46700001000", None, actor=ANN),
-                 sender_admin.set_policy(pool, new_id(), "any", actor=ANN)):  # fmt: skip
+                 sender_admin.set_policy(pool, new_id(), "any", actor=ANN),
+                 sender_admin.get_policy(pool, new_id())):  # fmt: skip
         with pytest.raises(Problem) as caught:
             await step
         assert caught.value.code == "not_found"
     changed = await sender_admin.set_countries(pool, account_id, "+46700001000", ["AF", "PK"], actor=ANN)
     assert (changed.countries, changed.is_default) == (["AF", "PK"], False)
     await sender_admin.remove_sender(pool, account_id, "Bakery", actor=ANN)
+    assert await sender_admin.get_policy(pool, account_id) == "any"
     await sender_admin.set_policy(pool, account_id, "listed", actor=ANN)
+    assert await sender_admin.get_policy(pool, account_id) == "listed"
     await sender_admin.add_sender(pool, account_id, "72100", actor=ANN)
     assert [one.address for one in await sender_admin.list_senders(pool, account_id)] == ["72100", "+46700001000"]
     assert len(await sender_admin.list_senders(pool)) == 3
