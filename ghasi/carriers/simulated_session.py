@@ -214,7 +214,10 @@ class SimulatedSession(asyncio.Protocol):
             status, message_id = simulator.take(mailbox, message)
         fate = simulator.fate()
         if fate.drops_link:
+            self._flush()  # the answers to those before it
             self.abort()
+        elif fate.answer_after_s == 0 and simulator.behaviour.window is None:
+            self._answer(frame.sequence, status, message_id)
         elif fate.answer_after_s is not None:
             self.unanswered += 1
             self._loop.call_later(fate.answer_after_s, self._answer_late, frame.sequence, status, message_id)
