@@ -75,13 +75,13 @@ class CarrierWatch:
         self.fault: str | None = None
 
     async def begin(self) -> None:
-        """Start the carriers; raises CarrierConfigurationError for a file that can't be used."""
+        """Start the carriers; with a file that can't be used there are none until it can."""
         await self._read_modes()
         if self._simulated:
             await self._use(CarriersFile([simulator_configuration("127.0.0.1", self._smsc_port)]))
         elif self._path is not None:
             self._content = await asyncio.to_thread(_read, self._path)
-            await self._use(_parse(self._path, self._content))
+            await self._reread(self._path)
 
     async def look_again(self) -> None:
         """Take the file if its content has changed, and what operators want; then have the fleet tend its carriers."""

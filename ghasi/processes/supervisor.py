@@ -57,13 +57,14 @@ def check_carriers(settings: Settings) -> Settings:
     """Return the settings with the full path of carriers.toml; raises CannotRun, saying what is wrong in it."""
     if settings.carriers is None:
         return settings
-    from ghasi.carriers.configuration import CarrierConfigurationError, read_carriers  # noqa: PLC0415 - seldom
+    from ghasi.carriers.configuration import CarrierConfigurationError, read_carriers_file  # noqa: PLC0415 - seldom
 
     try:
-        read_carriers(settings.carriers)
+        read_carriers_file(settings.carriers)
     except CarrierConfigurationError as error:
         raise CannotRun(f"GHASI_CARRIERS: {error}") from error
-    return settings.model_copy(update={"carriers": settings.carriers.resolve()})
+    # not its real path: where it is a link, as a ConfigMap's is, another file takes its place
+    return settings.model_copy(update={"carriers": settings.carriers.absolute()})
 
 
 async def supervise(settings: Settings, tell: Tell) -> int:

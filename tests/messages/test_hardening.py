@@ -463,7 +463,7 @@ async def test_a_stop_does_not_wait_for_a_database_that_is_away(
     await until(lambda: pool.fetchval("SELECT count(*) = 20 FROM messages.submissions"))
 
 
-async def test_a_long_message_on_a_full_carrier_lets_others_pass(
+async def test_a_long_message_on_a_full_carrier_lets_others_pass(  # noqa: PLR0917 - fixtures
     customer: Customer,
     pool: Pool,
     simulator: Simulator,
@@ -485,8 +485,12 @@ async def test_a_long_message_on_a_full_carrier_lets_others_pass(
     # it still waits, with its later segments, for the carrier that has its first one
     assert len(heard) == 1
     assert (await customer.get(stuck["id"]))["status"] == "accepted"
-    assert (await list_carriers(pool))[0]["outstanding"] == 1
+    await until(lambda: is_outstanding(pool, 1))
     await slow.close()
+
+
+async def is_outstanding(pool: Pool, count: int) -> bool:
+    return bool((await list_carriers(pool))[0]["outstanding"] == count)
 
 
 async def test_a_late_retry_says_nothing_about_a_newer_claim(customer: Customer, pool: Pool) -> None:
