@@ -169,12 +169,13 @@ class Template:
     """A text with places for variables: `{{name}}` or `{{ name }}`. A value is put in as it is, and not read again."""
 
     def __init__(self, text: str) -> None:
-        pieces = _PLACE.split(text)
-        self._pieces = pieces
-        for index in range(1, len(pieces), 2):
-            pieces[index] = pieces[index].strip()
-        self._names = Counter(pieces[1::2])
-        self._own_length = sum(map(len, pieces[::2]))
+        # text and names by turns; braces around nothing name nothing, and stay
+        self._pieces = [
+            (bool(index % 2 and piece.strip()), piece.strip() or f"{{{{{piece}}}}}" if index % 2 else piece)
+            for index, piece in enumerate(_PLACE.split(text))
+        ]
+        self._names = Counter(piece for is_name, piece in self._pieces if is_name)
+        self._own_length = sum(len(piece) for is_name, piece in self._pieces if not is_name)
 
     def render(self, variables: Mapping[str, str]) -> str:
         """Fill in the variables; others than those of the text are ignored.
@@ -191,7 +192,7 @@ class Template:
             raise invalid("body", f"has {length} characters, at most {MOST_CHARACTERS} are read", "body_too_long")
         if not length:
             raise invalid("body", "must not be empty")
-        return "".join(variables[piece] if index % 2 else piece for index, piece in enumerate(self._pieces))
+        return "".join(variables[piece] if is_name else piece for is_name, piece in self._pieces)
 
 
 async def write_batch(pool: Pool, job: Job, *, again: bool) -> bytes:
