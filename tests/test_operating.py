@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 
 from ghasi.billing.rates import OPTIONAL, REQUIRED
-from ghasi.carriers.configuration import read_carriers
+from ghasi.carriers.configuration import read_carriers_file
 from ghasi.carriers.smpp.configuration import SmppConfiguration
 
 PAGE = (Path(__file__).parents[1] / "docs" / "operating.md").read_text()
@@ -22,7 +22,7 @@ def test_the_example_of_carriers_toml_names_every_key_and_is_one(tmp_path: Path)
     assert set(named) == set(SmppConfiguration.__struct_fields__)
     (tmp_path / "carriers.toml").write_text(example("toml"))
     (tmp_path / "north.pem").touch()
-    assert [carrier.name for carrier in read_carriers(tmp_path / "carriers.toml")] == ["north"]
+    assert [carrier.name for carrier in read_carriers_file(tmp_path / "carriers.toml").carriers] == ["north"]
 
 
 def test_the_example_of_rates_has_every_column() -> None:

@@ -19,13 +19,14 @@ from ghasi.carriers.http.configuration import HttpConfiguration
 from ghasi.carriers.routing import Routes
 from ghasi.carriers.routing_conditions import RouteError
 from ghasi.carriers.routing_costs import CostError, CostTable
-from ghasi.carriers.routing_rules import Costs, RouteConfiguration
+from ghasi.carriers.routing_rules import FORMS, Costs, RouteConfiguration
 from ghasi.carriers.smpp.client import SmppCarrier
 from ghasi.carriers.smpp.configuration import SmppConfiguration, resolve_files
 
 CarrierConfiguration = SmppConfiguration | HttpConfiguration
 KINDS: Mapping[str, type[CarrierConfiguration]] = {"smpp": SmppConfiguration, "http": HttpConfiguration}
-_KEY = re.compile(r" - at `(?:key in )?\$\.?(.*)`$")
+_KEY = re.compile(r" - at (?:`key` in )?`\$\.?(.*)`$")
+_FORM = re.compile(r"matching regex|Invalid UUID")
 _NAMED = re.compile(r"^`(.*?)`: ")
 _UNKNOWN = re.compile(r"unknown field `(.*?)`")
 _MISSING = re.compile(r"missing required field `(.*?)`")
@@ -130,21 +131,6 @@ def simulator_configuration(host: str, port: int, *, name: str = "simulator", wi
     )
 
 
-def read_carriers(path: Path) -> list[CarrierConfiguration]:
-    """Read the carriers of carriers.toml alone, in its order; raises CarrierConfigurationError."""
-    return read_carriers_file(path).carriers
-
-
-def open_carriers(path: Path) -> list[Carrier]:
-    """Make the carriers of a carriers.toml, in its order, not started; raises CarrierConfigurationError."""
-    return [open_carrier(configuration) for configuration in read_carriers(path)]
-
-
-def open_simulated_carriers(host: str, port: int) -> list[Carrier]:
-    """Make the one carrier that leads to the simulated SMSC, not started."""
-    return [open_carrier(simulator_configuration(host, port))]
-
-
 def _refuse_twice(path: Path, what: str, names: list[str]) -> None:
     seen: set[str] = set()
     for name in names:
@@ -227,6 +213,8 @@ def _explain(fault: str, form: type[Any]) -> str:
         return f"`{before}{unknown[1]}`: unknown key{known}"
     if missing := _MISSING.search(words):
         return f"`{before}{missing[1]}`: is missing"
+    if form is RouteConfiguration and (form_of := FORMS.get(re.split(r"[.\[]", path)[0])) and _FORM.search(words):
+        return f"`{path}`: must be {form_of}"
     if named := _NAMED.match(words):
         return f"`{before}{named[1]}`: {words[named.end() :]}"
     return f"`{path}`: {words}" if path else words

@@ -11,7 +11,6 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from ghasi.carriers.carrier import Carrier
 from ghasi.carriers.routing_conditions import RouteError, compile_conditions, exact_senders
 from ghasi.carriers.routing_costs import CostTable
 from ghasi.carriers.routing_question import Asked, Quality, View
@@ -29,7 +28,6 @@ __all__ = [
     "Routes",
     "Step",
     "View",
-    "choose",
 ]
 
 
@@ -286,12 +284,3 @@ def _check_end(rule: RouteConfiguration) -> None:
         raise RouteError(rule.name, "to", "has no meaning where `prefixes` says the carriers of each prefix")
     elif not table and rule.to is None:
         raise RouteError(rule.name, "to", "is missing; name a carrier or several, or write reject = true")
-
-
-def choose(carriers: Sequence[Carrier], segment_to: str) -> Carrier | None:
-    """Return the carrier for a segment to a number (E.164 with +), or None when none has room now."""
-    del segment_to  # every carrier reaches every number
-    for carrier in carriers:
-        if carrier.capacity() > 0:
-            return carrier
-    return None

@@ -9,7 +9,7 @@ from uuid import UUID
 from msgspec import Meta, Struct
 
 Strategy = Literal["failover", "weighted", "least_cost", "quality"]
-RuleName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9 _.-]{0,62}\Z")]
+RuleName = Annotated[str, Meta(pattern=r"^[^\x00-\x20\x7f]([^\x00-\x1f\x7f]*[^\x00-\x20\x7f])?\Z", max_length=63)]
 CarrierName = Annotated[str, Meta(min_length=1, max_length=63)]
 Country = Annotated[str, Meta(pattern=r"^[A-Z]{2}\Z")]
 Prefix = Annotated[str, Meta(pattern=r"^\+?[0-9]{1,15}\Z")]
@@ -17,6 +17,15 @@ Sender = Annotated[str, Meta(min_length=1, max_length=40)]
 Span = Annotated[str, Meta(pattern=r"^[0-2][0-9]:[0-5][0-9]-[0-2][0-9]:[0-5][0-9]\Z")]
 Day = Annotated[str, Meta(pattern=r"^(mon|tue|wed|thu|fri|sat|sun)(-(mon|tue|wed|thu|fri|sat|sun))?\Z")]
 Targets = CarrierName | Annotated[list[CarrierName], Meta(min_length=1)]
+FORMS = {
+    "name": "a name of 1 to 63 characters, such as night",
+    "countries": "an ISO 3166 country such as AF",
+    "prefixes": "digits such as 9370",
+    "accounts": "an account's id",
+    "hours": "a span such as 08:00-20:00",
+    "days": "a day such as mon, or days such as sat-thu",
+}
+"""What a key's values look like, for people who wrote something else."""
 Costs = dict[str, str]
 """Prices of a segment at one carrier, as decimal strings by prefix, country or *."""
 
