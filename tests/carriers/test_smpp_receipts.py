@@ -8,9 +8,12 @@ from hypothesis import strategies as st
 
 from ghasi.carriers.carrier import Outcome
 from ghasi.carriers.smpp import statuses
+from ghasi.carriers.smpp.errors import GSM_ERRORS, ErrorTable
+from ghasi.carriers.smpp.identifiers import reader_of
 from ghasi.carriers.smpp.pdu import MESSAGE_PAYLOAD, NETWORK_ERROR_CODE, Address, ShortMessage
-from ghasi.carriers.smpp.receipts import is_receipt, read_receipt
+from ghasi.carriers.smpp.receipts import ReceiptReader, is_receipt, read_receipt
 from ghasi.contract.message_errors import MESSAGE_ERRORS
+from tests.carriers.test_smpp_round_trip import configured
 
 NOW = datetime(2026, 11, 22, 12, 30, 40, tzinfo=UTC)
 NOBODY = Address(0, 0, "")
@@ -156,3 +159,128 @@ def test_every_status_has_an_outcome_and_a_code_of_the_catalogue() -> None:
 def test_statuses(status: int, outcome: Outcome, code: str | None) -> None:
     result = statuses.failed_submit(status)
     assert (result.outcome, result.error_code) == (outcome, code)
+
+
+IDS = st.text(st.sampled_from("0123456789abcdefABCDEF-_."), min_size=1, max_size=40)
+STATES = {
+    "DELIVRD": "delivered", "EXPIRED": "expired", "DELETED": "undelivered", "UNDELIV": "undelivered",
+    "UNKNOWN": "unknown", "REJECTD": "failed", "ACCEPTD": "accepted", "ENROUTE": "accepted",
+    "Delivered": "delivered", "UNDELIVERED": "undelivered", "FAILED": "undelivered", "REJECTED": "failed",
+}  # fmt: skip
+SPELLINGS = {
+    "id": ["id:{}", "ID:{}", "Id: {}", "id={}", "msgid:{}", "message id:{}", "message_id={}", "Message ID: {}"],
+    "stat": ["stat:{}", "Stat: {}", "status:{}", "STATUS={}", "state:{}", "message_state:{}"],
+    "err": ["err:{}", "Err:{}", "error:{}", "err code:{}", "error_code={}"],
+    "date": ["done date:{}", "Done Date:{}", "done_date:{}", "donedate={}"],
+    "sub": ["sub:001"],
+    "dlvrd": ["dlvrd:001"],
+    "submit": ["submit date:2611221228", ""],
+}
+
+
+@given(st.data(), IDS, st.sampled_from(sorted(STATES)), st.sampled_from(["000", "27", "0x1B", "00B", "69"]))
+def test_a_text_in_any_order_and_spelling(data: st.DataObject, identifier: str, stat: str, err: str) -> None:
+    values = {"id": identifier, "stat": stat, "err": err, "date": "2611221229"}
+    order = data.draw(st.permutations(sorted(SPELLINGS)))
+    left_out = data.draw(st.sets(st.sampled_from(["err", "date", "sub", "dlvrd", "submit"])))
+    fields = [
+        data.draw(st.sampled_from(SPELLINGS[name])).format(values.get(name)) for name in order if name not in left_out
+    ]
+    ending = data.draw(st.sampled_from(["", " text:id:9 stat:DELIVRD err:1", " Text: stat:EXPIRED"]))
+    receipt = read_receipt(deliver(" ".join(fields) + ending), NOW)
+    assert receipt is not None
+    assert (receipt.carrier_message_id, receipt.state) == (identifier, STATES[stat])
+    assert receipt.at == (NOW if "date" in left_out else datetime(2026, 11, 22, 12, 30, tzinfo=UTC))
+    assert receipt.detail == (stat.upper() if "err" in left_out else f"{stat.upper()} err {err}")
+
+
+@given(
+    st.integers(0, 2**63), st.sampled_from(["hex", "decimal"]), st.sampled_from(["hex", "decimal"]), st.integers(0, 4)
+)
+def test_ids_of_two_forms_are_one(number: int, first: str, second: str, zeros: int) -> None:
+    written = {"hex": [f"{number:x}", f"{number:X}", "0" * zeros + f"{number:x}"], "decimal": [f"{number:0{zeros}d}"]}
+    read = {reader_of(form)(one) for form in (first, second) for one in written[form]}  # type: ignore[arg-type]
+    assert len(read) == 1
+    assert reader_of("text")("00aB") == "00aB"
+
+
+@pytest.mark.parametrize("written", ["", "-1", "1_0", " 1", "no", "\u0661", "0x", "+1"])
+def test_an_id_that_is_no_number_stays_as_it_is(written: str) -> None:
+    assert reader_of("hex")(written) == reader_of("decimal")(written) == written
+
+
+@pytest.mark.parametrize(
+    ("told", "text", "tlvs", "state", "code"),
+    [
+        ({}, "UNDELIV", {NETWORK_ERROR_CODE: b"\3\0\1"}, "undelivered", "unknown_subscriber"),
+        ({}, "UNDELIV", {NETWORK_ERROR_CODE: b"\3\0\x1b"}, "undelivered", "absent_subscriber"),
+        ({}, "EXPIRED", {NETWORK_ERROR_CODE: b"\3\0\6"}, "expired", "absent_subscriber"),
+        ({}, "UNDELIV", {NETWORK_ERROR_CODE: b"\3\0\xd3"}, "undelivered", "handset_full"),
+        ({}, "REJECTD", {NETWORK_ERROR_CODE: b"\3\0\x0d"}, "failed", "barred"),
+        ({}, "UNDELIV", {NETWORK_ERROR_CODE: b"\3\0\x22"}, "undelivered", "network_error"),
+        ({}, "UNDELIV", {NETWORK_ERROR_CODE: b"\3\0\0"}, "undelivered", "undeliverable"),
+        ({}, "UNDELIV", {NETWORK_ERROR_CODE: b"\3\7\7"}, "undelivered", "undeliverable"),
+        ({}, "UNDELIV", {NETWORK_ERROR_CODE: b"\1\0\1"}, "undelivered", "undeliverable"),
+        ({}, "UNDELIV", {NETWORK_ERROR_CODE: b"\7\0\x0b"}, "undelivered", "invalid_destination"),
+        ({}, "UNDELIV", {NETWORK_ERROR_CODE: b"\3\1"}, "undelivered", "undeliverable"),
+        ({}, "DELIVRD", {NETWORK_ERROR_CODE: b"\3\0\1"}, "delivered", None),
+        ({}, "UNKNOWN", {NETWORK_ERROR_CODE: b"\3\0\1"}, "unknown", "delivery_unknown"),
+        ({"receipt_errors": {"1": "barred"}}, "UNDELIV", {NETWORK_ERROR_CODE: b"\3\0\1"}, "undelivered", "barred"),
+        (
+            {"receipt_errors": {"0x22": "barred"}},
+            "UNDELIV",
+            {NETWORK_ERROR_CODE: b"\x08\0\x22"},
+            "undelivered",
+            "barred",
+        ),
+        ({"receipt_errors": {"12": "spam_filtered"}}, "REJECTD", {}, "failed", "spam_filtered"),
+        ({"receipt_errors": {"12": "spam_filtered"}}, "DELIVRD", {}, "delivered", None),
+        ({"receipt_errors": {"12": "spam_filtered"}}, "ENROUTE", {}, "accepted", None),
+        ({"receipt_err_is_gsm": True}, "UNDELIV", {}, "undelivered", "barred"),
+        ({"receipt_states": {"undeliv": "delivered"}}, "UNDELIV", {}, "delivered", None),
+        ({"receipt_states": {"GONE": "expired"}}, "GONE", {}, "expired", "expired"),
+        ({"receipt_states": {"11": "failed"}}, "DELIVRD", {0x0427: b"\x0b"}, "failed", "message_rejected"),
+        ({"receipt_states": {"2": "undelivered"}}, "DELIVRD", {0x0427: b"\2"}, "undelivered", "undeliverable"),
+        ({}, "DELIVRD", {0x0427: b"\x09"}, "failed", "message_rejected"),
+    ],
+)
+def test_tables_of_the_operator_and_of_gsm(
+    told: dict[str, object], text: str, tlvs: dict[int, bytes], state: str, code: str | None
+) -> None:
+    receipt = ReceiptReader(configured(**told)).read(deliver(appendix_b(text, err="012"), tlvs=tlvs), NOW)
+    assert receipt is not None
+    assert (receipt.state, receipt.error_code) == (state, code)
+
+
+def test_the_errors_of_gsm_are_in_the_catalogue() -> None:
+    assert set(GSM_ERRORS.values()) <= MESSAGE_ERRORS.keys()
+    assert GSM_ERRORS[9] == GSM_ERRORS[11] == "barred"
+
+
+def test_errors_are_found_however_they_are_written() -> None:
+    table = ErrorTable({"027": "barred", "0x1F": "no_credit", "aB1": "handset_full"})
+    assert [table.find(written) for written in ("27", "0027", "0x1B", "0X01b")] == ["barred"] * 4
+    assert [table.find(written) for written in ("31", "0x1f", "AB1", "ab1", "0ab1")] == ["no_credit"] * 2 + [
+        "handset_full"
+    ] * 3
+    assert table.find("28") is table.find("") is ErrorTable({}).find("27") is None
+
+
+def test_receipts_by_their_text_alone_where_that_was_asked_for() -> None:
+    message = deliver(appendix_b(), esm_class=0)
+    assert not ReceiptReader(configured()).is_receipt(message)
+    reader = ReceiptReader(configured(receipts_by_text=True))
+    assert reader.is_receipt(message)
+    assert not reader.is_receipt(deliver("id:1 is what I want", esm_class=0))
+
+
+@pytest.mark.parametrize("date", ["20261122122911", "261122122911"])
+def test_a_done_date_with_its_century(date: str) -> None:
+    receipt = read_receipt(deliver(appendix_b(date=date)), NOW)
+    assert receipt is not None
+    assert receipt.at == datetime(2026, 11, 22, 12, 29, 12, tzinfo=UTC)
+
+
+def test_a_receipt_of_64_kib_is_read_in_no_time() -> None:
+    for piece in ("id:", "done date:1 ", "id: a b c ", "err code ", "done date:11 stat:A ", "stat:" + "x" * 50 + "="):
+        read_receipt(deliver(tlvs={MESSAGE_PAYLOAD: (piece * 65536)[:65000].encode()}), NOW)

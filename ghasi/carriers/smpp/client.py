@@ -23,8 +23,9 @@ from ghasi.carriers.carrier import (
 from ghasi.carriers.smpp import statuses
 from ghasi.carriers.smpp.configuration import SmppConfiguration, Timing, timing_of
 from ghasi.carriers.smpp.line import Line
-from ghasi.carriers.smpp.link import DeliveryHandle, Link, Role, Terms
+from ghasi.carriers.smpp.link import DeliveryHandle, Link, Role
 from ghasi.carriers.smpp.submit import Submitter
+from ghasi.carriers.smpp.terms import Terms
 
 AHEAD_S = 0.3
 """How far ahead submits are taken that throughput_per_s lets out later: longer than a dispatcher takes to come back."""

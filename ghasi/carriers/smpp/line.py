@@ -12,7 +12,8 @@ from typing import Any
 import structlog
 
 from ghasi.carriers.smpp import statuses
-from ghasi.carriers.smpp.link import Link, Role, Terms
+from ghasi.carriers.smpp.link import Link, Role
+from ghasi.carriers.smpp.terms import Terms
 
 _log = structlog.get_logger("ghasi.carriers")
 

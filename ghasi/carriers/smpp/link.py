@@ -1,26 +1,23 @@
 """One socket to an SMSC from its bind to its end.
 
-Owns the window of submits that wait for an answer, what was brought and waits for its own, enquire_link, the spacing
-and the batching of writes. It never reconnects (line.py does) and never raises into the event loop for what a peer
+Owns the window of submits that wait for an answer, what was brought and waits for its own, and enquire_link; when
+what is written is writer.py's. It never reconnects (line.py does) and never raises into the event loop for what a peer
 sends.
 """
 
 import asyncio
-from collections import deque
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple, cast
 
 import structlog
 
-from ghasi.carriers.carrier import InboundPart, InboundSink, Outcome, Receipt, ReceiptSink, Segment, SubmitResult
+from ghasi.carriers.carrier import InboundPart, Outcome, Receipt, Segment, SubmitResult
 from ghasi.carriers.smpp import pdu, statuses
 from ghasi.carriers.smpp.addresses import UnusableAddressError
-from ghasi.carriers.smpp.configuration import INTERFACE_VERSIONS, SmppConfiguration, Timing
 from ghasi.carriers.smpp.identifiers import LONGEST_ID, reader_of
-from ghasi.carriers.smpp.inbound import DeliveryReader, UnreadableError
-from ghasi.carriers.smpp.statuses import StatusTable
-from ghasi.carriers.smpp.submit import Submitter
+from ghasi.carriers.smpp.inbound import UnreadableError
+from ghasi.carriers.smpp.terms import Terms
+from ghasi.carriers.smpp.writer import Writer
 
 _log = structlog.get_logger("ghasi.carriers")
 
@@ -28,8 +25,6 @@ MOST_UNACKNOWLEDGED = 10_000
 """Receipts and messages handed on and not yet acknowledged; beyond, the SMSC is told to send again later."""
 MOST_NOT_BOUND = 10
 """Submits in a row for which the SMSC says that the link is not bound; then it is bound anew."""
-PACE_S = 0.01
-"""Submits that fall due within this time are written together."""
 
 Result = asyncio.Future[SubmitResult]
 Role = Literal["transceiver", "transmitter", "receiver"]
@@ -47,38 +42,6 @@ class DeliveryHandle(NamedTuple):
     link: "Link"
     sequence: int
     command: int
-
-
-@dataclass(slots=True)
-class Terms:
-    """What all links of a carrier have in common, worked out once."""
-
-    told: SmppConfiguration
-    timing: Timing
-    on_receipts: ReceiptSink
-    on_inbound: InboundSink
-    submitter: Submitter
-    name: str = field(init=False)
-    deliveries: DeliveryReader = field(init=False)
-    statuses: StatusTable = field(init=False)
-    bind_body: bytes = field(init=False)
-
-    def __post_init__(self) -> None:
-        told = self.told
-        self.name = told.name
-        self.deliveries = DeliveryReader(told, self.submitter.addresses)
-        self.statuses = StatusTable(told.status_errors)
-        self.bind_body = pdu.encode_bind(
-            pdu.Bind(
-                system_id=told.system_id,
-                password=told.password,
-                system_type=told.system_type,
-                interface_version=INTERFACE_VERSIONS[told.interface_version],
-                address_ton=told.address_range_ton,
-                address_npi=told.address_range_npi,
-                address_range=told.address_range,
-            )
-        )
 
 
 class Link(asyncio.Protocol):
@@ -100,16 +63,12 @@ class Link(asyncio.Protocol):
         self.outstanding: dict[int, tuple[Result, float]] = {}
         self.open = False
         """Bound, not closing; segments may be submitted unless it is a receiver."""
-        self._transport: asyncio.Transport | None = None
+        self._writer = Writer(loop, lambda: self.abort("the socket took nothing while requests came in"))
+        self._send = self._writer.send
         self._reader = pdu.FrameReader()
         self._sequence = 0
-        self._queue: list[bytes] = []
-        self._unwritten: list[int] = []
-        self._paced: deque[tuple[float, int, bytes]] = deque()
-        self._pacer: asyncio.TimerHandle | None = None
-        self._flush_scheduled = False
-        self._paused_since: float | None = None
         self._unacknowledged: dict[int, int] = {}
+        self._to_acknowledge = 0
         self._last_heard = loop.time()
         self._asked_at: float | None = None
         self._not_bound = 0
@@ -121,7 +80,7 @@ class Link(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the bind and start the clock."""
-        self._transport = cast("asyncio.Transport", transport)
+        self._writer.transport = cast("asyncio.Transport", transport)
         self._last_heard = self._loop.time()
         self._send(pdu.encode(_BINDS[self._role], self._next_sequence(), self._terms.bind_body))
         self._tick()
@@ -154,27 +113,20 @@ class Link(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Keep PDUs back until the socket has taken what it was given."""
-        self._paused_since = self._loop.time()
+        self._writer.pause()
 
     def resume_writing(self) -> None:
         """Write what was kept back."""
-        self._paused_since = None
-        if self._queue:
-            self._flush()
+        self._writer.resume()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Give every outstanding submit its result: UNSENT when it was not written, else UNANSWERED."""
         self.open = False
-        for timer in (self._ticker, self._pacer):
-            if timer is not None:
-                timer.cancel()
+        if self._ticker is not None:
+            self._ticker.cancel()
         self._tell_late()
         why = f"{self._why}: {exc}" if exc is not None else self._why
-        unwritten = set(self._unwritten)
-        unwritten.update(sequence for _, sequence, _ in self._paced)
-        self._unwritten.clear()
-        self._paced.clear()
-        self._queue.clear()
+        unwritten = self._writer.close()
         self._unacknowledged.clear()
         outstanding, self.outstanding = self.outstanding, {}
         for sequence, (result, _) in outstanding.items():
@@ -200,15 +152,10 @@ class Link(asyncio.Protocol):
             return result
         sequence = self._next_sequence()
         now = self._loop.time()
-        if due is None or due <= now:
-            self.outstanding[sequence] = (result, now + self._timing.response_timeout_s)
-            self._unwritten.append(sequence)
-            self._send(pdu.encode(pdu.SUBMIT_SM, sequence, body))
-            return result
-        self.outstanding[sequence] = (result, due + self._timing.response_timeout_s)
-        self._paced.append((due, sequence, pdu.encode(pdu.SUBMIT_SM, sequence, body)))
-        if self._pacer is None:
-            self._pacer = self._loop.call_at(due, self._send_due)
+        if due is not None and due <= now:
+            due = None
+        self.outstanding[sequence] = (result, (due or now) + self._timing.response_timeout_s)
+        self._writer.submit(sequence, pdu.encode(pdu.SUBMIT_SM, sequence, body), due)
         return result
 
     def acknowledge(self, sequence: int, status: int, command: int = pdu.DELIVER_SM) -> None:
@@ -217,14 +164,15 @@ class Link(asyncio.Protocol):
         if waiting > 1:  # a peer that numbers two alike
             self._unacknowledged[sequence] = waiting - 1
         if waiting:
+            self._to_acknowledge -= 1
             self._answer_delivery(sequence, status, command)
 
     async def stop(self) -> None:
         """Wait for outstanding answers (stop_timeout_s), unbind, wait for that (unbind_timeout_s) and close."""
         was_open, self.open = self.open, False
-        while self._paced:
-            _, sequence, _ = self._paced.pop()
-            _settle(self.outstanding.pop(sequence)[0], SubmitResult(Outcome.UNSENT, detail="stopped"))
+        for sequence in self._writer.take_back():
+            if (withdrawn := self.outstanding.pop(sequence, None)) is not None:
+                _settle(withdrawn[0], SubmitResult(Outcome.UNSENT, detail="stopped"))
         waiting = [result for result, _ in self.outstanding.values()]
         if waiting:
             await asyncio.wait(waiting, timeout=self._timing.stop_timeout_s)
@@ -238,10 +186,11 @@ class Link(asyncio.Protocol):
     def abort(self, why: str) -> None:
         """Drop the socket at once."""
         self.open = False
-        if self._transport is not None and not self.closed.done():
-            if not self._transport.is_closing():
+        transport = self._writer.transport
+        if transport is not None and not self.closed.done():
+            if not transport.is_closing():
                 self._why = why
-            self._transport.abort()
+            transport.abort()
 
     # What a peer's PDUs do
 
@@ -279,11 +228,11 @@ class Link(asyncio.Protocol):
             _log.warning("smpp_delivery_refused", carrier=self._terms.name, why=str(error))
             self._answer_delivery(sequence, statuses.ESME_RX_P_APPN, command)
             return
-        unacknowledged = self._unacknowledged
-        if len(unacknowledged) >= MOST_UNACKNOWLEDGED:
+        if self._to_acknowledge >= MOST_UNACKNOWLEDGED:
             self._answer_delivery(sequence, statuses.ESME_RX_T_APPN, command)
             return
-        unacknowledged[sequence] = unacknowledged.get(sequence, 0) + 1
+        self._to_acknowledge += 1
+        self._unacknowledged[sequence] = self._unacknowledged.get(sequence, 0) + 1
         if isinstance(word, Receipt):
             receipts.append(word)
         else:
@@ -308,7 +257,7 @@ class Link(asyncio.Protocol):
         elif command == pdu.UNBIND:
             self._why = "unbound by the peer"
             self._send(pdu.encode(pdu.UNBIND_RESP, sequence))
-            self._flush()
+            self._writer.flush()
             self._close()
         elif command == pdu.UNBIND_RESP:
             self._close()
@@ -326,7 +275,7 @@ class Link(asyncio.Protocol):
         self.peer_version = version[0] if version else None
         self.bound.set_result(frame.status)
 
-    # Writing and time
+    # Time
 
     def _next_sequence(self) -> int:
         sequence = self._sequence % pdu.LAST_SEQUENCE + 1
@@ -335,41 +284,13 @@ class Link(asyncio.Protocol):
         self._sequence = sequence
         return sequence
 
-    def _send_due(self) -> None:
-        """Write the submits that are due, and come again for the rest."""
-        self._pacer = None
-        now, paced = self._loop.time(), self._paced
-        while paced and paced[0][0] <= now:
-            _, sequence, data = paced.popleft()
-            if sequence in self.outstanding:
-                self._unwritten.append(sequence)
-                self._send(data)
-        if paced:
-            self._pacer = self._loop.call_at(max(paced[0][0], now + PACE_S), self._send_due)
-
-    def _send(self, data: bytes) -> None:
-        self._queue.append(data)
-        if not self._flush_scheduled:
-            self._flush_scheduled = True
-            self._loop.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        """Write all PDUs of this turn of the loop at once."""
-        self._flush_scheduled = False
-        if self._paused_since is not None or self._transport is None or self._transport.is_closing():
-            return
-        if self._queue:
-            data = b"".join(self._queue)
-            self._queue.clear()
-            self._unwritten.clear()
-            self._transport.write(data)
-
     def _close(self) -> None:
         """Close once all is written, or without that when the peer takes nothing."""
         self.open = False
-        if self._transport is not None:
-            self._transport.close()
-            self._loop.call_later(self._timing.unbind_timeout_s, self._transport.abort)
+        transport = self._writer.transport
+        if transport is not None:
+            transport.close()
+            self._loop.call_later(self._timing.unbind_timeout_s, transport.abort)
 
     def _tick(self) -> None:
         """Time out submits, ask a silent peer whether it lives, and drop a link that is stuck."""
@@ -377,7 +298,8 @@ class Link(asyncio.Protocol):
         self._ticker = self._loop.call_later(
             min(1.0, timing.response_timeout_s / 10, timing.enquire_after_s / 5), self._tick
         )
-        if self._paused_since is not None and now - self._paused_since > timing.response_timeout_s:
+        paused_since = self._writer.paused_since
+        if paused_since is not None and now - paused_since > timing.response_timeout_s:
             self.abort("the socket took nothing in time")
             return
         if self._asked_at is not None:
