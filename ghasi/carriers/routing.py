@@ -8,10 +8,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 from uuid import UUID
 
-from ghasi.carriers.routing_conditions import RouteError, compile_conditions, exact_senders
+from ghasi.carriers.routing_conditions import RouteError, compile_conditions
 from ghasi.carriers.routing_costs import CostTable
 from ghasi.carriers.routing_question import Asked, Quality, View
 from ghasi.carriers.routing_ranking import Ranking
@@ -29,6 +28,11 @@ __all__ = [
     "Step",
     "View",
 ]
+
+
+STEADY = frozenset({"accounts", "senders", "countries"})
+"""Conditions that hold alike for all messages of one account, sender and country, of which there are not many."""
+MOST_REMEMBERED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,13 @@ class Rule:
                 if not any(written.weights[name] for name in targets):
                     raise RouteError(self.name, "weights", f"{' and '.join(targets)}: one must be above 0")
         self._holds = tuple(condition.holds for condition in self.conditions)
+        self._fits = tuple(condition.holds for condition in self.conditions if condition.key in STEADY)
+        self.decides = len(self._fits) == len(self._holds)
+        """Whether it matches each message that it fits and that has one of its prefixes, whatever its text and time."""
+
+    def fits(self, asked: Asked) -> bool:
+        """Return whether the conditions hold that are about account, sender and country."""
+        return all(holds(asked) for holds in self._fits)
 
     def match(self, asked: Asked) -> tuple[str, ...] | None:
         """Return the carriers that the rule leads a message to, None when the rule does not match it."""
@@ -138,7 +149,7 @@ class Rule:
 
 
 class Routes:
-    """All rules in their order, indexed so that only those that may match are looked at."""
+    """All rules in their order, kept so that only those that may match are looked at."""
 
     def __init__(
         self,
@@ -154,14 +165,12 @@ class Routes:
         self._costs = costs or {}
         self.rules = [Rule(one, self.carriers, self._costs) for one in routes]
         self._implied = Ranking(RouteConfiguration(name="implied"), self.carriers, {})
-        self._always: list[int] = []
         self._by_prefix: dict[str, list[int]] = defaultdict(list)
-        self._by_account: dict[UUID, list[int]] = defaultdict(list)
-        self._by_sender: dict[str | None, list[int]] = defaultdict(list)
-        self._by_country: dict[str | None, list[int]] = defaultdict(list)
-        for number, (rule, written) in enumerate(zip(self.rules, routes, strict=True)):
-            self._file(number, rule, written)
+        for number, rule in enumerate(self.rules):
+            for prefix in rule.prefixes or ():
+                self._by_prefix[prefix].append(number)
         self._prefix_lengths = sorted({len(prefix) for prefix in self._by_prefix})
+        self._remembered: dict[tuple[UUID, str | None, str | None], list[int]] = {}
 
     def decide(self, asked: Asked, view: View) -> Decision:
         """Return the carriers that may take a message, best first."""
@@ -207,36 +216,32 @@ class Routes:
         """Return whether every message is matched by some rule."""
         return not self.rules or any(map(_takes_all, self.rules))
 
-    def _file(self, number: int, rule: Rule, written: RouteConfiguration) -> None:
-        """Put a rule where only messages find it that its most telling condition may hold for."""
-        index: dict[Any, list[int]]
-        keys: Sequence[Any]
-        senders = exact_senders(written)
-        if rule.prefixes is not None:
-            index, keys = self._by_prefix, list(rule.prefixes)
-        elif written.accounts is not None:
-            index, keys = self._by_account, written.accounts
-        elif senders is not None:
-            index, keys = self._by_sender, senders
-        elif written.countries is not None:
-            index, keys = self._by_country, written.countries
-        else:
-            self._always.append(number)
-            return
-        for key in dict.fromkeys(keys):
-            index[key].append(number)
-
     def _may_match(self, asked: Asked) -> Sequence[int]:
-        found = [
-            *self._always,
-            *self._by_account.get(asked.account_id, ()),
-            *self._by_sender.get(asked.sender, ()),
-            *self._by_country.get(asked.country, ()),
-        ]
+        """Return, in order, the rules that may match: those with a fitting prefix, and those that ask for none."""
+        key = (asked.account_id, asked.sender, asked.country)
+        without = self._remembered.get(key)
+        if without is None:
+            if len(self._remembered) >= MOST_REMEMBERED:
+                self._remembered.clear()
+            without = self._remembered[key] = self._list_without_prefixes(asked)
+        found: list[int] = []
         for length in self._prefix_lengths:
             if length < len(asked.to):  # it begins with +
                 found += self._by_prefix.get(asked.to[1 : length + 1], ())
+        if not found:
+            return without
+        found += without
         found.sort()
+        return found
+
+    def _list_without_prefixes(self, asked: Asked) -> list[int]:
+        """Return the rules without prefixes that fit an account, a sender and a country, to the first that decides."""
+        found = []
+        for number, rule in enumerate(self.rules):
+            if rule.prefixes is None and rule.fits(asked):
+                found.append(number)
+                if rule.decides:
+                    break
         return found
 
 

@@ -78,13 +78,6 @@ def sender_kind(sender: str | None) -> str:
     return "short_code" if sender.isdigit() else "name"
 
 
-def exact_senders(rule: RouteConfiguration) -> list[str] | None:
-    """Return the senders that a rule names, None where it has kinds or patterns or asks for none at all."""
-    if rule.senders is None or any(one.startswith(_KIND) or "*" in one or "?" in one for one in rule.senders):
-        return None
-    return rule.senders
-
-
 def _senders(rule: RouteConfiguration) -> Condition | None:
     if rule.senders is None:
         return None
