@@ -13,7 +13,7 @@ from ghasi.contract.shapes import MessageExportQuery, MessageQuery
 from ghasi.contract.values import first_id, first_id_after
 from ghasi.messages.model import COLUMNS, Stored, stored
 from ghasi.messages.numbers import number_filter
-from ghasi.storage.pool import Pool
+from ghasi.storage.pool import Pool, Record
 
 MOST_LOOKED_AT = 5000
 """A few milliseconds' work; with it a page has the same price in an account of five thousand and of five million."""
@@ -45,23 +45,35 @@ async def find_messages(
     looked_at = f"FROM messages.messages WHERE {' AND '.join(conditions)} ORDER BY id DESC"
     # limits are no parameters: the planner takes an unknown one for a tenth of the rows, and would sort them
     if not rest:
-        rows = await pool.fetch(f"SELECT {COLUMNS} {looked_at} LIMIT {most}", *values)
+        rows = await _fetch(pool, f"SELECT {COLUMNS} {looked_at} LIMIT {most}", values)
     else:
         let_pass = " AND ".join(_condition(one, values) for one in rest)
-        rows = await pool.fetch(
+        rows = await _fetch(
+            pool,
             f"""
             SELECT {COLUMNS} FROM (SELECT {COLUMNS} {looked_at} LIMIT {most_looked_at}) AS looked_at
             WHERE {let_pass} ORDER BY id DESC LIMIT {most}
             """,
-            *values,
+            values,
         )
     messages = [stored(row) for row in rows]
     if len(messages) == most:
         return Found(messages, messages[-1].id)
     if not rest:
         return Found(messages, None)
-    last: UUID | None = await pool.fetchval(f"SELECT id {looked_at} OFFSET {most_looked_at - 1} LIMIT 1", *leading)
-    return Found(messages, last)
+    last = await _fetch(pool, f"SELECT id {looked_at} OFFSET {most_looked_at - 1} LIMIT 1", leading)
+    return Found(messages, last[0]["id"] if last else None)
+
+
+async def _fetch(pool: Pool, statement: str, values: list[object]) -> list[Record]:
+    """Run a statement planned for these very values, which takes half a millisecond.
+
+    A plan for any values, which a kept statement gets after a while, goes by the average account and guesses that few
+    messages lie between two times: it sorts a large account's to find fifty.
+    """
+    async with pool.acquire() as connection:
+        prepared = await connection.prepare(statement)
+        return list(await prepared.fetch(*values))
 
 
 def _condition(one: tuple[str, object] | str, values: list[object]) -> str:

@@ -1,13 +1,10 @@
-"""All SQL of accepting and reading messages; dispatch has its own file. One function a statement."""
+"""All SQL of accepting messages and reading one; lists and dispatch have their own files. One function a statement."""
 
 from collections.abc import Sequence
 from datetime import date
 from uuid import UUID
 
-from ghasi.contract.shapes import MessageExportQuery, MessageQuery
-from ghasi.contract.values import first_id, first_id_after
 from ghasi.messages.model import COLUMNS, DEFAULT_VALIDITY_S, Draft, Keyed, Stored, stored
-from ghasi.messages.numbers import number_filter
 from ghasi.storage.pool import Connection, Pool, Record
 
 _INSERT = """
@@ -206,38 +203,6 @@ async def find_account(pool: Pool, account_id: UUID) -> Record | None:
     return await pool.fetchrow(
         "SELECT status, countries, daily_cap FROM messages.accounts WHERE account_id = $1", account_id
     )
-
-
-async def list_messages(
-    pool: Pool, account_id: UUID, query: MessageQuery | MessageExportQuery, before: UUID | None, most: int
-) -> list[Stored]:
-    """Return up to `most` of an account's messages, newest first, by the query's filters, before an id."""
-    conditions, values = ["account_id = $1"], [account_id, most]
-
-    def add(condition: str, value: object) -> None:
-        values.append(value)
-        conditions.append(condition.format(f"${len(values)}"))
-
-    if before is not None:
-        add("id < {}", before)
-    if query.created_before is not None:
-        add("id < {}", first_id(query.created_before))
-    if query.created_after is not None:
-        add("id >= {}", first_id_after(query.created_after))
-    if query.status is not None:
-        add("status = {}", query.status)
-    if query.direction is not None:
-        add("direction = {}", query.direction)
-    if query.to is not None:
-        add("recipient = {}", number_filter(query.to))
-    if query.sender is not None:
-        add("sender = {}", number_filter(query.sender))
-    if query.reference is not None:
-        add("reference = {}", query.reference)
-    rows = await pool.fetch(
-        f"SELECT {COLUMNS} FROM messages.messages WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT $2", *values
-    )
-    return [stored(row) for row in rows]
 
 
 async def find_message(pool: Pool, account_id: UUID, message_id: UUID) -> Stored | None:
