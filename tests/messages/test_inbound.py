@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from ghasi.billing import rating
@@ -463,3 +464,45 @@ async def test_a_phone_and_the_api_meet_over_smpp(
     async with asyncio.timeout(10):
         while (await customer.call("POST", "/v1/messages", {"to": PERSON, "body": "Hi"})).status != 202:
             await asyncio.sleep(0.05)
+
+
+async def test_a_link_that_breaks_before_the_answer_brings_the_message_once(
+    owner: Customer, start_worker: Worker, simulator: Simulator, pool: Pool
+) -> None:
+    """And what a phone says twice over one that holds is two messages."""
+    await start_worker()
+    phone = SimulatorAddress("127.0.0.1", simulator.port)
+
+    async def bound() -> None:
+        async with asyncio.timeout(20):
+            while not any(session.system_id == "ghasi" for session in simulator.sessions):
+                await asyncio.sleep(0.02)
+
+    def repeated() -> float:
+        return REGISTRY.get_sample_value("ghasi_inbound_parts_total", {"result": "repeated"}) or 0.0
+
+    async def messages(number: int) -> list[str]:
+        async with asyncio.timeout(20):
+            while len(got := await received(owner)) < number:
+                await asyncio.sleep(0.02)
+        return [message["body"] for message in got]
+
+    await bound()
+    before = repeated()
+    for _ in range(2):
+        await send_from_phone(phone, write_parts(PERSON, OURS, "1", 9))
+    assert await messages(2) == ["1", "1"]
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("LOCK TABLE messages.inbound_parts")
+        await send_from_phone(phone, write_parts(PERSON, OURS, "Hello", 9))
+        async with asyncio.timeout(20):
+            while not await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+                await asyncio.sleep(0.01)
+        simulator.drop_links()
+        await bound()
+    await send_from_phone(phone, write_parts(PERSON, OURS, "Bye", 9))
+    assert await messages(4) == ["1", "1", "Hello", "Bye"]
+    async with asyncio.timeout(20):
+        while repeated() == before:  # the other copy comes, and is known
+            await asyncio.sleep(0.02)
+    assert await messages(4) == ["1", "1", "Hello", "Bye"]
