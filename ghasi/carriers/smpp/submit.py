@@ -21,11 +21,9 @@ from ghasi.carriers.segmentation import (
     segment_latin1,
     whole,
 )
-from ghasi.carriers.smpp.addresses import Addresses, UnusableAddressError
+from ghasi.carriers.smpp.addresses import Addresses
 from ghasi.carriers.smpp.configuration import SmppConfiguration
 from ghasi.carriers.smpp.pdu import MESSAGE_PAYLOAD, SAR_MSG_REF_NUM, SAR_SEGMENT_SEQNUM, SAR_TOTAL_SEGMENTS, PduError
-
-__all__ = ["UDHI", "Submitter", "UnusableAddressError", "absolute_time", "encode_sender", "relative_time"]
 
 UDHI = 0x40
 MOST_VALIDITY_S = 31 * 86_400 - 1  # a relative time's days are two digits, 31 at most
@@ -149,11 +147,3 @@ def _sar(one: Segment) -> bytes:
 def _high_octet(message_id: str) -> int:
     """Return the upper half of a 16-bit reference, the same for all parts of a message and every time they are sent."""
     return crc32(message_id.encode()) & 0xFF if message_id else 0
-
-
-def encode_sender(sender: str | None) -> bytes:
-    """Encode a sender by the rules that hold by default; raises UnusableAddressError."""
-    return Addresses(_ANY).encode_sender(sender)
-
-
-_ANY = SmppConfiguration(name="any", kind="smpp", host="any", port=1, system_id="any", password="")
