@@ -264,7 +264,8 @@ async def succeed(row: Row, worlds: Worlds) -> Answer:
 
 for _operation, _status in (
     ("sign_in_with_firebase", 200), ("refresh_session", 200), ("get_me", 200), ("create_api_key", 201),
-    ("send_message", 202), ("preview_message", 200), ("create_webhook", 201), ("get_usage", 200), ("get_summary", 200),
+    ("send_message", 202), ("send_batch", 202), ("preview_message", 200), ("create_webhook", 201), ("get_usage", 200),
+    ("get_summary", 200),
     ("sign_out", 204), ("get_json_web_keys", 200), ("get_account", 200), ("update_account", 200),
     ("get_preferences", 200), ("update_preferences", 200), ("create_invitation", 201), ("create_opt_out", 201),
 ):  # fmt: skip
@@ -672,13 +673,16 @@ async def created_already(row: Row, worlds: Worlds) -> Answer:
 async def key_reused(row: Row, worlds: Worlds) -> Answer:
     customer = await (await worlds.plain()).sign_in()
     assert (await ask(customer, row, idempotency_key="once")).status == row.success
-    field = {"create_api_key": "name", "send_message": "reference", "create_webhook": "description"}[row.operation]
+    field = {
+        "create_api_key": "name", "send_message": "reference", "send_batch": "reference",
+        "create_webhook": "description",
+    }[row.operation]  # fmt: skip
     return await ask(customer, row, json=(body_of(row) or {}) | {field: "another"}, idempotency_key="once")
 
 
 for _operation in ("create_api_key", "create_webhook"):
     provokes(_operation, 409, "already_created")(partial(created_already, BY_OPERATION[_operation]))
-for _operation in ("create_api_key", "create_webhook", "send_message"):
+for _operation in ("create_api_key", "create_webhook", "send_message", "send_batch"):
     provokes(_operation, 409, "idempotency_key_reused")(partial(key_reused, BY_OPERATION[_operation]))
 
 
@@ -696,7 +700,7 @@ async def refused_message(fields: dict[str, str], worlds: Worlds) -> Answer:
 
 for _code, _fields in {
     "invalid_number": {"to": "+999"}, "invalid_sender": {"from": "much too long a name"},
-    "body_too_long": {"body": TOO_LONG},
+    "body_too_long": {"body": TOO_LONG}, "invalid_send_at": {"send_at": "2999-01-01T00:00:00Z"},
 }.items():  # fmt: skip
     provokes("send_message", 422, _code)(partial(refused_message, _fields))
 
@@ -710,12 +714,48 @@ async def _told(worlds: Worlds, change: Callable[[World, Customer], Awaitable[An
     return customer
 
 
-@provokes("send_message", 403, "account_suspended")
-async def suspended_before_a_message(worlds: Worlds) -> Answer:
+async def suspended_before_a_message(row: Row, worlds: Worlds) -> Answer:
     async def change(world: World, customer: Customer) -> None:
         await auth_admin.set_status(world.resources, customer.account_id, "suspended", operator=OPERATOR)
 
-    return await ask(await _told(worlds, change), BY_OPERATION["send_message"])
+    return await ask(await _told(worlds, change), row)
+
+
+for _operation in ("send_message", "send_batch"):
+    provokes(_operation, 403, "account_suspended")(partial(suspended_before_a_message, BY_OPERATION[_operation]))
+
+
+@provokes("send_message", 403, "sender_not_allowed")
+async def anothers_number(worlds: Worlds) -> Answer:
+    world = await worlds.plain()
+    owner, customer = await world.sign_in(), await world.sign_in()
+    sender = await owner.add_sender()
+    return await ask(customer, BY_OPERATION["send_message"], json=MESSAGE | {"from": sender.address})
+
+
+@provokes("send_message", 403, "recipient_opted_out")
+async def opted_out(worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    assert (await ask(customer, BY_OPERATION["create_opt_out"], json={"to": MESSAGE["to"]})).status == 201
+    return await ask(customer, BY_OPERATION["send_message"])
+
+
+@provokes("cancel_message", 200)
+async def cancel_a_message(worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    answer = await ask(customer, BY_OPERATION["cancel_message"], resource_id=(await customer.send())["id"])
+    assert [event["status"] for event in answer.json["events"]] == ["accepted", "canceled"]
+    return answer
+
+
+@provokes("cancel_message", 409, "not_cancelable")
+async def cancel_a_message_that_was_sent(worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    message_id = (await customer.send())["id"]
+    await customer.world.resources.pool.execute(
+        "UPDATE messages.messages SET status = 'sent', sent_at = now() WHERE id = $1::uuid", message_id
+    )
+    return await ask(customer, BY_OPERATION["cancel_message"], resource_id=message_id)
 
 
 @provokes("send_message", 403, "country_not_allowed")

@@ -11,6 +11,7 @@ from ghasi.auth import admin
 from ghasi.contract.table import (
     API_KEY_LIMIT,
     AUTH_LIMIT,
+    BATCH_LIMIT,
     BY_OPERATION,
     EXPORT_LIMIT,
     PREVIEW_LIMIT,
@@ -62,6 +63,7 @@ def over(answer: Answer, limit: int) -> None:
         (WRITE_LIMIT, 60),
         (PREVIEW_LIMIT, 120),
         (EXPORT_LIMIT, 10),
+        (BATCH_LIMIT, 10),
     ],
     ids=lambda value: getattr(value, "name", value),
 )

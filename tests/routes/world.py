@@ -26,7 +26,16 @@ from tests.asgi import Answer, request
 from tests.auth.identity_provider import PROJECT, id_token
 
 ROOMY = dict.fromkeys(
-    ("limit_auth", "limit_api_keys", "limit_sends", "limit_reads", "limit_writes", "limit_previews", "limit_exports"),
+    (
+        "limit_auth",
+        "limit_api_keys",
+        "limit_sends",
+        "limit_reads",
+        "limit_writes",
+        "limit_previews",
+        "limit_exports",
+        "limit_batches",
+    ),
     1_000_000,
 )
 _numbers = itertools.count(1)
@@ -218,6 +227,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "create_api_key": {"name": "a key"},
     "send_message": MESSAGE,
     "preview_message": MESSAGE,
+    "send_batch": {"body": "Hello {{name}}", "recipients": [{"to": "+46700000010", "variables": {"name": "Ann"}}]},
     "create_opt_out": OPT_OUT,
     "update_sender": {"default": True, "pool": False},
     "create_webhook": WEBHOOK,
