@@ -10,8 +10,13 @@ from uuid import UUID
 import msgspec
 from cyclopts import App, Parameter
 
-from ghasi.carriers.configuration import CarrierConfigurationError, CarriersFile, read_carriers_file
-from ghasi.carriers.routing import Asked, Explanation, Quality, Routes, Step
+from ghasi.carriers.configuration import (
+    CarrierConfigurationError,
+    CarriersFile,
+    read_carriers_file,
+    simulator_configuration,
+)
+from ghasi.carriers.routing import Asked, Checked, Explanation, Quality, Routes, Step
 from ghasi.carriers.routing_rules import RouteConfiguration
 from ghasi.carriers.segmentation import count_segments
 from ghasi.commands.operator import Operator, OperatorFlags, do
@@ -149,7 +154,9 @@ def explain_route(
         return Seen({row["name"]: row for row in await admin.list_carriers(it.pool)}, await read_quality(it.pool))
 
     seen = do(operator, look)
-    routing = found.routing if found is not None else Routes([], list(seen.rows))
+    routing = found.routing if found is not None else Routes([], list(seen.rows) or _simulated(operator))
+    if not routing.carriers:
+        raise Problem("not_found", "There is no carrier: GHASI_CARRIERS is not set, and no worker has told of one.")
     explained = routing.explain(asked, seen)
     outcome, taker = _outcome(explained, seen)
     if operator.json:
@@ -166,6 +173,11 @@ def explain_route(
         columns = ("place", "carrier", "state", "segment_costs", "delivered", "latency_s", "note")
         print_rows(_candidates(explained, seen), as_json=False, columns=columns)
     print_line(f"\n{outcome}", {}, as_json=False)
+
+
+def _simulated(operator: Operator) -> list[str]:
+    """Return what there is with --dev before a worker has told of it."""
+    return [simulator_configuration("", 0).name] if operator.settings().dev else []
 
 
 def _segments(body: str) -> int:
@@ -204,10 +216,14 @@ def _outcome(explained: Explanation, seen: Seen) -> tuple[str, str | None]:
 
 
 def _step(number: int, step: Step) -> dict[str, Any]:
-    unmet = [f"{one.key}: wants {one.wants}, has {one.has}" for one in step.conditions if not one.holds]
+    unmet = [f"{one.key}: wants {one.wants}, has {_has(one)}" for one in step.conditions if not one.holds]
     met = [f"{one.key}: {one.has}" for one in step.conditions]
     why = "; ".join(met if step.matched else unmet) or "no conditions"
     return {"rule": number, "name": step.rule, "matches": step.matched, "why": why}
+
+
+def _has(condition: Checked) -> str:
+    return "none (--account)" if condition.has == str(NO_ACCOUNT) else condition.has
 
 
 def _candidates(explained: Explanation, seen: Seen) -> Sequence[dict[str, Any]]:

@@ -109,6 +109,10 @@ def test_without_a_file_the_carriers_that_workers_have_are_taken_in_order(
     assert "roshan, awcc" in commands.run("admin", "routes", "list").stdout
 
 
+def test_where_no_carrier_is_known_that_is_said(commands: Commands) -> None:  # noqa: F811 - the fixture
+    assert "There is no carrier" in commands.run("admin", "routes", "test", "+93701234567", expect=1).stderr
+
+
 def test_the_rules_are_listed_and_what_is_wrong_is_said(
     commands: Commands,  # noqa: F811 - the fixture
     tmp_path: Path,
