@@ -44,11 +44,16 @@ BODIES = [
     pdu.encode_bind(pdu.Bind(system_id="ghasi", password="hunter2", system_type="x", address_range="93")),
     _receipt(_TEXT), _receipt(b"", message_id=b"0123abc\0", state=b"\2", network=b"\3\0\1"),
     _receipt(_TEXT.decode().encode("utf-16-be"), 4, 8), _receipt(b"", 0x20, payload=_TEXT),
-    _message(b"STOP"), _message("سلام".encode("utf-16-be"), 0, 8), _message(b"\x05\0\x03\x07\x02\x01part", 0x40),
+    _message(b"STOP"), _message("\ufeff\u0633\u0644".encode("utf-16-le"), 0, 8),
+    _message("سلام".encode("utf-16-be"), 0, 8), _message(b"\x05\0\x03\x07\x02\x01part", 0x40),
     _message(b"\x06\x08\x04\0\x07\x02\x01part", 0x40, 8), _message(b"part", 0, 3, _SAR),
     _message(b"", 0, 0, {pdu.MESSAGE_PAYLOAD: b"payload" * 40}), _message(pack(b"packed septets"), 0, 0xF1),
     pdu.encode_data(pdu.ShortMessage(source=pdu.Address(1, 1, "93701234567"), destination=pdu.Address(3, 0, "1"),
                                      tlvs={pdu.MESSAGE_PAYLOAD: b"by data_sm"})),
+]  # fmt: skip
+TEXTS = [
+    b"Hello", b"\x1b\x65\x1b\x14\x1b\x1b\x1b", "سلام 🎉".encode("utf-16-be"), "سلام 🎉".encode("utf-16-le"),
+    "Grüße".encode("latin-1"), pack(b"packed septets"), "テスト".encode("shift-jis"), bytes(range(160)), b"",
 ]  # fmt: skip
 REQUESTS = (1, 2, 4, 5, 6, 9, 0x0B, 0x15, 0x102, 0x103, 0x21, 0x80000000)
 COMMANDS = [command | response for command in REQUESTS for response in (0, 0x80000000)]

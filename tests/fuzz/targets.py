@@ -15,7 +15,7 @@ from ghasi.carriers.smpp.configuration import SmppConfiguration, Timing
 from ghasi.carriers.smpp.inbound import DeliveryReader, UnreadableError
 from ghasi.carriers.smpp.link import Link, Role, Terms
 from ghasi.carriers.smpp.submit import Submitter
-from tests.fuzz.streams import make_stream
+from tests.fuzz.streams import TEXTS, TOKENS, make_stream, mutate
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 CONFIGURATIONS = [
@@ -59,7 +59,14 @@ class Fuzz:
 
     def __init__(self) -> None:
         self.simulator = Simulator(
-            Behaviour(receipt_delay_s=0, redelivery_s=3600, most_kept=100, most_clients=100, duplicate_receipts=0.5)
+            Behaviour(
+                receipt_delay_s=5,
+                receipt_delay_spread_s=5,
+                redelivery_s=3600,
+                most_kept=100,
+                most_clients=100,
+                duplicate_receipts=0.5,
+            )
         )
         self.brought = 0
         self.terms = [
@@ -93,16 +100,20 @@ class Fuzz:
 
     async def cut_frames(self, chance: random.Random) -> None:
         data = make_stream(chance)
+        if chance.random() < 0.01:  # more than any PDU may have
+            data += bytes(3 * pdu.MOST_PDU_BYTES)
         whole = pdu.FrameReader()
         frames = whole.feed(data)
         reader, cut, position = pdu.FrameReader(), [], 0
         while position < len(data):
-            end = position + chance.choice((1, 3, 15, 16, 17, 60, 1000))
+            end = position + chance.choice(
+                (1, 3, 15, 16, 17, 60, 1000) if len(data) < pdu.MOST_PDU_BYTES else (1000, 20_000)
+            )
             cut += reader.feed(data[position:end])
+            assert len(reader._pending) <= pdu.MOST_PDU_BYTES
             position = end
         assert cut == frames
         assert (reader.fault is None) == (whole.fault is None)
-        assert len(reader._pending) <= pdu.MOST_PDU_BYTES
 
     async def read_deliveries(self, chance: random.Random) -> None:
         terms = chance.choice(self.terms)
@@ -116,7 +127,7 @@ class Fuzz:
                 continue
 
     async def decode_text(self, chance: random.Random) -> None:
-        data = make_stream(chance)[:160]
+        data = (chance.choice(TOKENS) + mutate(chance.choice(TEXTS), chance))[:160]
         kind = alphabet.alphabet_of(chance.randrange(256))
         if kind != "compressed":
             encoding, payload = alphabet.read_user_data(kind, data)
