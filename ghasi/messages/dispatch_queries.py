@@ -233,7 +233,7 @@ async def find_submissions(
 
 
 async def set_part_states(connection: Connection, rows: Sequence[tuple[UUID, Part]]) -> None:
-    """Write the receipts of parts of long messages; a delivered part stays delivered."""
+    """Write the receipts of parts of long messages; a delivered part stays so, and nothing known becomes unknown."""
     await connection.execute(
         """
         UPDATE messages.submissions AS known
@@ -241,6 +241,7 @@ async def set_part_states(connection: Connection, rows: Sequence[tuple[UUID, Par
         FROM unnest($1::uuid[], $2::smallint[], $3::text[], $4::text[], $5::text[], $6::timestamptz[])
              AS new (message_id, part, state, error_code, detail, at)
         WHERE known.message_id = new.message_id AND known.part = new.part AND known.state <> 'delivered'
+              AND (new.state <> 'unknown' OR known.state = 'accepted')
         """,
         [message_id for message_id, _ in rows],
         [part.part for _, part in rows],

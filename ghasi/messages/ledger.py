@@ -267,9 +267,10 @@ class _Facts:
             self.endings[result.message_id] = result.ending
 
     def receipt(self, message_id: UUID, part: Part) -> None:
-        """Take a receipt as its part's state; of two, a delivered one counts."""
+        """Take a receipt as its part's state; of two, a delivered one counts, and one that knows more than unknown."""
         parts = self.parts.setdefault(message_id, {})
-        if part.part not in parts or parts[part.part].state != "delivered":
+        known = parts[part.part].state if part.part in parts else "accepted"
+        if known != "delivered" and (part.state != "unknown" or known == "accepted"):
             parts[part.part] = part
             self.received.setdefault(message_id, []).append(part)
 

@@ -12,9 +12,7 @@ from ghasi.contract.shapes import MessageStatus
 from ghasi.messages.model import Stored
 
 PartState = Literal["accepted", "refused", "delivered", "undelivered", "failed", "expired", "unknown"]
-_WORST_FIRST: tuple[Literal["failed", "undelivered", "expired", "unknown"], ...] = (
-    "failed", "undelivered", "expired", "unknown",
-)  # fmt: skip
+_WORST_FIRST: tuple[Literal["failed", "undelivered", "expired"], ...] = ("failed", "undelivered", "expired")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +35,8 @@ def advance(message: Stored, parts: Sequence[Part]) -> bool:
     """Move a message on by one status, in place, if its parts allow it; return whether it moved.
 
     It is sent when the carrier has taken every part, and ends when every part has ended, as the worst of them, since it
-    cannot be delivered whole any more. So the order in which receipts come does not matter. A refused part fails it
+    cannot be delivered whole any more; while one of them is unknown, so is the message. So the order in which receipts
+    come does not matter. A refused part fails it
     before it counts as sent.
     """
     if message.status == "accepted":
@@ -63,20 +62,24 @@ def _received(message: Stored, parts: Sequence[Part]) -> bool:
     """Move a message that was sent on by its receipts."""
     if not _is_whole(message, parts) or any(part.state in ("accepted", "refused") for part in parts):
         return False
+    unknown = next((part for part in parts if part.state == "unknown"), None)
+    if unknown is not None:
+        if message.status == "unknown":
+            return False
+        _end(message, "unknown", unknown)
+        return True
     worst = _worst(parts)
-    if worst is None:
-        _end(message, "delivered", max(parts, key=lambda part: part.at))
-    elif worst[0] == message.status:
-        return False
-    else:
+    if worst is not None:
         _end(message, *worst)
+    else:
+        _end(message, "delivered", max(parts, key=lambda part: part.at))
     return True
 
 
 def end_unreceipted(message: Stored, parts: Sequence[Part], *, at: datetime, error_code: str) -> None:
     """End a message some of whose receipts never came: by a part that is known to have failed, else as unknown."""
     worst = _worst(parts)
-    if worst is not None and worst[0] != "unknown":
+    if worst is not None:
         _end(message, *worst)
     else:
         end(message, "unknown", at=at, error_code=error_code, error_detail=None)
