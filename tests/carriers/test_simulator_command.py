@@ -185,3 +185,13 @@ def test_mixes_are_read() -> None:
         "delivered": 90, "undelivered": 5, "unknown": 0.5,
     }  # fmt: skip
     assert parse_refusals("0x0B=1,esme_rthrottled=2,20=50") == {0x0B: 0.01, 0x58: 0.02, 20: 0.5}
+
+
+def test_the_page_names_every_option_and_no_other(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "simulator.md").read_text()
+    options = set()
+    for command in (["simulator"], ["simulator", "send"]):
+        run([*command, "--help"])
+        options |= set(re.findall(r"│ \*? *(--[a-z-]+)", capsys.readouterr().out))
+    assert len(options) > 25
+    assert set(re.findall(r"--[a-z][a-z-]+", page)) - {"--dev"} == options
