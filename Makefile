@@ -85,6 +85,15 @@ bench: $(DEVELOPMENT) $(ASSETS) ## Measure requests a second and messages a seco
 fuzz: $(DEVELOPMENT) ## Feed the SMPP decoders and links what no peer should send, for MINUTES=10
 	@exec $(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(ARGS)
 
+.PHONY: bench-reads
+bench-reads: $(DEVELOPMENT) ## Measure lists and details over 10 thousand and 10 million messages (7 GB of disk)
+	@exec $(BIN)/python -m benchmarks.reads $(ARGS)
+
+.PHONY: bench-submit
+bench-submit: $(DEVELOPMENT) ## Measure the SMPP client beside others from PyPI
+	@$(PIP) install --quiet --group bench
+	@exec $(BIN)/python -m benchmarks.submit_rate $(ARGS)
+
 .PHONY: clean
 clean: ## Remove .venv and what tools left; ghasi-data stays
 	@rm -rf .venv .assets ghasi/portal/static ghasi/portal/assets/node_modules tests/carriers/peers/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -1,79 +1,114 @@
-"""CPU a message costs the SMPP client, receipt and acknowledgement included.
+"""`make bench-submit`: PDUs a second, and CPU a PDU, of one bind with a window of 100, beside PyPI's SMPP clients.
 
-The simulated SMSC runs in a process of its own; run as `python benchmarks/submit_rate.py [messages]`.
+python -m benchmarks.submit_rate [--messages 10000] [--rounds 5] [--only ghasi]. The sink and every client run in
+processes of their own; rounds take the clients by turns, so that what else the machine does meets all of them alike.
+A PDU is one that the client wrote or read: two a message, its submit and the answer, and with receipts four.
 """
 
-import asyncio
-import multiprocessing
-import resource
-import signal
-import socket
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
 import sys
-import time
-from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
 
-import uvloop
+from rich.console import Console
+from rich.table import Table
 
-from ghasi.carriers.carrier import Outcome, Receipt, Segment
-from ghasi.carriers.configuration import simulator_configuration
-from ghasi.carriers.simulator import Behaviour, serve_simulator
-from ghasi.carriers.smpp.client import SmppCarrier
-from ghasi.messages.segmentation import segment
+from benchmarks.smpp_clients import CLIENTS, WINDOW
 
-
-def simulate(sock: socket.socket) -> None:
-    async def run() -> None:
-        await serve_simulator(sock=sock, behaviour=Behaviour(receipt_delay_s=0.05))
-        ended = asyncio.Event()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
-        await ended.wait()
-
-    uvloop.run(run())
+console = Console()
 
 
-async def measure(port: int, messages: int) -> None:
-    received = 0
-    done = asyncio.Event()
-    carrier = SmppCarrier(simulator_configuration("127.0.0.1", port, window=200))
+def measure(name: str, messages: int, *, receipts: bool) -> dict[str, float]:
+    """Run one client against a sink of its own."""
+    command = [sys.executable, "-m", "benchmarks.sink", *(["--receipts"] if receipts else [])]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as sink:
+        try:
+            assert sink.stdout is not None
+            port = sink.stdout.readline().strip()
+            arguments = [name, port, str(messages), "with" if receipts else "without"]
+            done = subprocess.run(
+                [sys.executable, "-m", "benchmarks.smpp_clients", *arguments],
+                capture_output=True, check=True, timeout=300,
+            )  # fmt: skip
+        finally:
+            sink.terminate()
+    spent = json.loads(done.stdout.splitlines()[-1])
+    pdus = messages * (4 if receipts else 2)
+    return {
+        "pdus_per_s": pdus / spent["seconds"],
+        "messages_per_s": messages / spent["seconds"],
+        "cpu_us_per_pdu": spent["cpu_s"] * 1e6 / pdus,
+        "cpu_us_per_message": spent["cpu_s"] * 1e6 / messages,
+    }
 
-    def on_receipts(receipts: Sequence[Receipt]) -> None:
-        nonlocal received
-        carrier.acknowledge(receipts, accepted=True)
-        received += len(receipts)
-        if received >= messages:
-            done.set()
 
-    await carrier.start(on_receipts)
-    while not carrier.capacity():
-        await asyncio.sleep(0.01)
-    payload = segment("Your code is 123456. It is valid for ten minutes.").parts[0]
-    submitted = accepted = 0
-    begun, begun_cpu = time.perf_counter(), time.process_time()
-    waiting: set[asyncio.Future] = set()
-    while submitted < messages or waiting:
-        for _ in range(min(carrier.capacity(), messages - submitted)):
-            submitted += 1
-            waiting.add(carrier.submit(Segment(f"+93701{submitted % 90000 + 10000:05d}9", "Ghasi", "gsm7", payload)))
-        ended, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        accepted += sum(1 for result in ended if result.result().outcome is Outcome.ACCEPTED)
-    async with asyncio.timeout(10):
-        await done.wait()
-    seconds, cpu = time.perf_counter() - begun, time.process_time() - begun_cpu
-    await carrier.stop()
-    print(f"{accepted} messages with receipts in {seconds:.2f} s: {accepted / seconds:.0f}/s,")
-    print(f"{cpu / accepted * 1e6:.1f} us of CPU a message in the client's process (this loop included)")
+def version_of(name: str) -> str | None:
+    """Return a client's version; None where it is not installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def main() -> None:
-    messages = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
-    sock = socket.create_server(("127.0.0.1", 0))
-    child = multiprocessing.get_context("fork").Process(target=simulate, args=(sock,), daemon=True)
-    child.start()
-    uvloop.run(measure(sock.getsockname()[1], messages))
-    child.terminate()
-    child.join()
-    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
-    print(f"{(spent.ru_utime + spent.ru_stime) / messages * 1e6:.1f} us in the simulator's, its start included")
+    """Measure all clients by turns and print medians; the raw figures go to benchmarks/results/."""
+    parser = argparse.ArgumentParser(prog="benchmarks.submit_rate")
+    parser.add_argument("--messages", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", choices=list(CLIENTS), action="append")
+    arguments = parser.parse_args()
+    names = {name: known for name in arguments.only or CLIENTS if (known := version_of(name)) is not None}
+    rows: dict[str, dict[str, list[dict[str, float]]]] = {}
+    for number in range(arguments.rounds):
+        for kind in ("without receipts", "with receipts"):
+            for name in list(names):
+                try:
+                    one = measure(name, arguments.messages, receipts=kind == "with receipts")
+                except (subprocess.SubprocessError, IndexError) as error:
+                    said = getattr(error, "stderr", None) or b""
+                    console.print(f"  {name} does not work here: {said.decode().strip().splitlines()[-1:]}")
+                    del names[name]
+                    continue
+                rows.setdefault(kind, {}).setdefault(name, []).append(one)
+                console.print(f"  round {number + 1}, {kind}: {name} {one['pdus_per_s']:,.0f} PDUs/s")
+    for kind, clients in rows.items():
+        console.print(report(kind, clients, names))
+    write(arguments, rows, names)
+
+
+def median(rows: list[dict[str, float]], figure: str) -> float:
+    return statistics.median(row[figure] for row in rows)
+
+
+def report(kind: str, clients: dict[str, list[dict[str, float]]], names: dict[str, str]) -> Table:
+    """Make a table of medians."""
+    table = Table("client", "PDUs/s", "messages/s", "CPU us a PDU", "CPU us a message", "CPU x ghasi",
+                  title=f"{kind}, window {WINDOW}")  # fmt: skip
+    own = median(clients["ghasi"], "cpu_us_per_pdu") if "ghasi" in clients else None
+    for name, rounds in clients.items():
+        cpu = median(rounds, "cpu_us_per_pdu")
+        table.add_row(
+            f"{name} {names.get(name, '')}", f"{median(rounds, 'pdus_per_s'):,.0f}",
+            f"{median(rounds, 'messages_per_s'):,.0f}", f"{cpu:.1f}", f"{median(rounds, 'cpu_us_per_message'):.1f}",
+            f"{cpu / own:.1f}" if own else "",
+        )  # fmt: skip
+    return table
+
+
+def write(arguments: argparse.Namespace, rows: dict[str, Any], names: dict[str, str]) -> None:
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    results = {"at": at, "cores": os.cpu_count(), "python": platform.python_version(), "window": WINDOW,
+               "messages": arguments.messages, "clients": names, "submit_rate": rows}  # fmt: skip
+    file = Path(__file__).parent / "results" / f"submit-rate-{at.replace(':', '')}.json"
+    file.write_text(json.dumps(results, indent=1) + "\n")
+    console.print(f"raw figures: {file}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,70 @@
+"""A fast SMSC for measuring clients: takes any bind, answers every submit_sm at once, and sends receipts if asked to.
+
+python -m benchmarks.sink [--receipts] prints its port. It reads no field of a submit beyond the header and is a
+process of its own: what it costs is no client's cost.
+"""
+
+import asyncio
+import struct
+import sys
+
+import uvloop
+
+HEADER = struct.Struct(">IIII")
+SUBMIT_SM, DELIVER_SM, ENQUIRE_LINK, UNBIND, RESPONSE = 0x04, 0x05, 0x15, 0x06, 0x80000000
+BINDS = (0x01, 0x02, 0x09)
+
+
+def receipt(message_id: bytes) -> bytes:
+    """Return the body of a deliver_sm with a delivery receipt in its text (SMPP 3.4, appendix B)."""
+    text = (
+        b"id:%s sub:001 dlvrd:001 submit date:2611230000 done date:2611230000 stat:DELIVRD err:000 text:Your code"
+        % (message_id)
+    )
+    return b"\0\1\1" + b"46700000010\0" + b"\1\1" + b"12345\0" + b"\4\0\0\0\0\0\0\0\0" + bytes([len(text)]) + text
+
+
+class Sink(asyncio.Protocol):
+    """One link: whole PDUs out of what has come, all answers of it in one write."""
+
+    def __init__(self, receipts: bool) -> None:
+        self.receipts = receipts
+        self.buffer = b""
+        self.count = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        buffer, at, answers = self.buffer + data, 0, []
+        while len(buffer) - at >= 16:
+            length, command, _, sequence = HEADER.unpack_from(buffer, at)
+            if len(buffer) - at < length:
+                break
+            at += length
+            if command == SUBMIT_SM:
+                self.count += 1
+                message_id = b"%010d" % self.count
+                answers.append(HEADER.pack(27, SUBMIT_SM | RESPONSE, 0, sequence) + message_id + b"\0")
+                if self.receipts:
+                    body = receipt(message_id)
+                    answers.append(HEADER.pack(16 + len(body), DELIVER_SM, 0, self.count) + body)
+            elif command in BINDS:
+                answers.append(HEADER.pack(21, command | RESPONSE, 0, sequence) + b"sink\0")
+            elif command in (ENQUIRE_LINK, UNBIND):
+                answers.append(HEADER.pack(16, command | RESPONSE, 0, sequence))
+        self.buffer = buffer[at:]
+        if answers:
+            self.transport.write(b"".join(answers))  # type: ignore[attr-defined]
+
+
+async def main() -> None:
+    """Serve until the process is ended."""
+    receipts = "--receipts" in sys.argv
+    server = await asyncio.get_running_loop().create_server(lambda: Sink(receipts), "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    uvloop.run(main())
