@@ -31,6 +31,7 @@ from tests.messages.conftest import Customer, Worker
 from tests.messages.test_senders import tell_of
 
 OURS, PERSON = "+46700001000", "+93701234567"
+WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'messages.inbound_parts'::regclass"
 _references = count(1)
 
 
@@ -327,7 +328,7 @@ async def test_nothing_is_acknowledged_before_it_is_committed(owner: Customer, p
         await connection.execute("LOCK TABLE messages.inbound_parts")
         phones.inbox.put(parts_of("Hello"), phones.answers.append)
         async with asyncio.timeout(10):
-            while not await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            while not await connection.fetchval(WAITING):
                 await asyncio.sleep(0.01)
         assert phones.answers == []
     await phones.inbox.drain()
@@ -496,7 +497,7 @@ async def test_a_link_that_breaks_before_the_answer_brings_the_message_once(
         await connection.execute("LOCK TABLE messages.inbound_parts")
         await send_from_phone(phone, write_parts(PERSON, OURS, "Hello", 9))
         async with asyncio.timeout(20):
-            while not await connection.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            while not await connection.fetchval(WAITING):
                 await asyncio.sleep(0.01)
         simulator.drop_links()
         await bound()
