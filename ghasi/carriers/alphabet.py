@@ -91,16 +91,28 @@ def encode_latin1(text: str) -> bytes | None:
 
 def pack_septets(septets: bytes, fill_bits: int = 0) -> bytes:
     """Pack septets, one an octet, into octets, the first after so many bits of zero (TS 23.038, 6.1.2.1)."""
-    bits = 0
-    for position, septet in enumerate(septets):
-        bits |= (septet & 0x7F) << (7 * position)
-    return (bits << fill_bits).to_bytes((7 * len(septets) + fill_bits + 7) // 8, "little")
+    packed = bytearray()
+    for start in range(0, len(septets), 8):  # eight septets are seven octets
+        bits = 0
+        for position, septet in enumerate(septets[start : start + 8]):
+            bits |= (septet & 0x7F) << (7 * position)
+        packed += bits.to_bytes(7, "little")
+    octets = (7 * len(septets) + fill_bits + 7) // 8
+    if not fill_bits:
+        return bytes(packed[:octets])
+    return (int.from_bytes(packed, "little") << fill_bits).to_bytes(len(packed) + 1, "little")[:octets]
 
 
 def unpack_septets(octets: bytes, fill_bits: int = 0) -> bytes:
     """Unpack all septets that octets can hold after the fill bits; the last one may be padding."""
-    bits = int.from_bytes(octets, "little") >> fill_bits
-    return bytes(bits >> (7 * position) & 0x7F for position in range((8 * len(octets) - fill_bits) // 7))
+    count = max(8 * len(octets) - fill_bits, 0) // 7
+    if fill_bits:
+        octets = (int.from_bytes(octets, "little") >> fill_bits).to_bytes(len(octets), "little")
+    septets = bytearray()
+    for start in range(0, len(octets), 7):
+        bits = int.from_bytes(octets[start : start + 7], "little")
+        septets += bytes(bits >> shift & 0x7F for shift in range(0, 56, 7))
+    return bytes(septets[:count])
 
 
 def fill_bits_after(header_octets: int) -> int:

@@ -67,6 +67,11 @@ def test_septets_there_and_back(data: bytes, fill_bits: int) -> None:
     assert len(back) - len(data) <= 1
 
 
+def test_64_kib_are_unpacked_without_holding_anything_up() -> None:
+    data = bytes(range(128)) * 500
+    assert alphabet.unpack_septets(alphabet.pack_septets(data, 1), 1) == data
+
+
 @pytest.mark.parametrize("word", [b"STOPALL", b"STOP", b"UNSUBSC", b"a" * 15])
 def test_zeros_that_pad_are_no_at_sign(word: bytes) -> None:
     assert unpack(alphabet.pack_septets(word)) == word

@@ -188,17 +188,15 @@ async def test_throughput_is_even_and_a_cap_on_every_second(
     simulator = await start_simulator(on_submit=lambda _: times.append(loop.time()))
     client = await (await start_client(simulator.port, throughput_per_s=50)).bound()
     carrier = client.carrier
-    waiting = []
-    while len(waiting) < 60:
+    begun = loop.time()
+    waiting: list[asyncio.Future] = []
+    while len(waiting) < 40:
         await eventually(carrier.capacity)
-        assert carrier.capacity() <= 16  # what can go out while a dispatcher is away
+        assert carrier.capacity() <= 15  # what goes out while a dispatcher is away
         waiting += [carrier.submit(text_to("+93701234567", str(n))) for n in range(carrier.capacity())]
-    assert carrier.submit(text_to("+93701234567")).done() or carrier.capacity()
     assert {result.outcome for result in await asyncio.gather(*waiting)} == {Outcome.ACCEPTED}
-    assert len(times) >= 60
-    # never 50 within a second, nor many at once: what was held up on a busy machine comes sooner after its neighbour
-    assert all(later - earlier >= 0.9 for earlier, later in zip(times, times[50:], strict=False))
-    assert times[-1] - times[0] >= (len(times) - 1) / 50 * 0.95
+    assert len(times) == len(waiting)
+    assert all(at - begun >= number / 50 for number, at in enumerate(times))
 
 
 async def test_without_room_a_submit_is_unsent(start_simulator: StartSimulator, start_client: StartClient) -> None:
