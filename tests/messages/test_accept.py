@@ -68,6 +68,54 @@ async def test_ten_segments_are_accepted(customer: Customer) -> None:
     assert (await customer.send(body="ش" * 670))["segments"] == 10
 
 
+async def test_smart_encoding_replaces_what_only_looks_different(customer: Customer, pool: Pool) -> None:
+    for body, sent in {
+        "It\u2019s \u201cready\u201d \u2014 come\u2026": 'It\'s "ready" - come...',
+        "plain": "plain",
+        "\u201cnot all\u201d \u0416": "\u201cnot all\u201d \u0416",
+        "\u200b\u2060": "\u200b\u2060",
+        "\u2026" * 60: "\u2026" * 60,  # 180 septets are two segments, and this is one
+    }.items():
+        message = await customer.send(body=body, smart_encoding=True)
+        assert message["body"] == sent
+        assert message["encoding"] == ("gsm7" if sent.isascii() else "ucs2")
+        assert await pool.fetchval("SELECT body FROM messages.messages WHERE id = $1::uuid", message["id"]) == sent
+        assert (await customer.send(body=body))["body"] == body
+
+
+async def test_senders_and_opt_outs_hold_for_a_send(customer: Customer, other: Customer, pool: Pool) -> None:
+    await pool.execute(
+        "INSERT INTO messages.senders (id, account_id, address, kind, is_default) "
+        "VALUES (gen_random_uuid(), $1, '+46700000099', 'number', true)",
+        customer.account_id,
+    )
+
+    async def refusal(one: Customer, **fields: str) -> str | None:
+        answer = await one.call("POST", "/v1/messages", {"to": "+46700000010", "body": "x"} | fields)
+        return None if answer.status == 202 else answer.json["code"]
+
+    assert (await customer.send())["from"] == "+46700000099"
+    assert await refusal(other, **{"from": "+46700000099"}) == "sender_not_allowed"
+    assert await refusal(customer, **{"from": "+46700000098"}) is None, "anybody's who is nobody's"
+    opted_out = await customer.call("POST", "/v1/opt-outs", {"to": "+46700000010"})
+    for idempotency_key in ({}, {"idempotency_key": "k"}):
+        answer = await customer.call("POST", "/v1/messages", {"to": "+46700000010", "body": "x"}, **idempotency_key)
+        assert (answer.status, answer.json["code"]) == (403, "recipient_opted_out")
+    assert await pool.fetchval("SELECT count(*) FROM messages.idempotency_keys") == 0, "it may be asked again"
+    assert await refusal(customer, to="+46700000011") is None
+    assert await refusal(other) is None
+    assert (await customer.call("DELETE", f"/v1/opt-outs/{opted_out.json['id']}")).status == 204
+    assert await refusal(customer) is None
+    await pool.execute(
+        "INSERT INTO messages.sender_policies (account_id, policy) VALUES ($1, 'listed')", customer.account_id
+    )
+    async with asyncio.timeout(5):
+        while await refusal(customer, **{"from": "Bakery"}) is None:
+            await asyncio.sleep(0.05)
+    assert await refusal(customer, **{"from": "Bakery"}) == "sender_not_allowed"
+    assert await refusal(customer) is None
+
+
 async def test_hostile_text_comes_back_as_it_was(customer: Customer) -> None:
     for text in (
         "<script>alert(1)</script>",
@@ -116,6 +164,8 @@ async def test_list_filters(customer: Customer) -> None:
     assert await ids("from=Ghasi") == [first["id"]]
     assert await ids("status=accepted") == [third["id"], second["id"], first["id"]]
     assert await ids("status=delivered") == []
+    assert await ids("direction=outbound") == [third["id"], second["id"], first["id"]]
+    assert await ids("direction=inbound") == []
     assert await ids(f"created_before={first['created_at']}") == []
     assert first["id"] not in await ids(f"created_after={first['created_at']}")
     assert len(await ids("created_after=2020-01-01T00:00:00Z&created_before=2100-01-01T00:00:00Z")) == 3
@@ -130,6 +180,7 @@ async def test_list_filters(customer: Customer) -> None:
         ("limit=101", "invalid_request"),
         ("limit=ten", "invalid_request"),
         ("status=lost", "invalid_request"),
+        ("direction=up", "invalid_request"),
         ("created_after=yesterday", "invalid_request"),
         ("created_after=2026-01-01T00:00:00", "invalid_request"),
         ("page=2", "invalid_request"),

@@ -52,6 +52,50 @@ async def test_what_forces_ucs2_is_named_with_what_to_write_instead(customer: Cu
     ]
 
 
+async def test_with_smart_encoding_all_is_told_of_what_would_be_sent(customer: Customer) -> None:
+    typographic = "It\u2019s ready\u2026"
+    smart = await preview(customer, typographic, smart_encoding=True)
+    sent = await customer.send(body=typographic, smart_encoding=True)
+    assert smart == await preview(customer, "It's ready...")
+    assert (smart["body"], smart["encoding"], smart["characters"], smart["forcing"]) == (
+        "It's ready...",
+        "gsm7",
+        13,
+        [],
+    )
+    assert sent["body"] == smart["body"]
+    other_script = typographic + "\u0416"
+    assert await preview(customer, other_script, smart_encoding=True) == await preview(customer, other_script)
+
+
+async def test_a_sender_and_a_recipient_that_sending_would_refuse_are_told(
+    customer: Customer, other: Customer, pool: Pool
+) -> None:
+    await pool.execute(
+        "INSERT INTO messages.senders (id, account_id, address, kind, in_pool, countries) "
+        "VALUES (gen_random_uuid(), $1, '+46700000099', 'number', true, '{SE}')",
+        customer.account_id,
+    )
+    await pool.execute(
+        "INSERT INTO messages.sender_policies (account_id, policy) VALUES ($1, 'listed')", customer.account_id
+    )
+    assert (await customer.call("POST", "/v1/opt-outs", {"to": "+46700000011"})).status == 201
+    for one, fields, field in (
+        (other, {"to": SWEDISH, "from": "+46700000099"}, "from"),
+        (customer, {"to": SWEDISH, "from": "Bakery"}, "from"),
+        (customer, {"to": AFGHAN}, "from"),
+        (customer, {"to": "+46700000011"}, "to"),
+        (customer, {"to": SWEDISH}, None),
+        (other, {"to": "+46700000011"}, None),
+    ):
+        told = errors_of(await preview(one, **fields))
+        refused = await one.call("POST", "/v1/messages", {"body": "Hello"} | fields)
+        assert [name for name, _ in told] == ([] if field is None else [field])
+        assert (refused.status == 202) == (field is None)
+        if field is not None:
+            assert told[0][1] == refused.json["detail"], "as sending says it"
+
+
 async def test_a_text_in_another_script_names_fifty_characters(customer: Customer) -> None:
     text = "".join(map(chr, range(0x4E00, 0x4E00 + 300)))
     forcing = (await preview(customer, text))["forcing"]
