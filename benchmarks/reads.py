@@ -13,6 +13,7 @@ import platform
 import random
 import shutil
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
@@ -47,7 +48,7 @@ MONTHS = 12
 LARGEST_ACCOUNT = 1_000_000
 CHUNK = 250_000
 BYTES_A_MESSAGE = 650
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 120)
 
 _INSERT = """
 INSERT INTO messages.messages

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from benchmarks.smpp_clients import CLIENTS, WINDOW
 
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 120)
 
 
 def measure(name: str, messages: int, *, receipts: bool) -> dict[str, float]:

@@ -740,6 +740,23 @@ async def opted_out(worlds: Worlds) -> Answer:
     return await ask(customer, BY_OPERATION["send_message"])
 
 
+@provokes("redact_message", 200)
+async def redact_a_message(worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    message_id = (await customer.send())["id"]
+    canceled = await ask(customer, BY_OPERATION["cancel_message"], resource_id=message_id)
+    assert canceled.json["body"] == MESSAGE["body"]
+    answer = await ask(customer, BY_OPERATION["redact_message"], resource_id=message_id)
+    assert answer.json == canceled.json | {"body": None}
+    return answer
+
+
+@provokes("redact_message", 409, "not_redactable")
+async def redact_what_is_on_its_way(worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    return await ask(customer, BY_OPERATION["redact_message"], resource_id=(await customer.send())["id"])
+
+
 @provokes("cancel_message", 200)
 async def cancel_a_message(worlds: Worlds) -> Answer:
     customer = await (await worlds.plain()).sign_in()
