@@ -20,7 +20,6 @@ from ghasi.contract.values import new_id
 from ghasi.messages import queries
 from ghasi.messages.accepting import SEND_ROUTE, write_drafts
 from ghasi.messages.accounts import AccountRules, Accounts, country_refusal
-from ghasi.messages.accounts import take_accounts as take_accounts  # noqa: PLC0414 - for the worker
 from ghasi.messages.look_alikes import make_gsm7
 from ghasi.messages.model import Draft, new_resource
 from ghasi.messages.numbers import Recipient, parse_recipient, parse_sender
