@@ -291,3 +291,37 @@ async def test_an_ordinary_start_says_what_the_links_do(
     assert {one.carrier_message_id for one in client.receipts} == {one.carrier_message_id for one in results}
     await client.carrier.stop()
     assert client.carrier.state().links == 0
+
+
+async def test_a_peer_that_asks_and_never_reads_is_dropped(
+    peer: Peer, start_client: StartClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ghasi.carriers.smpp.writer.MOST_HELD_BACK", 1000)
+    client = await start_client(peer.port)
+    link = await peer.accept()
+    await client.bound()
+    link.writer.transport.pause_reading()
+    with structlog.testing.capture_logs() as logs:
+        asking = struct.pack(">IIII", 16, 0x15, 0, 1) * 4000
+        while not any("while requests came in" in log.get("cause", "") for log in logs):
+            link.writer.write(asking)
+            await asyncio.sleep(0.001)
+            assert link.writer.transport.get_write_buffer_size() < 64 << 20
+    await peer.accept()
+
+
+async def test_receipts_that_are_numbered_alike_are_bounded_too(
+    peer: Peer, start_client: StartClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ghasi.carriers.smpp.link.MOST_UNACKNOWLEDGED", 2)
+    client = await start_client(peer.port)
+    client.keep = True
+    link = await peer.accept()
+    await client.bound()
+    for _ in range(3):
+        link.write(DELIVER_SM, 7, receipt())
+    assert await link.read() == (DELIVER_SM_RESP, 0x64, 7, b"\0")
+    client.carrier.acknowledge(client.receipts, accepted=True)
+    assert [await link.read() for _ in range(2)] == [(DELIVER_SM_RESP, 0, 7, b"\0")] * 2
+    link.write(DELIVER_SM, 8, receipt())
+    await eventually(lambda: len(client.receipts) == 3)
