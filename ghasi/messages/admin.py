@@ -50,7 +50,8 @@ async def list_carriers(pool: Pool) -> list[dict[str, Any]]:
                coalesce(round(seen.submitted_per_s::numeric, 1), 0)::float AS submitted_per_s,
                coalesce(round(seen.refused_per_s::numeric, 1), 0)::float AS refused_per_s,
                coalesce(round(seen.receipts_per_s::numeric, 1), 0)::float AS receipts_per_s,
-               round((least(1, quality.delivered / nullif(quality.messages, 0)))::numeric, 4)::float AS delivery_rate,
+               round(CASE WHEN quality.messages > 0
+                          THEN least(1, quality.delivered / quality.messages) END::numeric, 4)::float AS delivery_rate,
                round((quality.latency_s / nullif(quality.delivered, 0))::numeric, 1)::float AS latency_s,
                carriers.submitted, carriers.refused, carriers.receipts, carriers.resubmitted,
                coalesce(seen.workers, 0) AS workers,

@@ -32,7 +32,7 @@ from ghasi.settings import Settings
 from ghasi.storage.pool import Pool
 
 MODES = ("active", "paused", "draining", "drained")
-RELEASED_AT_ONCE = 5_000
+RELEASED_AT_ONCE = 2_000
 HELD_COUNTED_EVERY_S = 10.0
 PROCESS = f"{socket.gethostname()}:{os.getpid()}"
 
