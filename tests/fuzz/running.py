@@ -16,6 +16,7 @@ from tests.fuzz.targets import Fuzz
 
 HUNG_AFTER_S = 20
 BATCH = 500
+LOOK_EACH_S = 10
 MOST_GROWTH_BYTES = 32 * 1024 * 1024
 
 
@@ -24,40 +25,56 @@ class Finding(Exception):  # noqa: N818 - it is what was looked for
 
 
 async def run_examples(seeds: Iterator[int], *, until: float | None, note: bool = False) -> Counter[str]:
-    """Run each target once a seed until the seeds or the time are over; raises Finding."""
+    """Run each target once a seed until the seeds or the time are over; raises Finding.
+
+    With a time, one that hangs ends the process with a traceback, and memory that grows is a finding, too.
+    """
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     fuzz, counts = Fuzz(), Counter[str]()
     loop, heard = asyncio.get_running_loop(), list[str]()
     loop.set_exception_handler(lambda _, context: heard.append(repr(context)))
-    grown_from: int | None = None
-    noted = time.monotonic()
-    for number, seed in enumerate(seeds):
-        if number % BATCH == 0:
-            faulthandler.dump_traceback_later(HUNG_AFTER_S, exit=True)
-            if until is not None and time.monotonic() > until:
-                break
-            await asyncio.sleep(0)
-        for name, target in fuzz.targets.items():
-            try:
-                await target(random.Random(f"{name} {seed}"))
-            except Exception as error:
-                raise Finding(f"{name} fails: python -m tests.fuzz --only {name} --seed {seed} --count 1") from error
-            counts[name] += 1
-        if heard:
-            raise Finding(f"an exception reached the event loop at seed {seed}: {heard[0]}")
-        if until is not None and time.monotonic() - noted > 10:
-            noted = time.monotonic()
-            grown_from = grown_from or resident_bytes()  # after ten seconds all that is cached is there
-            grown = resident_bytes() - grown_from
-            if note:
-                sys.stdout.write(
-                    f"{counts.total():,} examples, {fuzz.brought:,} deliveries read, {resident_bytes() >> 20} MiB\n"
-                )
-                sys.stdout.flush()
-            if grown > MOST_GROWTH_BYTES:
-                raise Finding(f"memory has grown by {grown >> 20} MiB")
-    faulthandler.cancel_dump_traceback_later()
+    memory = Memory(note=note)
+    try:
+        for number, seed in enumerate(seeds):
+            if number % BATCH == 0 and until is not None:
+                faulthandler.dump_traceback_later(HUNG_AFTER_S, exit=True)
+                if time.monotonic() > until:
+                    break
+                memory.look(f"{counts.total():,} examples, {fuzz.brought:,} deliveries read")
+            for name, target in fuzz.targets.items():
+                try:
+                    await target(random.Random(f"{name} {seed}"))
+                except Exception as error:
+                    raise Finding(f"{name} fails: python -m tests.fuzz --only {name} --seed {seed}") from error
+                counts[name] += 1
+            if heard:
+                raise Finding(f"an exception reached the event loop at seed {seed}: {heard[0]}")
+    finally:
+        if until is not None:
+            faulthandler.cancel_dump_traceback_later()
     return counts
+
+
+class Memory:
+    """Looks every ten seconds at what this process holds; the first look comes after all that is cached is there."""
+
+    def __init__(self, *, note: bool) -> None:
+        self._note = note
+        self._looked = time.monotonic()
+        self._first: int | None = None
+
+    def look(self, so_far: str) -> None:
+        """Print how far it is; raises Finding when memory has grown."""
+        if time.monotonic() - self._looked < LOOK_EACH_S:
+            return
+        self._looked = time.monotonic()
+        held = resident_bytes()
+        self._first = self._first or held
+        if self._note:
+            sys.stdout.write(f"{so_far}, {held >> 20} MiB\n")
+            sys.stdout.flush()
+        if held - self._first > MOST_GROWTH_BYTES:
+            raise Finding(f"memory has grown by {(held - self._first) >> 20} MiB")
 
 
 def resident_bytes() -> int:
