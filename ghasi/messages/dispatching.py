@@ -464,11 +464,11 @@ class Dispatcher:
         """Leave the parts that are not submitted to a later claim."""
         flight.given_back = True
         flight.segments.clear()
-        if flight.unanswered == 0:
-            if flight.crew is None:
-                self._finish(conclude(flight))
-            else:
-                self._settle(flight)
+        claim = flight.claim
+        if flight.crew is None:  # no carrier has anything of it, whatever others have refused
+            self._finish(Submitted(claim.message.id, retry=Retry(claim.claims, 0.1, in_doubt=claim.in_doubt)))
+        elif flight.unanswered == 0:
+            self._settle(flight)
 
     def _finish(self, submitted: Submitted) -> None:
         """Hand a claim's end to the ledger, together with all others of this turn of the event loop."""

@@ -29,6 +29,8 @@ from ghasi.storage.pool import Pool
 from ghasi.storage.resources import Resources
 
 MOST_AT_ONCE = 500
+TICK_S = 1.0
+"""How often carriers.toml and modes are looked at, carriers told of, and receipts and queues tended."""
 LAST_CLAIM_S, LAST_WRITES_S = 0.5, 1.0
 
 log = structlog.get_logger("ghasi.dispatch")
@@ -47,9 +49,9 @@ async def work(resources: Resources) -> None:
     try:
         await watch.begin()
         loops: list[tuple[float, Callable[[], Awaitable[object]]]] = [
-            (1.0, watch.look_again),
-            (1.0, partial(watch.tell, dispatcher)),
-            (1.0, partial(_tend, pool, ledger, dispatcher)),
+            (TICK_S, watch.look_again),
+            (TICK_S, partial(watch.tell, dispatcher)),
+            (TICK_S, partial(_tend, pool, ledger, dispatcher)),
             (1.0, inbox.tend),
             (0.25, partial(scheduling.release_due, pool, bells)),
             (10.0, partial(_learn_quality, pool, chooser)),

@@ -76,7 +76,9 @@ async def site(resources: Resources, pool: Pool, tmp_path: Path) -> AsyncIterato
     a, b = await serve_simulator(behaviour=behaviour), await serve_simulator(behaviour=behaviour)
     site = Site(a, b, tmp_path / "carriers.toml", resources, pool)
     site.write()
-    yield site
+    with pytest.MonkeyPatch.context() as quicker:
+        quicker.setattr(worker, "TICK_S", 0.1)
+        yield site
     if site.running is not None:
         site.running.stopping.set()
         await asyncio.wait_for(asyncio.gather(site.running.task, return_exceptions=True), 10)
@@ -396,6 +398,27 @@ async def test_what_is_in_doubt_at_a_removed_carrier_is_unknown(customer: Custom
     assert (await customer.until(doubtful["id"], "unknown"))["error"]["code"] == "no_answer"
     assert (await customer.until(begun["id"], "failed"))["error"]["code"] == "no_route"
     assert site.a.accepted + site.b.accepted == 0
+
+
+async def test_a_stop_between_two_carriers_gives_the_message_back(
+    customer: Customer, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.a.behaviour = REFUSES
+    site.write(a=(site.a.port, 50), b=(site.b.port, 1))
+    heard = make_mute(monkeypatch, site.b, SUBMIT_SM)
+    first = site.start()
+    await site.bound(a=True, b=True)
+    sent = await send_many(customer, 5)
+    # all refused, one of them with b, the others waiting for its window
+    await site.until_carriers(lambda found: found["a"]["refused"] == 5 and found["b"]["outstanding"] == 1)
+    await until(lambda: heard)
+    first.stopping.set()
+    await asyncio.wait_for(first.task, 10)
+    monkeypatch.undo()
+    assert [(await customer.get(message["id"]))["status"] for message in sent] == ["accepted"] * 5
+    site.start()
+    await all_delivered(customer, sent)
+    assert (site.a.accepted, site.b.accepted) == (0, 5)
 
 
 async def test_a_half_sent_message_goes_on_where_it_began(customer: Customer, site: Site) -> None:
