@@ -59,7 +59,8 @@ def contract_markdown(settings: Settings | None = None) -> str:
             "snake_case, ids are UUIDv7, times RFC 3339 in UTC with milliseconds, money a decimal string with its "
             "currency. Lists are "
             '`{"data": [...], "next_cursor": null}`, newest first, with `limit` (1 to 100, by default 50) and '
-            "`cursor`. "
+            "`cursor`; the last page is the one without `next_cursor`: a page of messages by `status` or `direction` "
+            "may hold fewer than `limit`, even none, and have a next one. "
             "An unknown field or query parameter is an error."
         ),
         "## Routes",
