@@ -24,8 +24,9 @@ from ghasi.carriers.configuration import (
 )
 from ghasi.carriers.fleet import Fleet, Member, Wanted
 from ghasi.carriers.routing import Routes
-from ghasi.messages import dispatch_queries as queries
-from ghasi.messages.dispatch_queries import Seen
+from ghasi.messages import carrier_queries as queries
+from ghasi.messages import dispatch_queries
+from ghasi.messages.carrier_queries import Seen
 from ghasi.messages.dispatching import Dispatcher
 from ghasi.messages.flights import Tally
 from ghasi.settings import Settings
@@ -94,7 +95,7 @@ class CarrierWatch:
         await self._fleet.tend()
         if self._release:
             # what lies aside may go another way by now; in batches, decided as it is claimed
-            self._release = await queries.release_held(self._pool, RELEASED_AT_ONCE) == RELEASED_AT_ONCE
+            self._release = await dispatch_queries.release_held(self._pool, RELEASED_AT_ONCE) == RELEASED_AT_ONCE
 
     async def _reread(self, path: Path) -> None:
         try:
@@ -160,7 +161,7 @@ class CarrierWatch:
                 _mode.labels(state.name, mode).set(mode == one.mode)
         if time.monotonic() - self._held_counted_at >= HELD_COUNTED_EVERY_S:
             self._held_counted_at = time.monotonic()
-            held = await queries.count_held(self._pool)
+            held = await dispatch_queries.count_held(self._pool)
             for name in names:
                 _held.labels(name).set(held.get(name, 0))
 

@@ -12,7 +12,7 @@ from datetime import datetime
 import structlog
 
 from ghasi.carriers.routing_question import Quality
-from ghasi.messages import dispatch_queries as queries
+from ghasi.messages import carrier_queries as queries
 from ghasi.storage.pool import UNAVAILABLE, Pool
 
 WINDOW_HOURS = 6

@@ -15,7 +15,7 @@ import structlog
 from ghasi.carriers.carrier import Carrier, InboundPart, Receipt
 from ghasi.carriers.configuration import open_carrier
 from ghasi.carriers.fleet import Fleet
-from ghasi.messages import accounts, prices, retention, scheduling
+from ghasi.messages import accounts, carrier_queries, prices, retention, scheduling
 from ghasi.messages import dispatch_queries as queries
 from ghasi.messages.carrier_watch import CarrierWatch
 from ghasi.messages.choosing import Chooser
@@ -57,7 +57,7 @@ async def work(resources: Resources) -> None:
             (10.0, partial(_learn_quality, pool, chooser)),
             (60.0, partial(retention.keep_house, resources)),
             (60.0, partial(retention.end_unreceipted, pool, ledger)),
-            (3600.0, partial(queries.forget_quality, pool, KEPT_DAYS)),
+            (3600.0, partial(carrier_queries.forget_quality, pool, KEPT_DAYS)),
         ]
         background += [asyncio.create_task(_every(seconds, step)) for seconds, step in loops]
         background += [

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from ghasi.carriers.carrier import Receipt
-from ghasi.carriers.simulator import Behaviour, Simulator
+from ghasi.carriers.simulated_behaviour import Behaviour
+from ghasi.carriers.simulator import Simulator
 from ghasi.contract.values import first_id
 from ghasi.messages.admin import list_carriers
 from ghasi.messages.ledger import Ledger

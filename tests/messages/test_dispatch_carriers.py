@@ -8,8 +8,10 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from prometheus_client import REGISTRY
 
-from ghasi.carriers.simulator import Behaviour, Simulator, serve_simulator
+from ghasi.carriers.simulated_behaviour import Behaviour
+from ghasi.carriers.simulator import Simulator, serve_simulator
 from ghasi.carriers.smpp import statuses
 from ghasi.messages import admin, worker
 from ghasi.settings import Settings
@@ -111,6 +113,15 @@ async def test_what_one_refuses_another_delivers_once(customer: Customer, site: 
     assert site.b.accepted == 20 * message["segments"]
     assert not await site.pool.fetchval("SELECT count(*) FROM messages.messages WHERE resubmitted")
     await site.until_carriers(lambda found: found["a"]["refused"] >= 20 and found["b"]["delivery_rate"] == 1.0)
+    await until(lambda: REGISTRY.get_sample_value("ghasi_carrier_links", {"carrier": "a"}) == 1)
+    assert REGISTRY.get_sample_value("ghasi_carrier_window", {"carrier": "a"}) == 50
+    assert REGISTRY.get_sample_value("ghasi_carrier_mode", {"carrier": "a", "mode": "active"}) == 1
+    assert REGISTRY.get_sample_value("ghasi_carrier_mode", {"carrier": "a", "mode": "paused"}) == 0
+    assert REGISTRY.get_sample_value("ghasi_carrier_queue", {"carrier": "a"}) == 0
+    assert REGISTRY.get_sample_value("ghasi_carrier_outstanding", {"carrier": "a"}) is not None
+    handed_over = REGISTRY.get_sample_value("ghasi_messages_handed_over_total", {"carrier": "b"})
+    assert handed_over is not None
+    assert handed_over >= 20
 
 
 async def test_refused_by_all_fails_with_the_last_refusal(customer: Customer, site: Site) -> None:

@@ -4,7 +4,7 @@ import itertools
 import random
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal, cast
 from uuid import UUID, uuid4
 
 from hypothesis import given
@@ -26,9 +26,9 @@ NOW = datetime.now(UTC)
 
 
 def message_of(segments: int) -> Stored:
-    values = dict.fromkeys(Stored.__dataclass_fields__)
+    values: dict[str, Any] = dict.fromkeys(Stored.__dataclass_fields__)
     values |= {"id": uuid4(), "account_id": uuid4(), "segments": segments, "status": "accepted", "sequence": 1}
-    return Stored(**values)  # type: ignore[arg-type] - what advance does not look at is None
+    return Stored(**values)  # what advance does not look at is None
 
 
 def worst_of(states: list[Final]) -> str:
@@ -107,7 +107,7 @@ async def test_any_order_in_any_batches_ends_in_the_same_state_in_the_database(c
         batch = [one.words.pop() for one in waiting for _ in range(min(len(one.words), chance.randint(0, 2)))]
         chance.shuffle(batch)
         if batch:
-            await chance.choice(ledgers).put(batch)  # type: ignore[arg-type] - the ledger sorts them itself
+            await chance.choice(ledgers).put(cast("list[Receipt]", batch))  # it sorts them itself
         while await ledgers[0].match_parked():
             pass
     for one in told:
@@ -130,7 +130,7 @@ async def test_a_part_that_failed_tells_more_than_no_receipt(customer: Customer,
         message_id = UUID((await customer.send(body="x" * 300))["id"])
         parts = [(Part(number, "accepted", "a", NOW, of=2), f"{message_id}-{number}") for number in (1, 2)]
         await ledger.put([Submitted(message_id, parts)])
-        await ledger.put([Receipt("a", f"{message_id}-1", first, NOW, None, None, None)])  # type: ignore[arg-type]
+        await ledger.put([Receipt("a", f"{message_id}-1", first, NOW, None, None, None)])
         assert (await customer.get(str(message_id)))["status"] == "sent"
         await ledger.put([Submitted(message_id, ending=ending)])
         ended[first] = message_id

@@ -9,7 +9,8 @@ import pytest
 from ghasi.carriers.carrier import Carrier, InboundPart, Receipt, Segment
 from ghasi.carriers.configuration import open_carrier, simulator_configuration
 from ghasi.carriers.fleet import Fleet
-from ghasi.carriers.simulator import Behaviour, Simulator, serve_simulator
+from ghasi.carriers.simulated_behaviour import Behaviour
+from ghasi.carriers.simulator import Simulator, serve_simulator
 from ghasi.carriers.smpp.configuration import SmppConfiguration
 from tests.messages.test_hardening import until
 

@@ -17,8 +17,9 @@ import pytest
 from ghasi.carriers.carrier import Receipt, ReceiptState
 from ghasi.carriers.configuration import simulator_configuration
 from ghasi.carriers.fleet import Fleet
+from ghasi.carriers.simulated_behaviour import Behaviour
 from ghasi.carriers.simulated_session import Mailbox, SimulatedSession
-from ghasi.carriers.simulator import Behaviour, Simulator, serve_simulator
+from ghasi.carriers.simulator import Simulator, serve_simulator
 from ghasi.carriers.smpp import pdu
 from ghasi.carriers.smpp.client import SmppCarrier
 from ghasi.carriers.smpp.configuration import SmppConfiguration, Timing
