@@ -91,6 +91,10 @@ async def site(resources: Resources, pool: Pool, tmp_path: Path) -> AsyncIterato
 Sends = Callable[..., Awaitable[list[dict[str, Any]]]]
 
 
+async def is_mended(pool: Pool) -> bool:
+    return await admin.find_file_fault(pool) is None
+
+
 async def send_many(customer: Customer, count: int, body: str = "Hello") -> list[dict[str, Any]]:
     return list(await asyncio.gather(*(customer.send(number, body) for number in numbers(count))))
 
@@ -384,7 +388,7 @@ async def test_carriers_are_added_changed_and_removed_while_messages_flow(
         assert (await admin.list_carriers(site.pool))[0]["file_fault"] == fault
         site.write("", a=(site.a.port, 50))  # removed
         await until(lambda: all_bound(site.pool, 1))
-        assert await admin.find_file_fault(site.pool) is None
+        await until(lambda: is_mended(site.pool))
         before = site.a.accepted
         await until(lambda: site.a.accepted > before + 20)
     finally:
