@@ -26,10 +26,12 @@ from ghasi.portal.pages import (
     invoice,
     message_detail,
     messages,
+    opt_outs,
     people,
     preferences,
     reference,
     send,
+    senders,
     sign_in,
     webhooks,
 )
@@ -67,6 +69,8 @@ def portal_app(settings: Settings) -> Starlette:
             *messages.ROUTES,
             *send.ROUTES,
             *message_detail.ROUTES,  # last: it takes any name for an id
+            *opt_outs.ROUTES,
+            *senders.ROUTES,  # after those: it takes any name for an id
             *reference.ROUTES,
             *settings_pages.ROUTES,
             *preferences.ROUTES,

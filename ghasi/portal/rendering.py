@@ -23,6 +23,7 @@ THEMES = frozenset({"light", "dark"})
 NAVIGATION = (
     ("/", "layout-dashboard", "Dashboard"),
     ("/messages", "message-square", "Messages"),
+    ("/senders", "contact", "Senders"),
     ("/api-keys", "key-round", "API keys"),
     ("/webhooks", "webhook", "Webhooks"),
     ("/billing", "receipt", "Billing"),
@@ -34,6 +35,7 @@ STATUS_TONES = {
     "delivered": "good", "sent": "active", "undelivered": "bad", "failed": "bad", "expired": "bad",
     "canceled": "warn", "unknown": "warn", "active": "good", "enabled": "good", "paid": "good", "succeeded": "good",
     "disabled": "warn", "pending": "active", "open": "active", "revoked": "bad", "overdue": "bad",
+    "scheduled": "active", "received": "good",
 }  # fmt: skip
 """The tones of what badges say; what is not named is plain."""
 

@@ -8,7 +8,7 @@ import statistics
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiohttp
@@ -25,7 +25,7 @@ from ghasi.portal.pages.message_filters import tidy_number
 from ghasi.portal.pages.send import SENT_BEFORE
 from ghasi.settings import Settings
 from tests.asgi import request
-from tests.client.fake_api import AT, DELIVERY, HOOK, ID, FakeApi, Given, Seen, message
+from tests.client.fake_api import AT, DELIVERY, HOOK, ID, SENDER, FakeApi, Given, Seen, message
 from tests.live import live
 from tests.portal.conftest import Browser, Place, Shown, token
 from tests.portal.test_sessions import LIMITED
@@ -33,6 +33,10 @@ from tests.portal.test_sessions import LIMITED
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{7*7}}"
 OVERRIDE = "\u202egnp.exe\u2066"
 FORM = {"to": "+93 70 123-4567", "from": "", "body": "Hello", "reference": "r1", "idempotency_key": "0123456789abcdef"}
+INBOUND: dict[str, Any] = {
+    "direction": "inbound", "status": "received", "sender": "+93701234567", "to": "+93799000001", "body": "Yes please",
+    "price": None, "sent_at": None,
+}  # fmt: skip
 NOT_FOUND = Given(404, {"code": "not_found", "title": "There is no such resource", "detail": "no"})
 
 
@@ -86,12 +90,12 @@ async def test_what_a_form_leaves_empty_is_no_part_of_the_address(visitor: Brows
 
 async def test_the_list_asks_once_in_the_visitors_days(visitor: Browser, api: FakeApi) -> None:
     shown = await visitor.get(
-        "/messages/list?status=delivered&to=0093+70+123&from=Acme&reference=r&since=2026-11-01&until=2026-11-30",
+        "/messages/list?direction=outbound&status=delivered&to=0093+70+123&from=Acme&reference=r&since=2026-11-01&until=2026-11-30",
         HX_Request="true",
     )
     (call,) = api.calls("list_messages")
     assert call.query == shapes.MessageQuery(
-        limit=50, status="delivered", to="+9370123", sender="Acme", reference="r",
+        limit=50, direction="outbound", status="delivered", to="+9370123", sender="Acme", reference="r",
         created_after=datetime(2026, 10, 31, 19, 29, 59, 999000, tzinfo=UTC),
         created_before=datetime(2026, 11, 30, 19, 30, tzinfo=UTC),
     )  # fmt: skip
@@ -105,6 +109,7 @@ async def test_the_list_asks_once_in_the_visitors_days(visitor: Browser, api: Fa
     ("query", "field"),
     [
         ("status=lost", "status"),
+        ("direction=up", "direction"),
         ("to=" + "9" * 33, "to"),
         ("to=%00", "to"),
         ("from=a%00b", "from"),
@@ -170,6 +175,20 @@ async def test_empty_lists_say_why(visitor: Browser, api: FakeApi) -> None:
     none_match = await visitor.get("/messages/list?status=failed", HX_Request="true")
     assert "No messages match" in none_match.text
     assert links(none_match) == ["/messages"]
+
+
+async def test_messages_from_phones_are_told_apart(visitor: Browser, api: FakeApi) -> None:
+    api.answers["list_messages"] = Given(200, shapes.Page([message(1, **INBOUND), message(2)], None))
+    shown = await visitor.get("/messages/list?direction=inbound", HX_Request="true")
+    assert api.calls("list_messages")[0].query.direction == "inbound"
+    assert shown.text.count("Inbound") == 1
+    assert "+93701234567 Inbound" in shown.text
+    assert INBOUND["to"] not in shown.text
+    latest = await visitor.get("/dashboard/latest", HX_Request="true")
+    assert "+93701234567 Inbound" in latest.text
+    api.answers["list_messages"] = Given(200, shapes.Page([], None))
+    none = await visitor.get("/messages/list?direction=inbound", HX_Request="true")
+    assert "No messages from phones yet" in none.text
 
 
 async def test_hostile_texts_are_text(visitor: Browser, api: FakeApi) -> None:
@@ -327,6 +346,67 @@ async def test_a_message_that_has_ended(visitor: Browser, api: FakeApi) -> None:
     assert not [tag for tag, attributes in shown.tags if tag == "img" and attributes.get("src") == "x"]
 
 
+def dialogs(shown: Shown) -> set[str]:
+    return {str(attributes["id"]) for tag, attributes in shown.tags if tag == "dialog"}
+
+
+@pytest.mark.parametrize(
+    ("status", "offered"),
+    [("scheduled", {"cancel-message"}), ("accepted", {"cancel-message"}), ("sent", set()),
+     ("delivered", {"redact-message"}), ("received", {"redact-message"}), ("canceled", {"redact-message"})],
+)  # fmt: skip
+async def test_a_message_offers_what_can_be_done_with_it(
+    visitor: Browser, api: FakeApi, status: str, offered: set[str]
+) -> None:
+    later = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    changes = INBOUND if status == "received" else {"status": status}
+    api.answers["get_message"] = detail((status, AT, None), send_at=later, **changes)
+    shown = await visitor.get(f"/messages/{ID}")
+    assert dialogs(shown) == offered
+    assert ('data-live-every="60"' in shown.raw) is (status == "scheduled")
+    assert ("It is sent " in shown.text) is (status == "scheduled")
+    api.answers["get_message"] = detail((status, AT, None), **changes | {"body": None})
+    assert "redact-message" not in dialogs(await visitor.get(f"/messages/{ID}"))
+
+
+async def test_a_message_from_a_phone_reads_as_one(visitor: Browser, api: FakeApi) -> None:
+    api.answers["get_message"] = detail(("received", AT, None), **INBOUND)
+    shown = await visitor.get(f"/messages/{ID}")
+    for text in ("Inbound", "received", "Yes please", "To+93799000001", "Reply"):
+        assert text in shown.text.replace("To +", "To+")
+    for text in ("Price", "Send again", "Reference"):
+        assert text not in shown.text
+    api.answers["get_message"] = detail(("received", AT, None), **INBOUND | {"sender": "Bank"})
+    assert "Reply" not in (await visitor.get(f"/messages/{ID}")).text
+
+
+@pytest.mark.parametrize(
+    ("action", "operation", "said"),
+    [("cancel", "cancel_message", "Message canceled"), ("redact", "redact_message", "Text deleted")],
+)
+async def test_a_message_is_canceled_and_its_text_deleted(
+    visitor: Browser, api: FakeApi, action: str, operation: str, said: str
+) -> None:
+    path = f"/messages/{ID}/{action}"
+    done = await visitor.post(path, {}, HX_Request="true")
+    assert [seen.row.operation for seen in api.seen] == [operation]
+    events = json.loads(done.headers["hx-trigger"])
+    assert (done.status, events["toast"]["text"], events["refresh"]) == (204, said, "#message, #deliveries")
+    assert "closeDialog" in events
+    api.answers[operation] = Given(
+        409, {"code": f"not_{action[:-1]}able", "title": "T", "detail": "its status is sent"}
+    )
+    late = await visitor.post(path, {}, HX_Request="true")
+    assert "its status is sent" in toast(late)["text"].lower()
+    assert (toast(late)["tone"], late.status) == ("bad", 204)
+    for given, status in ((LIMITED, 429), (Given(503, b"no"), 503), (Given(504, b"no"), 503), (NOT_FOUND, 404)):
+        api.answers[operation] = given
+        failed = await visitor.post(path, {}, HX_Request="true")
+        assert (failed.status, failed.headers["hx-reswap"]) == (status, "none")
+    refused = await visitor.post(path, {}, Sec_Fetch_Site="cross-site")
+    assert refused.status == 403
+
+
 async def test_a_country_is_named_in_the_visitors_language(visitor: Browser, api: FakeApi) -> None:
     api.answers["get_message"] = detail(country="DE")
     assert "Deutschland" in (await visitor.get(f"/messages/{ID}", Accept_Language="de")).text
@@ -455,6 +535,50 @@ async def test_a_message_is_sent_with_the_forms_key(visitor: Browser, api: FakeA
     assert api.calls("send_message")[1].body.reference is None
 
 
+async def test_a_message_is_sent_later_by_the_visitors_clock(visitor: Browser, api: FakeApi) -> None:
+    api.answers["send_message"] = Given(202, message(status="scheduled", price=None))
+    form = FORM | {"later": "on", "send_at": "2026-12-01T09:30", "smart_encoding": "on"}
+    done = await visitor.post("/messages/new", form, HX_Request="true")
+    assert "Message%20scheduled" in done.headers["set-cookie"]
+    (call,) = api.calls("send_message")
+    assert call.body.send_at == datetime(2026, 12, 1, 5, 0, tzinfo=UTC)
+    assert call.body.smart_encoding
+    api.answers["send_message"] = problem(422, "invalid_send_at", ("send_at", "must be 5 minutes to 30 days from now"))
+    refused = await visitor.post("/messages/new", form, HX_Request="true")
+    assert (refused.status, "Must be 5 minutes to 30 days from now." in refused.text) == (422, True)
+    assert refused.input("send_at")["aria-invalid"] == "true"
+    assert refused.input("send_at")["value"] == "2026-12-01T09:30"
+    assert "checked" in refused.input("later")
+    assert "checked" in refused.input("smart_encoding")
+
+
+@pytest.mark.parametrize("text", ["", "tomorrow", "2026-12-01", "9999-12-31T00:00"])
+async def test_a_time_that_is_none_is_said_beside_its_field(visitor: Browser, api: FakeApi, text: str) -> None:
+    shown = await visitor.post("/messages/new", FORM | {"later": "on", "send_at": text}, HX_Request="true")
+    assert (shown.status, api.seen) == (422, [])
+    assert shown.input("send_at")["aria-invalid"] == "true"
+    assert (await visitor.post("/messages/new", FORM | {"send_at": text}, HX_Request="true")).status == 200
+
+
+async def test_from_offers_the_accounts_senders(visitor: Browser, api: FakeApi) -> None:
+    shown = await visitor.get("/messages/new/senders", HX_Request="true")
+    assert [attributes for tag, attributes in shown.tags if tag == "option"] == [{"value": SENDER.address}]
+    assert f"Empty: your default, {SENDER.address}." in shown.text
+    api.answers["list_senders"] = Given(200, shapes.Page([], None))
+    assert "Empty: the carrier's own." in (await visitor.get("/messages/new/senders", HX_Request="true")).text
+    for given in (LIMITED, Given(503, b"no"), Given(504, b"no")):
+        api.answers["list_senders"] = given
+        without = await visitor.get("/messages/new/senders", HX_Request="true")
+        assert (without.status, "hx-trigger" in without.headers, "option" in without.raw) == (200, False, False)
+
+
+async def test_an_answer_goes_to_the_phone_from_the_number_it_wrote_to(visitor: Browser, api: FakeApi) -> None:
+    api.answers["get_message"] = detail(**INBOUND)
+    shown = await visitor.get(f"/messages/new/form?again={ID}", HX_Request="true")
+    assert [value_of(shown, name) for name in ("to", "from", "reference")] == ["+93701234567", "+93799000001", ""]
+    assert "Yes please" not in shown.text
+
+
 async def test_a_form_from_another_site_is_refused(visitor: Browser, api: FakeApi) -> None:
     refused = await visitor.post("/messages/new", FORM, Sec_Fetch_Site="cross-site")
     assert (refused.status, api.seen) == (403, [])
@@ -501,7 +625,9 @@ def problem(status: int, code: str, *errors: tuple[str, str]) -> Given:
         (problem(403, "country_not_allowed"), "to", "The account may not send to this country."),
         (problem(403, "account_suspended"), "", "The account is suspended. Ask the operator."),
         (problem(403, "daily_cap_reached"), "", "daily cap of messages is reached. Go on after 00:00 UTC."),
-        (problem(422, "invalid_request", ("send_at", "x")), "", "X."),
+        (problem(422, "invalid_request", ("validity_s", "x")), "", "X."),
+        (problem(403, "sender_not_allowed"), "from", "D. Senders lists those that may be used."),
+        (problem(403, "recipient_opted_out"), "to", "The recipient asked for no more messages."),
         (problem(400, "invalid_json"), "", "D."),
     ],
     ids=lambda value: str(value)[:60],
@@ -594,8 +720,8 @@ async def test_sending_again_begins_with_what_was_sent_and_a_new_key(visitor: Br
 
 def previewed(**changes: Any) -> Given:
     values: dict[str, Any] = {
-        "encoding": "gsm7", "segments": 1, "characters": 5, "units": 5, "units_per_segment": 160, "left": 155,
-        "forcing": [], "country": "AF", "price": shapes.Money("0.0265", "USD"), "errors": [],
+        "body": "Hello", "encoding": "gsm7", "segments": 1, "characters": 5, "units": 5, "units_per_segment": 160,
+        "left": 155, "forcing": [], "country": "AF", "price": shapes.Money("0.0265", "USD"), "errors": [],
     }  # fmt: skip
     return Given(200, shapes.Preview(**{**values, **changes}))
 
@@ -623,10 +749,20 @@ async def test_a_preview_names_what_forces_ucs_2(visitor: Browser, api: FakeApi)
     shown = await preview(visitor)
     for text in ("11 of 10 segments", "UCS-2", "U+2019", "right single quotation mark", "leave out", "6 more"):
         assert text in shown.text
-    (button,) = [attributes for _, attributes in shown.tags if "data-replace" in attributes]
-    assert json.loads(str(button["data-replace"])) == [["\u2019", "'"], ["\u200b", ""]]
-    api.answers["preview_message"] = previewed(encoding="ucs2", forcing=forcing[1:2])
-    assert "data-replace" not in (await preview(visitor)).raw
+    assert "data-smart-helps" not in shown.raw
+    still = await preview(visitor, smart_encoding="on")
+    assert "so nothing is replaced" in still.text
+    api.answers["preview_message"] = previewed(encoding="ucs2", forcing=[forcing[0], forcing[2]])
+    assert "data-smart-helps" in (await preview(visitor)).raw
+
+
+async def test_a_preview_shows_the_text_that_would_be_sent(visitor: Browser, api: FakeApi) -> None:
+    api.answers["preview_message"] = previewed(body="It's")
+    shown = await preview(visitor, body="It\u2019s", smart_encoding="on")
+    (call,) = api.calls("preview_message")
+    assert call.body.smart_encoding
+    assert "Text that is sent It's" in shown.text
+    assert "Text that is sent" not in (await preview(visitor, body="It's", smart_encoding="on")).text
 
 
 async def test_a_preview_says_what_is_wrong_so_far(visitor: Browser, api: FakeApi) -> None:

@@ -1,6 +1,5 @@
 // The send form: what is wrong is said beside a field once it was left, not while it is being written; Ctrl+Enter sends.
 // [data-check]: a field whose fault the preview names in [data-fault=NAME]. [data-send]: the form.
-// [data-replace="[[from, to], ...]"][data-replace-in=SELECTOR]: puts other characters into a text, so that undo works.
 const left = new WeakSet(); // fields that were left once
 
 function errorOf(field) {
@@ -53,22 +52,4 @@ document.addEventListener("keydown", (event) => {
   if (!form) return;
   event.preventDefault();
   form.requestSubmit();
-});
-
-function put(area, text) {
-  area.focus();
-  area.select();
-  // the only way that leaves the field's own undo in place
-  if (document.execCommand("insertText", false, text) && area.value === text) return;
-  area.value = text;
-  area.dispatchEvent(new Event("input", { bubbles: true }));
-}
-
-document.addEventListener("click", ({ target }) => {
-  const button = target.closest?.("[data-replace]");
-  const area = button && document.querySelector(button.dataset.replaceIn);
-  if (!area) return;
-  let text = area.value;
-  for (const [from, to] of JSON.parse(button.dataset.replace)) text = text.replaceAll(from, () => to);
-  put(area, text);
 });

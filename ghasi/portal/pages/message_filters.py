@@ -11,11 +11,12 @@ from typing import Any, get_args
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
-from ghasi.contract.shapes import MessageStatus
+from ghasi.contract.shapes import Direction, MessageStatus
 from ghasi.portal.pages.moments import midnight, read_day
 
 STATUSES: tuple[MessageStatus, ...] = get_args(MessageStatus)
-FIELDS = ("status", "to", "from", "reference", "since", "until")
+DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
+FIELDS = ("direction", "status", "to", "from", "reference", "since", "until")
 """The form's inputs and the URL's parameters; `since` and `until` are days of the visitor's, both included."""
 DAYS = ("since", "until")
 LONGEST = {"to": 32, "from": 32, "reference": 255}
@@ -52,6 +53,9 @@ def read_filters(parameters: Mapping[str, str], zone: ZoneInfo) -> Filters:
             errors[name] = fault
         elif name == "status" and value not in STATUSES:
             errors[name] = "There is no such status."
+        elif name == "direction" and value not in DIRECTIONS:
+            errors[name] = "There is no such direction."
+    arguments["direction"] = typed.get("direction")
     arguments["status"] = typed.get("status")
     arguments["to"] = _number(typed.get("to"))
     arguments["sender"] = _sender(typed.get("from"))

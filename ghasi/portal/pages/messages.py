@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from ghasi.client.api import Ghasi
 from ghasi.client.errors import ApiError, GhasiError
 from ghasi.portal.access import signed_in
-from ghasi.portal.pages.message_filters import FIELDS, STATUSES, read_filters
+from ghasi.portal.pages.message_filters import DIRECTIONS, FIELDS, STATUSES, read_filters
 from ghasi.portal.pages.opening import reader_for
 from ghasi.portal.pages.paging import place_of, refuse_place
 from ghasi.portal.rendering import page, part
@@ -40,6 +40,7 @@ async def show_messages(request: Request, visit: Visit) -> Response:
         visit=visit,
         filters=filters,
         status_options=[("", "Any"), *((status, status.capitalize()) for status in STATUSES)],
+        direction_options=[("", "Any"), *((direction, direction.capitalize()) for direction in DIRECTIONS)],
         values=filters.values,
         errors={name: filters.errors.get(name) for name in FIELDS},
         place=place,

@@ -4,6 +4,7 @@ Owns the form, and the faults that the API need not be asked about. Decides neit
 """
 
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
@@ -14,13 +15,14 @@ from starlette.routing import Route
 
 from ghasi.client.errors import ApiError, ApiUnreachableError
 from ghasi.contract.errors import CODES
-from ghasi.contract.shapes import Preview
+from ghasi.contract.shapes import MessageDetail, Preview, Sender
 from ghasi.portal.access import signed_in
 from ghasi.portal.failures import explain
 from ghasi.portal.formats import write_country
 from ghasi.portal.forms import input_errors, key_of, new_key, read_form, sentence
 from ghasi.portal.pages.message_detail import ENCODINGS
 from ghasi.portal.pages.message_filters import find_fault, tidy_number
+from ghasi.portal.pages.moments import read_local_time
 from ghasi.portal.pages.opening import is_id, reader_for
 from ghasi.portal.rendering import Toast, go_to, is_htmx, page, part
 from ghasi.portal.sessions import Visit
@@ -37,8 +39,16 @@ SIMULATED = (
     ("0004", "throttled twice, then delivered"), ("0005", "receipt after 30 seconds"), ("0006", "no receipt"),
 )  # fmt: skip
 """What the simulated carrier does by a number's last four digits."""
-FIELDS = {"to": "to", "from": "from", "body": "body", "reference": "reference"}
-_REFUSED = frozenset({"account_suspended", "daily_cap_reached", "country_not_allowed"})
+FIELDS = {"to": "to", "from": "from", "body": "body", "reference": "reference", "send_at": "send_at"}
+SOONEST, LATEST = timedelta(minutes=5), timedelta(days=30)
+"""What the browser offers as times; the API decides."""
+MOST_SENDERS = 100
+NO_SENDER = "A number, 3 to 8 digits, or a name. Empty: the carrier's own."
+_REFUSED = {
+    "account_suspended": "", "daily_cap_reached": "", "country_not_allowed": "to", "recipient_opted_out": "to",
+    "sender_not_allowed": "from",
+}  # fmt: skip
+"""Refusals that are nobody's typing error, and beside which field each is said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +60,9 @@ class Draft:
     sender: str = ""
     body: str = ""
     reference: str = ""
+    is_later: bool = False
+    send_at: str = ""
+    is_smart: bool = False
 
 
 def read_draft(form: ImmutableMultiDict[str, str]) -> Draft:
@@ -60,6 +73,9 @@ def read_draft(form: ImmutableMultiDict[str, str]) -> Draft:
         sender=form.get("from", "").strip(),
         body=form.get("body", "").replace("\r\n", "\n"),
         reference=form.get("reference", "").strip(),
+        is_later=form.get("later") == "on",
+        send_at=form.get("send_at", "").strip(),
+        is_smart=form.get("smart_encoding") == "on",
     )
 
 
@@ -67,11 +83,11 @@ async def show_form(request: Request, visit: Visit) -> Response:
     """Show the form, or the place where a message loads that is to be sent again."""
     again = request.query_params.get("again")
     draft = None if again else Draft(new_key())
-    return page("messages/send.html", visit=visit, again=again, **_context(draft))
+    return page("messages/send.html", visit=visit, again=again, **_context(visit, draft))
 
 
 async def show_form_again(request: Request, visit: Visit) -> Response:
-    """Show the form filled with a message that was sent before, with a key of its own."""
+    """Show the form filled with a message that was sent before, or with an answer to one that came from a phone."""
     message_id = request.query_params.get("again", "")
     try:
         message = await visit.ask(lambda api: api.get_message(message_id)) if is_id(message_id) else None
@@ -81,14 +97,41 @@ async def show_form_again(request: Request, visit: Visit) -> Response:
         message = None
     if message is None:
         errors = {"": "The message to be sent again does not exist."}
-        return part("messages/compose.html", visit=visit, **_context(Draft(new_key()), errors))
-    draft = Draft(new_key(), message.to, message.sender or "", message.body or "", message.reference or "")
-    return part("messages/compose.html", visit=visit, **_context(draft))
+        return part("messages/compose.html", visit=visit, **_context(visit, Draft(new_key()), errors))
+    return part("messages/compose.html", visit=visit, **_context(visit, _draft_after(message)))
 
 
-def _context(draft: Draft | None, errors: dict[str, str] | None = None) -> dict[str, Any]:
-    by_field = {name: (errors or {}).get(name) for name in ("", *FIELDS)}
-    return {"draft": draft, "errors": by_field, "simulated": SIMULATED, "most_segments": MOST_SEGMENTS}
+def _draft_after(message: MessageDetail) -> Draft:
+    if message.direction == "inbound":
+        return Draft(new_key(), to=message.sender or "", sender=message.to)
+    return Draft(new_key(), message.to, message.sender or "", message.body or "", message.reference or "")
+
+
+def _context(visit: Visit, draft: Draft | None, errors: dict[str, str] | None = None) -> dict[str, Any]:
+    zone = reader_for(visit).zone
+    now = datetime.now(zone)
+    return {
+        "draft": draft,
+        "errors": {name: (errors or {}).get(name) for name in ("", *FIELDS)},
+        "simulated": SIMULATED,
+        "most_segments": MOST_SEGMENTS,
+        "no_sender": NO_SENDER,
+        "zone": zone.key,
+        # the next minute: an input of type datetime-local has no seconds
+        "soonest": f"{now + SOONEST + timedelta(minutes=1):%Y-%m-%dT%H:%M}",
+        "latest": f"{now + LATEST:%Y-%m-%dT%H:%M}",
+    }
+
+
+async def show_senders(_: Request, visit: Visit) -> Response:
+    """Show what the form's From offers. It is a help alone: when it cannot be had, nobody is told."""
+    senders: list[Sender] = []
+    try:
+        senders = (await visit.ask(lambda api: api.list_senders(limit=MOST_SENDERS))).data
+    except (ApiError, ApiUnreachableError) as error:
+        explain(error)
+    default = next((sender.address for sender in senders if sender.default), None)
+    return part("messages/sender_options.html", visit=visit, senders=senders, default=default, no_sender=NO_SENDER)
 
 
 async def preview(request: Request, visit: Visit) -> Response:
@@ -99,7 +142,9 @@ async def preview(request: Request, visit: Visit) -> Response:
     if not faults and (draft.body or draft.to or draft.sender):
         try:
             found = await visit.ask(
-                lambda api: api.preview_message(draft.body, to=tidy_number(draft.to) or None, sender=_sender(draft))
+                lambda api: api.preview_message(
+                    draft.body, to=tidy_number(draft.to) or None, sender=_sender(draft), smart_encoding=draft.is_smart
+                )
             )
         except (ApiError, ApiUnreachableError) as error:
             if isinstance(error, ApiUnreachableError) or error.status not in {400, 422}:
@@ -121,6 +166,8 @@ async def preview(request: Request, visit: Visit) -> Response:
         encodings=ENCODINGS,
         most_segments=MOST_SEGMENTS,
         shown_at_once=SHOWN_AT_ONCE,
+        is_smart=draft.is_smart,
+        is_replaced=draft.is_smart and found is not None and bool(draft.body) and found.body != draft.body,
     )
 
 
@@ -132,6 +179,9 @@ async def send(request: Request, visit: Visit) -> Response:
     """
     draft = read_draft(await read_form(request, MAX_FORM_BYTES))
     errors = _missing(draft) | _find_faults(draft)
+    send_at = read_local_time(draft.send_at, reader_for(visit).zone) if draft.is_later else None
+    if draft.is_later and send_at is None:
+        errors["send_at"] = "Choose the day and the time."
     if not errors:
         try:
             message = await visit.ask(
@@ -140,6 +190,8 @@ async def send(request: Request, visit: Visit) -> Response:
                     draft.body,
                     sender=_sender(draft),
                     reference=draft.reference or None,
+                    send_at=send_at,
+                    smart_encoding=draft.is_smart,
                     idempotency_key=draft.key,
                 )
             )
@@ -148,8 +200,9 @@ async def send(request: Request, visit: Visit) -> Response:
             if error.code == "idempotency_key_reused":
                 draft = replace(draft, key=new_key())
         else:
-            return go_to(request, f"/messages/{message.id}", Toast("Message accepted"))
-    context = _context(draft, errors)
+            words = "Message scheduled" if message.status == "scheduled" else "Message accepted"
+            return go_to(request, f"/messages/{message.id}", Toast(words))
+    context = _context(visit, draft, errors)
     if is_htmx(request):
         return part("messages/compose.html", 422, visit=visit, **context)
     return page("messages/send.html", 422, visit=visit, again=None, **context)
@@ -182,8 +235,10 @@ def _refusal(error: ApiError) -> dict[str, str]:
     if error.code == "idempotency_key_reused":
         return {"": SENT_BEFORE}
     if error.code in _REFUSED and error.status == HTTPStatus.FORBIDDEN:
+        if error.code == "sender_not_allowed":
+            return {"from": f"{sentence(error.message)} Senders lists those that may be used."}
         code = CODES[error.code]
-        return {"to" if error.code == "country_not_allowed" else "": f"{code.title}. {code.remedy}"}
+        return {_REFUSED[error.code]: f"{code.title}. {code.remedy}"}
     found = input_errors(error)
     return {name if name in FIELDS else "": sentence(text) for name, text in found.items()}
 
@@ -192,5 +247,6 @@ ROUTES = [
     Route("/messages/new", signed_in(show_form)),
     Route("/messages/new", signed_in(send), methods=["POST"]),
     Route("/messages/new/form", signed_in(show_form_again)),
+    Route("/messages/new/senders", signed_in(show_senders)),
     Route("/messages/preview", signed_in(preview), methods=["POST"]),
 ]

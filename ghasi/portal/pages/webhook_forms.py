@@ -29,6 +29,7 @@ EVENT_WORDS: dict[str, str] = {
     "message.expired": "Its validity ended before it was delivered.",
     "message.canceled": "It was canceled before it was sent.",
     "message.unknown": "Nobody can say what became of it.",
+    "message.received": "A phone has sent it to one of your numbers.",
 }
 ALREADY_CREATED = (
     "The endpoint was created, but its secret cannot be shown again: "
@@ -150,7 +151,7 @@ def refusal(error: ApiError) -> dict[str, str]:
 def form_context(draft: Draft, action: str, errors: Mapping[str, str] | None = None, *, is_new: bool) -> dict[str, Any]:
     """Return what the form's template needs; `action` is the path it is posted to."""
     choices: list[tuple[str, str, str | None]] = [
-        (ALL_MESSAGES, "All events", "Every status that a message comes to."),
+        (ALL_MESSAGES, "All events", "Every status that a message comes to, and messages from phones."),
         (CHOSEN, "Only some", None),
     ]
     if draft.has_everything:
