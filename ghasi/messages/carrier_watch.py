@@ -70,7 +70,8 @@ class CarrierWatch:
         self._content: bytes | None = None
         self._release = False
         self._known: set[str] = set()
-        self._configured = False
+        # of the carriers used, and of those that the database was last told of
+        self._version, self._told_version = 0, -1
         self._told_at = time.monotonic()
         self._held_counted_at = 0.0
         self.fault: str | None = None
@@ -112,7 +113,7 @@ class CarrierWatch:
         # without rules every carrier may take every message, which needs no deciding
         self._use_routes(file.routing if file.routes else None)
         await self._fleet.apply(file.carriers)
-        self._configured = False
+        self._version += 1
         self._release = True
 
     async def _read_modes(self) -> None:
@@ -120,7 +121,7 @@ class CarrierWatch:
 
     async def tell(self, dispatcher: Dispatcher) -> None:
         """Write down what the carriers do, for operators and for metrics."""
-        now = time.monotonic()
+        now, version = time.monotonic(), self._version  # others may come while this is written
         elapsed_s, self._told_at = max(now - self._told_at, 0.001), now
         waiting = dispatcher.count_waiting()
         seen = [
@@ -134,9 +135,9 @@ class CarrierWatch:
             tally.refused -= one.refused
             tally.receipts -= one.receipts
             tally.resubmitted -= one.resubmitted
-        if not self._configured:
+        if self._told_version != version:
             await queries.set_configured(self._pool, [one.state.name for one in seen])
-            self._configured = True
+            self._told_version = version
         await queries.write_fault(self._pool, PROCESS, self.fault)
         await self._measure(seen)
 
