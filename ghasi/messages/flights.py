@@ -139,10 +139,10 @@ def conclude(flight: Flight) -> Submitted:
         ending = None if resend else Ending("unknown", "no_answer")
     elif Outcome.THROTTLED in outcomes:
         backoff_s = min(FIRST_BACKOFF_S * 2 ** min(claim.throttles, 10), LONGEST_BACKOFF_S)
-        retry = Retry(claim.claims, backoff_s, throttled=True)
+        # what an earlier claim submitted may have been taken all the same
+        retry = Retry(claim.claims, backoff_s, throttled=True, in_doubt=claim.in_doubt)
     elif Outcome.UNSENT in outcomes:
-        # a doubt from an earlier claim stays when this one never came to the carrier
-        retry = Retry(claim.claims, 0.1, in_doubt=claim.in_doubt and not flight.answers)
+        retry = Retry(claim.claims, 0.1, in_doubt=claim.in_doubt)
     return Submitted(claim.message.id, parts, claim.in_doubt and flight.crew is not None, retry, ending)
 
 
