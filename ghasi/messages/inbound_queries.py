@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from ghasi.messages.reassembly import HeldPart, Key
+from ghasi.messages.reassembly import MOST_ALIKE, HeldPart, Key
 from ghasi.storage.pool import Connection, Pool
 
 _COLUMNS = ", ".join(HeldPart.__dataclass_fields__)
@@ -40,14 +40,22 @@ async def lock_conversations(connection: Connection, hashes: Collection[int]) ->
 
 
 async def list_parts(connection: Connection, keys: Collection[Key], committed_after: datetime) -> list[HeldPart]:
-    """Return what is held of messages, the oldest first: what waits, and what became a message after a time."""
+    """Return what is held of messages, the oldest first: what waits, and what became a message after a time.
+
+    Of each key the newest: those of a message that waits are among them, since it has fewer parts.
+    """
     rows = await connection.fetch(
         f"""
-        SELECT {_COLUMNS} FROM messages.inbound_parts
-        JOIN unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::smallint[])
-            AS asked (carrier, sender, recipient, reference, parts) USING (carrier, sender, recipient, reference, parts)
-        WHERE message_id IS NULL OR committed_at > $6
-        ORDER BY id
+        SELECT found.* FROM unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::smallint[])
+            AS asked (carrier, sender, recipient, reference, parts)
+        CROSS JOIN LATERAL (
+            SELECT held.* FROM (SELECT {_COLUMNS} FROM messages.inbound_parts) AS held
+            WHERE held.carrier = asked.carrier AND held.sender = asked.sender AND held.recipient = asked.recipient
+              AND held.reference = asked.reference AND held.parts = asked.parts
+              AND (message_id IS NULL OR committed_at > $6)
+            ORDER BY held.id DESC LIMIT {MOST_ALIKE}
+        ) AS found
+        ORDER BY found.id
         """,
         *_columns(keys),
         committed_after,

@@ -25,6 +25,8 @@ PATIENCE = timedelta(seconds=5)
 """The least time that a carrier waits for an answer before it sends again on the same connection."""
 GAP = "…"
 MOST_PARTS = 255
+MOST_ALIKE = 300
+"""The newest parts of a kind that one is compared with: somebody may send the same a thousand times a minute."""
 
 Key = tuple[str, str, str, int, int]
 """Carrier, sender, recipient, reference and number of parts: what the parts of a message have in common."""
@@ -77,20 +79,22 @@ def held(part: InboundPart, arrived_at: datetime) -> HeldPart:
     """Make a part of what a carrier brought; it is committed when it is.
 
     A part number of none of its parts makes it a message of its own (3GPP TS 23.040, 9.2.3.24.1: the header counts for
-    nothing). PostgreSQL keeps no NUL in a text.
+    nothing). A message of one part has a reference by what it says, so that it is held against what says the same,
+    and not against all that this person has sent. PostgreSQL keeps no NUL in a text.
     """
     is_part = 1 <= part.part <= part.parts <= MOST_PARTS and part.parts > 1
+    digest = hashlib.sha256(part.encoding.encode() + b" " + part.payload).digest()[:16]
     return HeldPart(
         id=new_id(),
         carrier=part.carrier,
         sender=_plain(part.sender),
         recipient=_plain(part.recipient),
-        reference=part.reference if is_part else 0,
+        reference=part.reference if is_part else int.from_bytes(digest[:4], signed=True),
         parts=part.parts if is_part else 1,
         part=part.part if is_part else 1,
         encoding=part.encoding,
         payload=part.payload,
-        digest=hashlib.sha256(part.encoding.encode() + b" " + part.payload).digest()[:16],
+        digest=digest,
         session=part.session,
         arrived_at=arrived_at,
         committed_at=arrived_at,
@@ -105,19 +109,21 @@ def _plain(text: str) -> str:
 class Desk:
     """The parts of some keys: what is there already, and what comes in, in its order."""
 
-    known: dict[Key, list[HeldPart]] = field(default_factory=dict)
     fresh: list[HeldPart] = field(default_factory=list)
     """Parts that were not there."""
     ended: list[HeldPart] = field(default_factory=list)
     """Parts that were there, and are in a message now."""
     whole: list[Whole] = field(default_factory=list)
     repeated: int = 0
+    _ids: set[UUID] = field(default_factory=set)
     _fresh_ids: set[UUID] = field(default_factory=set)
+    _alike: dict[tuple[Key, int, bytes], list[HeldPart]] = field(default_factory=dict)
+    _waiting: dict[Key, list[HeldPart]] = field(default_factory=dict)
 
     def know(self, parts: Iterable[HeldPart]) -> None:
         """Take over what is there already, oldest first."""
         for part in parts:
-            self.known.setdefault(part.key, []).append(part)
+            self._keep(part)
 
     def take(self, part: HeldPart) -> None:
         """Take a part that came in: it is there already, completes a message, or waits for others of it.
@@ -125,24 +131,29 @@ class Desk:
         Another part of the same number while the message still waits means that the phone has begun to count anew:
         the earlier message ends without what is lost.
         """
-        others = self.known.setdefault(part.key, [])
-        if any(other.id == part.id for other in others):  # our own earlier try was committed after all
+        if part.id in self._ids:  # our own earlier try was committed after all
             return
-        alike = [other for other in others if other.part == part.part and other.digest == part.digest]
-        if any(_is_repeated(part, other) for other in alike):
+        alike = self._alike.get((part.key, part.part, part.digest), [])
+        if any(_is_repeated(part, other) for other in alike[-MOST_ALIKE:]):
             self.repeated += 1
             return
-        if any(other.part == part.part for other in self._waiting(part.key)):
+        if any(other.part == part.part for other in self._waiting.get(part.key, ())):
             self.close(part.key)
-        others.append(part)
+        self._keep(part)
         self.fresh.append(part)
         self._fresh_ids.add(part.id)
-        if len(self._waiting(part.key)) == part.parts:
+        if len(self._waiting[part.key]) == part.parts:
             self.close(part.key)
+
+    def _keep(self, part: HeldPart) -> None:
+        self._ids.add(part.id)
+        self._alike.setdefault((part.key, part.part, part.digest), []).append(part)
+        if part.message_id is None:
+            self._waiting.setdefault(part.key, []).append(part)
 
     def close(self, key: Key) -> None:
         """Make a message of what is there of it; nothing where nothing waits."""
-        waiting = self._waiting(key)
+        waiting = self._waiting.pop(key, None)
         if not waiting:
             return
         message = Whole(new_id(), sorted(waiting, key=lambda part: part.part))
@@ -154,10 +165,7 @@ class Desk:
 
     def is_late(self, key: Key, now: datetime) -> bool:
         """Whether a message still waits for parts, and has waited long enough."""
-        return any(part.arrived_at <= now - WHOLE_WITHIN for part in self._waiting(key))
-
-    def _waiting(self, key: Key) -> list[HeldPart]:
-        return [part for part in self.known.get(key, ()) if part.message_id is None]
+        return any(part.arrived_at <= now - WHOLE_WITHIN for part in self._waiting.get(key, ()))
 
 
 def _is_repeated(part: HeldPart, earlier: HeldPart) -> bool:
