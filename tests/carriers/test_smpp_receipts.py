@@ -76,6 +76,7 @@ def test_optional_parameters_win_over_the_text() -> None:
         ("2611010000", NOW),  # too long ago to be true
         ("2613450000", NOW),
         ("99", NOW),
+        ("99991231235959", NOW),  # there is no second after it
         ("٢٦١١٢٢١٢٢٩".encode().decode("latin-1"), NOW),
     ],
 )

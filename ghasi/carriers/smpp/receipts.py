@@ -240,9 +240,9 @@ def _read_date(written: str) -> datetime | None:
     day = len(written) - (4 if len(written) == 10 else 6)  # noqa: PLR2004 - without seconds
     try:
         begun = datetime.fromisoformat(f"{century}{written[:day]}T{written[day:]}+00:00")
-    except ValueError:
+        return begun + (_MINUTE if len(written) == 10 else _SECOND)  # noqa: PLR2004
+    except (ValueError, OverflowError):  # no date, or the last second of all
         return None
-    return begun + (_MINUTE if len(written) == 10 else _SECOND)  # noqa: PLR2004
 
 
 def _printable(said: str) -> str:
