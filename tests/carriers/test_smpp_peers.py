@@ -259,6 +259,24 @@ async def test_the_peer_unbinds(peer: Peer, start_client: StartClient) -> None:
     await peer.accept()
 
 
+async def test_a_peer_that_unbinds_may_answer_what_it_has_first(peer: Peer, start_client: StartClient) -> None:
+    client = await start_client(peer.port, timing=Timing(stop_timeout_s=20, least_backoff_s=0.02))
+    link = await peer.accept()
+    await client.bound()
+    results = [client.carrier.submit(text_to("+93701234567", str(n))) for n in range(3)]
+    sequences = [(await link.read())[2] for _ in results]
+    link.write(UNBIND, 3)
+    await eventually(lambda: client.carrier.capacity() == 0)
+    link.write(DELIVER_SM, 7, receipt_body(b"%d" % sequences[0]))
+    for sequence in reversed(sequences):
+        link.write(SUBMIT_SM_RESP, sequence, b"%d\0" % sequence)
+    assert [(await result).outcome for result in results] == [Outcome.ACCEPTED] * 3
+    answers = {await link.read(), await link.read()}
+    assert answers == {(DELIVER_SM_RESP, 0, 7, b"\0"), (UNBIND_RESP, 0, 3, b"")}
+    assert await link.reader.read() == b""
+    await peer.accept()
+
+
 async def test_stop_waits_for_answers_and_unbinds(peer: Peer, start_client: StartClient) -> None:
     client = await start_client(peer.port)
     link = await peer.accept()

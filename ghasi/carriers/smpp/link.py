@@ -75,6 +75,8 @@ class Link(asyncio.Protocol):
         self._late = 0
         self._why = "closed by the peer"
         self._ticker: asyncio.TimerHandle | None = None
+        self._unbound: int | None = None
+        """The sequence number of the peer's unbind, while it is not answered."""
 
     # What the event loop calls
 
@@ -170,9 +172,7 @@ class Link(asyncio.Protocol):
     async def stop(self) -> None:
         """Wait for outstanding answers (stop_timeout_s), unbind, wait for that (unbind_timeout_s) and close."""
         was_open, self.open = self.open, False
-        for sequence in self._writer.take_back():
-            if (withdrawn := self.outstanding.pop(sequence, None)) is not None:
-                _settle(withdrawn[0], SubmitResult(Outcome.UNSENT, detail="stopped"))
+        self._take_back("stopped")
         waiting = [result for result, _ in self.outstanding.values()]
         if waiting:
             await asyncio.wait(waiting, timeout=self._timing.stop_timeout_s)
@@ -199,6 +199,8 @@ class Link(asyncio.Protocol):
         if waiting is None:
             self._late += 1
             return
+        if self._unbound is not None and not self.outstanding:
+            self._loop.call_soon(self._answer_unbind)
         if frame.status == statuses.ESME_ROK:
             self._not_bound = 0
             try:
@@ -255,14 +257,39 @@ class Link(asyncio.Protocol):
             else:
                 _log.warning("smpp_generic_nack", carrier=self._terms.name, cause=statuses.status_name(frame.status))
         elif command == pdu.UNBIND:
-            self._why = "unbound by the peer"
-            self._send(pdu.encode(pdu.UNBIND_RESP, sequence))
-            self._writer.flush()
-            self._close()
+            self._unbind(sequence)
         elif command == pdu.UNBIND_RESP:
             self._close()
         elif not command & pdu.RESPONSE and command not in {pdu.ALERT_NOTIFICATION, pdu.OUTBIND}:
             self._send(pdu.encode(pdu.GENERIC_NACK, sequence, status=statuses.ESME_RINVCMDID))
+
+    def _unbind(self, sequence: int) -> None:
+        """Submit nothing more; answer a peer's unbind once it has answered what it has, or after stop_timeout_s.
+
+        Answered at once, a peer that unbinds each night would leave a whole window of submits in doubt each night.
+        """
+        self.open = False
+        self._why = "unbound by the peer"
+        self._take_back(self._why)
+        first, self._unbound = self._unbound is None, sequence
+        if not self.outstanding:
+            self._answer_unbind()
+        elif first:
+            self._loop.call_later(self._timing.stop_timeout_s, self._answer_unbind)
+
+    def _answer_unbind(self) -> None:
+        if self._unbound is None or self.closed.done():
+            return
+        sequence, self._unbound = self._unbound, None
+        self._send(pdu.encode(pdu.UNBIND_RESP, sequence))
+        self._writer.flush()
+        self._close()
+
+    def _take_back(self, why: str) -> None:
+        """Settle what was not written yet: it was never sent."""
+        for sequence in self._writer.take_back():
+            if (withdrawn := self.outstanding.pop(sequence, None)) is not None:
+                _settle(withdrawn[0], SubmitResult(Outcome.UNSENT, detail=why))
 
     def _bound(self, frame: pdu.Frame) -> None:
         if self.bound.done():
