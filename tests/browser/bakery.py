@@ -38,6 +38,11 @@ SENT = (
     ("+93781230002", "Your delivery could not be handed over. Call us on 1020.", "order-1046"),
     ("+93791230006", "Your bread is ready. Come by until 19:00.", "order-1047"),
 )
+SENDERS = (
+    ("+93799000100", "--countries", "AF", "--default"), ("+4915735980100", "--countries", "DE,AT,CH", "--pool"),
+    ("+46766860100", "--countries", "SE", "--pool"), ("4321", "--countries", "AF"), ("KabulBakery",),
+)  # fmt: skip
+RECEIVED = (("+93701234567", "Yes please, and ten naan more for Friday"), ("+93785550177", "STOP"))
 
 
 @dataclass
@@ -89,6 +94,17 @@ async def send(customer: Bakery, count: int) -> None:
         return all(one["completed_at"] or one["to"].endswith("0006") for one in messages)
 
     await until(all_ended)
+
+
+async def receive(customer: Bakery) -> None:
+    """Let phones write, and wait until all of it is there."""
+    for number, text in RECEIVED:
+        customer.deployment.run("simulator", "send", text, "--from", number, "--to", SENDERS[0][0])
+
+    async def all_came() -> bool:
+        return len((await customer.good("GET", "/v1/messages?direction=inbound"))["data"]) == len(RECEIVED)
+
+    await until(all_came)
 
 
 async def add_webhooks(customer: Bakery) -> None:
@@ -222,7 +238,11 @@ async def furnish(customer: Bakery) -> None:
         if name == "Omid":
             body = {"id_token": await sign_up(customer, email, "Omid Karimi"), "invitation": invitation["token"]}
             await customer.good("POST", "/v1/auth/firebase", body)
+    account = customer.session["account"]["id"]
+    for address, *options in SENDERS:
+        customer.deployment.run("admin", "senders", "add", account, address, *options)
     await send(customer, 48)
+    await receive(customer)
     say("delivering webhooks ...")
     await add_webhooks(customer)
     say("giving it a past ...")

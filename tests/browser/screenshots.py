@@ -55,6 +55,7 @@ PICTURES = {
     "messages": Picture("/messages"),
     "message": Picture("/messages/{message}"),
     "send": Picture("/messages/new", write_message),
+    "senders": Picture("/senders"),
     "api-keys": Picture("/api-keys"),
     "api-key-created": Picture("/api-keys", create_key),
     "webhooks": Picture("/webhooks"),

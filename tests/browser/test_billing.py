@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 from playwright.async_api import Page, expect
 
 from tests.browser.conftest import audit, settled
-from tests.browser.test_dashboard import INK, sent
+from tests.browser.test_dashboard import drawn, sent
 from tests.end_to_end.customer import Customer
 
 
@@ -35,7 +35,7 @@ async def test_usage_invoice_and_pdf(portal: Page, customer: Customer) -> None:
     part = portal.get_by_role("region", name="Figures of the month")
     await expect(part.get_by_text(amount).first).to_be_visible()
     chart = part.get_by_role("img", name=re.compile("Usage by day, .*: 3 messages"))
-    assert await chart.locator("canvas").evaluate(INK) >= 2
+    await drawn(chart, 2)
     await expect(part.get_by_role("region", name="Usage by day").get_by_role("row")).to_have_count(3)
     await portal.get_by_role("tab", name="By day").focus()
     await portal.keyboard.press("ArrowRight")

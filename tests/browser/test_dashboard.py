@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, Route, expect
+from playwright.async_api import Locator, Page, Route, expect
 
 from tests.browser.conftest import PHONE, Console, audit, settled
 from tests.end_to_end.customer import Customer
@@ -40,6 +40,15 @@ async def sent(customer: Customer, *numbers: str) -> None:
         return bool(now["delivered"] + now["failed"] == len(numbers) and float(now["amount"]) > 0)
 
     await until(are_counted)
+
+
+async def drawn(chart: Locator, colours: int) -> None:
+    """Wait until a chart is drawn with so many colours: that comes after its place is there, and again with a theme."""
+
+    async def has_ink() -> bool:
+        return bool(await chart.locator("canvas").evaluate(INK) >= colours)
+
+    await until(has_ink)
 
 
 async def run(code: str, key: str, *command: str) -> str:
@@ -120,7 +129,7 @@ async def test_figures_and_their_course(portal: Page, customer: Customer) -> Non
     await expect(chart).to_be_visible()
     for scheme in ("dark", "light"):
         await portal.emulate_media(color_scheme=scheme)  # type: ignore[arg-type] # a literal
-        assert await chart.locator("canvas").evaluate(INK) >= 3
+        await drawn(chart, 3)
     await chart.focus()
     await portal.keyboard.press("End")
     await expect(chart.locator("tr").nth(1)).to_have_text(re.compile(r"Delivered\s*2"))
@@ -142,7 +151,7 @@ async def test_the_range_is_kept_in_the_url(portal: Page, customer: Customer) ->
     await expect(portal).to_have_url(re.compile(r"/\?range=today$"))
     await expect(portal.get_by_text("Hourly volume by outcome")).to_be_visible()
     chart = portal.get_by_role("img", name=re.compile("1 delivered"))
-    assert await chart.locator("canvas").evaluate(INK) >= 2
+    await drawn(chart, 2)
     await portal.reload()
     await expect(ranges.get_by_role("link", name="Today")).to_have_attribute("aria-current", "true")
     await ranges.get_by_role("link", name="Custom").click()

@@ -1,7 +1,9 @@
 """Messages in the browser: sent by hand, watched until delivered, found again, and what stays when the API fails."""
 
 import re
+from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from playwright.async_api import Page, Request, Route, expect
@@ -133,8 +135,8 @@ async def test_filters_are_in_the_address_and_survive_reload_and_back(portal: Pa
     await audit(portal)
     await portal.get_by_role("link", name="Clear").click()
     await expect(rows).to_have_count(3)
-    await portal.get_by_label("Number").fill("+4930")
-    await portal.get_by_label("Number").press("Enter")
+    await portal.get_by_label("To", exact=True).fill("+4930")
+    await portal.get_by_label("To", exact=True).press("Enter")
     await expect(portal.get_by_role("heading", name="No messages match")).to_be_visible()
     async with portal.expect_download() as download:
         await portal.get_by_role("link", name="Export CSV").click()
@@ -167,18 +169,50 @@ async def delivered(messages: set[str], message_id: str) -> bool:
     return message_id in messages
 
 
-async def test_the_preview_names_what_forces_ucs_2_and_replaces_it(portal: Page, customer: Customer) -> None:
+async def test_a_text_is_sent_later_with_plain_characters_and_canceled(
+    portal: Page, customer: Customer, console: Console
+) -> None:
+    console.expect("422")
+    await portal.goto(customer.deployment.portal + "/messages")  # from here on its zone is known
     await written(portal, customer, text=UCS2)
+    smart = portal.get_by_label("Replace typographic characters")
     await expect(portal.get_by_text("UCS-2", exact=True)).to_be_visible()
     await expect(portal.get_by_text("grinning face")).to_be_visible()
-    await audit(portal)
-    await portal.get_by_role("button", name="Replace with GSM-7").click()
+    await expect(smart).to_be_hidden()  # nothing stands for the face
     text = portal.get_by_label("Text", exact=True)
-    await expect(text).to_have_value("It's 5-6 o'clock \"now\" \U0001f600")
-    await text.press("Control+z")
-    await expect(text).to_have_value(UCS2)
-    await text.fill("plain")
-    await expect(portal.get_by_text("GSM-7", exact=True)).to_be_visible()
+    await text.fill(UCS2[:-2])
+    await smart.check()
+    preview = portal.get_by_role("region", name="Preview")
+    await expect(preview.get_by_text("It's 5-6 o'clock \"now\"", exact=True)).to_be_visible()
+    await expect(preview.get_by_text("GSM-7", exact=True)).to_be_visible()
+    await expect(smart).to_be_focused()
+    await portal.get_by_label("Send later").check()
+    at = portal.get_by_label("Day and time")
+    now = datetime.now(ZoneInfo("Asia/Kabul"))
+    await at.fill(f"{now - timedelta(days=1):%Y-%m-%dT%H:%M}")
+    await audit(portal)
+    await portal.get_by_role("button", name="Send message").click()
+    await expect(portal.get_by_text("Must be 5 minutes to 30 days from now.")).to_be_visible()
+    await expect(at).to_be_focused()
+    await expect(smart).to_be_checked()
+    due = now + timedelta(days=2)
+    await at.fill(f"{due:%Y-%m-%dT%H:%M}")
+    await portal.get_by_role("button", name="Send message").click()
+    await expect(portal.get_by_text("Message scheduled")).to_be_visible()
+    await expect(portal.locator("#message .badge")).to_have_text("scheduled")
+    await expect(portal.get_by_text(f"{due.day} {due:%b} {due.year}, {due:%H:%M}").first).to_be_visible()
+    await expect(portal.locator("#message-text")).to_have_text("It's 5-6 o'clock \"now\"")
+    await portal.get_by_role("button", name="Cancel message").click()
+    dialog = portal.get_by_role("dialog", name="Cancel this message?")
+    await audit(portal)
+    await dialog.get_by_role("button", name="Cancel message").click()
+    await expect(toast(portal).get_by_text("Message canceled")).to_be_visible()
+    await expect(dialog).to_have_count(0)
+    await expect(portal.locator("#message .badge")).to_have_text("canceled")
+    await portal.get_by_role("button", name="Delete text").click()
+    dialog = portal.get_by_role("dialog", name="Delete the text of this message?")
+    await dialog.get_by_role("button", name="Delete text").click()
+    await expect(portal.get_by_text("The text was deleted")).to_be_visible()
 
 
 async def test_a_fault_is_said_once_the_field_was_left(portal: Page, customer: Customer, console: Console) -> None:

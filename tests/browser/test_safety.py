@@ -16,8 +16,8 @@ from tests.end_to_end.deployment import Deployment, until
 HOSTILE = "<script>window.pwned=1</script><img src=x onerror=window.pwned=1>\"'{{7*7}}<!--"
 TO = "+93781112233"
 PAGES = {
-    "Dashboard": "/", "Messages": "/messages", "API keys": "/api-keys", "Webhooks": "/webhooks", "Billing": "/billing",
-    "Settings": "/settings", "API reference": "/reference",
+    "Dashboard": "/", "Messages": "/messages", "Senders": "/senders", "API keys": "/api-keys", "Webhooks": "/webhooks",
+    "Billing": "/billing", "Settings": "/settings", "API reference": "/reference",
 }  # fmt: skip
 
 
@@ -40,9 +40,13 @@ async def furnished(customer: Customer, text: str) -> dict[str, str]:
 
         delivery = await until(delivered)
     invitation = await customer.good("POST", "/v1/invitations", {"email": "omid@example.com", "role": "member"})
+    customer.deployment.run("admin", "senders", "add", customer.session["account"]["id"], "Ghasi")
+    (sender,) = (await customer.good("GET", "/v1/senders"))["data"]
+    opt_out = await customer.good("POST", "/v1/opt-outs", {"to": TO})
     return {
         "message_id": message["id"], "key_id": key["id"], "webhook_id": webhook["id"], "delivery_id": delivery["id"],
-        "invitation_id": invitation["id"], "user_id": customer.session["user"]["id"],
+        "invitation_id": invitation["id"], "user_id": customer.session["user"]["id"], "sender_id": sender["id"],
+        "opt_out_id": opt_out["id"],
     }  # fmt: skip
 
 
@@ -111,7 +115,14 @@ async def test_another_accounts_ids_are_not_found_and_nothing_is_done(deployment
             "event_type": "message.delivered",
             "role": "owner",
         }
-        forms |= {"since": "24", "event": "message.delivered", "choice": "all", "enabled": "off"}
+        forms |= {
+            "since": "24",
+            "about": "default",
+            "default": "on",
+            "event": "message.delivered",
+            "choice": "all",
+            "enabled": "off",
+        }
         for path in paths_with_ids("POST"):
             await ask("POST", path.format_map(ids), forms, **script, **{"Sec-Fetch-Site": "same-origin"})
         await ask("GET", f"/messages/new/form?again={ids['message_id']}", **script)
@@ -124,8 +135,19 @@ async def test_another_accounts_ids_are_not_found_and_nothing_is_done(deployment
         assert list(done.items()) == []
 
         # the owner has all of it still, as it was
-        for path in ("/v1/api-keys", "/v1/webhooks", "/v1/users", "/v1/invitations", "/v1/messages"):
+        for path in (
+            "/v1/api-keys",
+            "/v1/webhooks",
+            "/v1/users",
+            "/v1/invitations",
+            "/v1/messages",
+            "/v1/senders",
+            "/v1/opt-outs",
+        ):
             assert len((await owner.good("GET", path))["data"]) == 1, path
+        (sender,) = (await owner.good("GET", "/v1/senders"))["data"]
+        assert not sender["default"]
+        assert (await owner.good("GET", f"/v1/messages/{ids['message_id']}"))["body"] == text
         webhook = (await owner.good("GET", "/v1/webhooks"))["data"][0]
         assert (webhook["enabled"], webhook["description"]) == (True, text)
         assert "evil" not in webhook["url"]
@@ -146,7 +168,14 @@ async def test_nothing_is_asked_of_other_hosts(page: Page, customer: Customer, d
         await page.goto(deployment.portal + path)
         await settled(page)
     await let_in(page.context, customer)
-    for path in [*PAGES.values(), "/messages/new", "/webhooks/new", "/settings/people", "/settings/preferences"]:
+    for path in [
+        *PAGES.values(),
+        "/messages/new",
+        "/webhooks/new",
+        "/senders/opt-outs",
+        "/settings/people",
+        "/settings/preferences",
+    ]:
         await page.goto(deployment.portal + path)
         await settled(page)
     identity = f"http://127.0.0.1:{deployment.ports['identity']}"

@@ -102,7 +102,7 @@ async def test_a_sender_becomes_the_default_and_joins_the_pool(visitor: Browser,
 async def test_a_sender_that_cannot_be_changed_says_why(visitor: Browser, api: FakeApi) -> None:
     for given, text in (
         (Given(409, {"code": "not_a_pool_sender", "detail": "no"}), "A name cannot be in the pool."),
-        (GONE, "not your account's any more"),
+        (GONE, "does not exist any more"),
     ):
         api.answers["update_sender"] = given
         refused = await visitor.post(f"/senders/{ID}", {"about": "pool", "pool": "on"}, HX_Request="true")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from starlette.datastructures import ImmutableMultiDict
 from starlette.requests import Request
@@ -18,7 +19,7 @@ from ghasi.contract.errors import CODES
 from ghasi.contract.shapes import MessageDetail, Preview, Sender
 from ghasi.portal.access import signed_in
 from ghasi.portal.failures import explain
-from ghasi.portal.formats import write_country
+from ghasi.portal.formats import find_zone, write_country
 from ghasi.portal.forms import input_errors, key_of, new_key, read_form, sentence
 from ghasi.portal.pages.message_detail import ENCODINGS
 from ghasi.portal.pages.message_filters import find_fault, tidy_number
@@ -62,6 +63,7 @@ class Draft:
     reference: str = ""
     is_later: bool = False
     send_at: str = ""
+    zone: str = ""
     is_smart: bool = False
 
 
@@ -75,6 +77,7 @@ def read_draft(form: ImmutableMultiDict[str, str]) -> Draft:
         reference=form.get("reference", "").strip(),
         is_later=form.get("later") == "on",
         send_at=form.get("send_at", "").strip(),
+        zone=form.get("zone", ""),
         is_smart=form.get("smart_encoding") == "on",
     )
 
@@ -108,7 +111,7 @@ def _draft_after(message: MessageDetail) -> Draft:
 
 
 def _context(visit: Visit, draft: Draft | None, errors: dict[str, str] | None = None) -> dict[str, Any]:
-    zone = reader_for(visit).zone
+    zone = _zone(visit, draft)
     now = datetime.now(zone)
     return {
         "draft": draft,
@@ -121,6 +124,11 @@ def _context(visit: Visit, draft: Draft | None, errors: dict[str, str] | None = 
         "soonest": f"{now + SOONEST + timedelta(minutes=1):%Y-%m-%dT%H:%M}",
         "latest": f"{now + LATEST:%Y-%m-%dT%H:%M}",
     }
+
+
+def _zone(visit: Visit, draft: Draft | None) -> ZoneInfo:
+    """Return the zone of the form's times: the one that it names beside the field, whatever changed meanwhile."""
+    return find_zone(draft.zone if draft else "") or reader_for(visit).zone
 
 
 async def show_senders(_: Request, visit: Visit) -> Response:
@@ -179,7 +187,7 @@ async def send(request: Request, visit: Visit) -> Response:
     """
     draft = read_draft(await read_form(request, MAX_FORM_BYTES))
     errors = _missing(draft) | _find_faults(draft)
-    send_at = read_local_time(draft.send_at, reader_for(visit).zone) if draft.is_later else None
+    send_at = read_local_time(draft.send_at, _zone(visit, draft)) if draft.is_later else None
     if draft.is_later and send_at is None:
         errors["send_at"] = "Choose the day and the time."
     if not errors:

@@ -83,7 +83,7 @@ async def change(request: Request, visit: Visit) -> Response:
         await visit.ask(lambda api: api.update_sender(sender_id, default=default, pool=pool))
     except ApiError as error:
         if error.status == HTTPStatus.NOT_FOUND:
-            return nothing(Toast("This sender is not your account's any more.", "plain"), refresh="#senders")
+            return nothing(Toast("This sender does not exist any more.", "plain"), refresh="#senders")
         if error.status != HTTPStatus.CONFLICT:
             raise
         code = CODES.get(error.code)
