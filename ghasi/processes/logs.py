@@ -10,6 +10,7 @@ import re
 import sys
 from typing import Any
 
+import asyncpg
 import structlog
 from structlog.typing import EventDict, Processor
 
@@ -22,6 +23,9 @@ _SECRET_VALUE = re.compile(
     r"|\beyJ[\w-]{6,}\.[\w-]+\.[\w-]*"  # JSON Web Tokens
     r"|(?<=://)[^\s:/@]*:[^\s/@]+(?=@)"  # the credentials of a URL
 )
+_ROW = re.compile(
+    r"(\nDETAIL: |invalid input for query argument \$\d+: ).*", re.DOTALL
+)  # asyncpg shows values behind it
 _EXEMPT = frozenset({"event", "level", "timestamp", "logger", "part"})
 
 
@@ -68,6 +72,7 @@ def configure_logs(part: str, level: str = "info") -> None:
         add_part,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         redact_fields,
+        redact_rows,
     ]
     ending: list[Processor] = (
         [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
@@ -93,6 +98,31 @@ def configure_logs(part: str, level: str = "info") -> None:
 def redact_fields(_logger: object, _method: str, event: EventDict) -> EventDict:
     """Replace the values of fields named like secrets, at any depth."""
     return {name: value if name in _EXEMPT else _redact(name, value) for name, value in event.items()}
+
+
+def redact_rows(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Take rows' values out of what the database says of a refused one: numbers and texts of messages are in them."""
+    told = event.get("exc_info")
+    error = told if isinstance(told, BaseException) else told[1] if isinstance(told, tuple) else sys.exc_info()[1]
+    if told:
+        _forget_rows(error, set())
+    return {
+        name: _ROW.sub(rf"\1{REDACTED}", value) if isinstance(value, str) else value for name, value in event.items()
+    }
+
+
+def _forget_rows(error: BaseException | None, seen: set[int]) -> None:
+    """Do so in an error and all that led to it."""
+    if error is None or id(error) in seen:
+        return
+    seen.add(id(error))
+    if isinstance(error, asyncpg.PostgresError):
+        error.detail = None
+    told = tuple(_ROW.sub(rf"\1{REDACTED}", one) if isinstance(one, str) else one for one in error.args)
+    if told != error.args:
+        error.args = told
+    for cause in (error.__cause__, error.__context__, *getattr(error, "exceptions", ())):
+        _forget_rows(cause, seen)
 
 
 def redact_values(_logger: object, _method: str, line: Any) -> str:

@@ -57,6 +57,32 @@ def test_what_looks_like_a_secret_is_redacted_wherever_it_stands() -> None:
     assert "ValueError: no: [redacted]" in line["exception"]
 
 
+def test_no_row_that_the_database_refused_is_shown() -> None:
+    body = f"""
+import asyncpg
+refused = asyncpg.CheckViolationError("new row violates a constraint")
+refused.detail = "Failing row contains (1, +93701234567,\\n{SECRET})."
+try:
+    try:
+        raise refused
+    except asyncpg.PostgresError as error:
+        log.warning("a", detail=str(error))
+        raise RuntimeError("the batch failed") from error
+except RuntimeError:
+    log.exception("b")
+try:
+    raise asyncpg.DataError("invalid input for query argument $7: ['{SECRET}'] (expected str)")
+except asyncpg.DataError as error:
+    log.warning("c", exc_info=error)
+"""
+    shown = lines(body)
+    assert SECRET not in json.dumps(shown)
+    assert "93701234567" not in json.dumps(shown)
+    assert shown[0]["detail"] == "new row violates a constraint\nDETAIL: [redacted]"
+    assert "new row violates a constraint" in shown[1]["exception"]
+    assert "query argument $7: [redacted]" in shown[2]["exception"]
+
+
 def test_libraries_lines_are_of_the_same_form_and_their_small_talk_is_left_out() -> None:
     found = lines(
         "logging.getLogger('uvicorn.error').info('Started server process')\n"
