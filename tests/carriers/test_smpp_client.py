@@ -77,7 +77,10 @@ async def test_0005_is_late_and_0006_silent(start_simulator: StartSimulator, sta
     client = await (await start_client(simulator.port)).bound()
     loop = asyncio.get_running_loop()
     begun = loop.time()
-    late, silent, soon = [await client.carrier.submit(text_to("+9370123" + end)) for end in ("0005", "0006", "0007")]
+    # at once, so that the delays begin together
+    late, silent, soon = await asyncio.gather(
+        *(client.carrier.submit(text_to("+9370123" + end)) for end in ("0005", "0006", "0007"))
+    )
     assert {late.outcome, silent.outcome, soon.outcome} == {Outcome.ACCEPTED}
     await eventually(lambda: len(client.receipts) == 2)
     assert loop.time() - begun >= 0.4
