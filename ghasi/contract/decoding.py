@@ -40,6 +40,51 @@ def decode_body(raw: bytes, shape: type[I]) -> I:
     return body
 
 
+def decode_items(raw: bytes, shape: type[I]) -> tuple[I, dict[int, Problem]]:
+    """Decode a JSON body with a list whose items stand each by itself (those of its shape's `one_by_one`).
+
+    Items at fault are left out of the list and told by their place in it, their fields named from the item. Raises
+    Problem as decode_body for every other fault.
+    """
+    try:
+        return decode_body(raw, shape), {}
+    except Problem as problem:
+        if problem.code != "invalid_request":
+            raise
+        whole = problem
+    try:
+        found = msgspec.json.decode(raw)
+    except RecursionError:
+        raise whole from None
+    lists = [name for name in _find_lists(shape) if isinstance(found, dict) and isinstance(found.get(name), list)]
+    if len(lists) != 1:
+        raise whole
+    [name] = lists
+    declared = _find_lists(shape)[name]
+    items = found.pop(name)
+    if not 0 < len(items) <= declared.most:
+        raise whole
+    sound: list[Input] = []
+    faults: dict[int, Problem] = {}
+    for index, item in enumerate(items):
+        try:
+            sound.append(_convert(item, declared.item))
+        except Problem as problem:
+            faults[index] = problem
+    return msgspec.structs.replace(_convert(found, shape), **{name: sound}), faults
+
+
+def _convert(value: Any, shape: type[I]) -> I:
+    """Read what JSON has become; raises Problem invalid_request."""
+    try:
+        read: I = msgspec.convert(value, shape)
+    except msgspec.ValidationError as error:
+        raise _field_problem(error) from None
+    _refuse_nul(value, "$")
+    _refuse_far_times(read)
+    return read
+
+
 def decode_query(raw: bytes, shape: type[I]) -> I:
     """Decode a query string; an unknown or repeated parameter or a bad value is Problem invalid_request (422)."""
     if not raw:
@@ -104,6 +149,32 @@ def _refuse_far_times(value: Input) -> None:
     for name in times.lists:
         for item in getattr(value, name) or ():
             _refuse_far_times(item)
+
+
+@dataclass(frozen=True, slots=True)
+class _List:
+    """Of what shape a list's items are, and how many there may be."""
+
+    item: type[Input]
+    most: int
+
+
+@cache
+def _find_lists(shape: type[Input]) -> dict[str, _List]:
+    """Return the lists of a shape whose items stand each by itself."""
+    lists = {}
+    for item in msgspec.structs.fields(shape):
+        declared = msgspec.inspect.type_info(item.type)
+        for choice in declared.types if isinstance(declared, msgspec.inspect.UnionType) else (declared,):
+            if (
+                item.name in shape.one_by_one
+                and isinstance(choice, msgspec.inspect.ListType)
+                and isinstance(choice.item_type, msgspec.inspect.StructType)
+                and issubclass(choice.item_type.cls, Input)
+                and choice.max_length is not None
+            ):
+                lists[item.name] = _List(choice.item_type.cls, choice.max_length)
+    return lists
 
 
 @cache

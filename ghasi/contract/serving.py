@@ -16,7 +16,7 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from ghasi.contract.decoding import decode_body, decode_query
+from ghasi.contract.decoding import decode_items, decode_query
 from ghasi.contract.errors import Problem, invalid
 from ghasi.contract.table import BY_OPERATION, MAX_BODY_BYTES, Auth, Matcher, Row
 
@@ -56,7 +56,8 @@ class Caller:
 class Call:
     """One request to a handler. `body` and `query` have the row's shapes; `caller` is set on bearer rows.
 
-    On a row that takes any body, `body` and `query` are its bytes as they came.
+    On a row that takes any body, `body` and `query` are its bytes as they came. `faults` are items that could not be
+    read and are not in `body`, by their places in its list; only shapes with `one_by_one` have any.
     """
 
     row: Row
@@ -65,6 +66,7 @@ class Call:
     request_id: str
     body: Any = None
     query: Any = None
+    faults: Mapping[int, Problem] = field(default_factory=dict)
     _caller: Caller | None = None
 
     @property
@@ -197,7 +199,7 @@ class ServiceApp:
             call.query = decode_query(scope["query_string"], row.query)
         raw = await read_body(receive, row.max_body_bytes)
         if row.body is not None:
-            call.body = decode_body(raw, row.body)
+            call.body, call.faults = decode_items(raw, row.body)
         elif row.takes_any_body:
             call.body, call.query = raw, scope["query_string"]
         return row, await self.handlers[row.operation](call)

@@ -42,6 +42,7 @@ class Job:
     body_hash: bytes
     messages: list[Draft | Problem]
     by_recipient: bool
+    unread: Collection[int] = ()
     response: bytes = b""
     accepted: int = 0
 
@@ -74,16 +75,23 @@ class Batches:
 
 
 async def send_batch(
-    batches: Batches, caller: Caller, body: NewBatch, idempotency_key: str | None, now: float
+    batches: Batches,
+    caller: Caller,
+    body: NewBatch,
+    faults: Mapping[int, Problem],
+    *,
+    idempotency_key: str | None,
+    now: float,
 ) -> tuple[bytes, bool]:
     """Accept what may be accepted of a batch; once it is committed return a Batch as JSON, and whether it is a replay.
 
-    Idempotent by `idempotency_key` for 24 h, as the whole that it is. `now` is the event loop's clock. Raises Problem:
+    `faults` are messages that could not be read and are not in `body`, by their places in the request. Idempotent
+    by `idempotency_key` for 24 h, as the whole that it is. `now` is the event loop's clock. Raises Problem:
     invalid_request where it has neither form or both, account_suspended, idempotency_key_reused.
     """
-    requests = list_requests(body)
-    digest = hashlib.sha256(_encode(body)).digest() if idempotency_key else b""
+    digest = _digest(body, faults) if idempotency_key else b""
     sending = batches.sending
+    requests = _in_order(list_requests(body), faults)
     rules = await sending.accounts.rules_of(caller.account_id, now)
     if rules.status != "active":
         replay = await _find_replay(sending.pool, caller.account_id, idempotency_key, digest)
@@ -94,11 +102,11 @@ async def send_batch(
     clock = asyncio.get_running_loop().time
     pause_at = clock() + WITHOUT_PAUSE_S
     for request in requests:
-        messages.append(_compose(caller, request))
+        messages.append(request if isinstance(request, Problem) else _compose(caller, request))
         if clock() > pause_at:
             await asyncio.sleep(0)
             pause_at = clock() + WITHOUT_PAUSE_S
-    job = Job(caller.account_id, idempotency_key, digest, messages, by_recipient=body.messages is None)
+    job = Job(caller.account_id, idempotency_key, digest, messages, body.messages is None, faults.keys())
     taken = await sending.accounts.list_taken(
         caller.account_id, rules, {draft.sender for draft in job.drafts if draft.sender is not None}, now
     )
@@ -110,6 +118,20 @@ async def send_batch(
                 messages[index] = problem
     response = await batches.batcher.submit(job)
     return response, response is not job.response
+
+
+def _digest(body: NewBatch, faults: Mapping[int, Problem]) -> bytes:
+    """Return what two requests have in common that are the same; of what could not be read, why."""
+    unread = [(index, *((one.field, one.message) for one in problem.errors)) for index, problem in faults.items()]
+    return hashlib.sha256(_encode(body) + (_encode(unread) if unread else b"")).digest()
+
+
+def _in_order(
+    requests: Sequence["NewMessage | OfRecipient"], faults: Mapping[int, Problem]
+) -> list["NewMessage | OfRecipient | Problem"]:
+    """Put what could not be read back into its places."""
+    read = iter(requests)
+    return [faults[index] if index in faults else next(read) for index in range(len(requests) + len(faults))]
 
 
 async def _find_replay(pool: Pool, account_id: UUID, idempotency_key: str | None, digest: bytes) -> bytes | None:
@@ -234,12 +256,24 @@ def _answer(job: Job, refused: Mapping[UUID, Problem]) -> Batch:
     items: list[BatchItem] = []
     for index, one in enumerate(job.messages):
         problem = one if isinstance(one, Problem) else refused.get(one.id)
-        if problem is not None:
+        if index in job.unread and problem is not None:
+            items.append(BatchItem(index, None, _unread(problem, index, by_recipient=job.by_recipient)))
+        elif problem is not None:
             items.append(BatchItem(index, None, _error(problem, index, by_recipient=job.by_recipient)))
         elif isinstance(one, Draft):
             items.append(BatchItem(index, new_message(one), None))
     count = sum(item.error is not None for item in items)
     return Batch(accepted=len(items) - count, refused=count, data=items)
+
+
+def _unread(problem: Problem, index: int, *, by_recipient: bool) -> BatchError:
+    """Return the refusal of an item that could not be read: all of its fields are its own, and `$` is itself."""
+    item = f"{'recipients' if by_recipient else 'messages'}[{index}]"
+    errors = [
+        FieldError(field=item if one.field == "$" else f"{item}.{one.field}", message=one.message)
+        for one in problem.errors
+    ]
+    return BatchError(problem.code, problem.detail, errors)
 
 
 _OF_RECIPIENT: Collection[str] = ("to", "variables", "reference")

@@ -27,7 +27,7 @@ async def serve(resources: Resources) -> AsyncIterator[dict[str, Handler]]:
 
     async def send_batch(call: Call) -> Reply:
         response, replayed = await batches.send_batch(
-            sending_batches, call.caller, call.body, call.idempotency_key, loop.time()
+            sending_batches, call.caller, call.body, call.faults, idempotency_key=call.idempotency_key, now=loop.time()
         )
         return Reply(response, headers=_REPLAYED if replayed else [])
 

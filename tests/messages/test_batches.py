@@ -128,10 +128,13 @@ NO_BATCHES: list[tuple[dict[str, Any], str]] = [
     ({"messages": [{"to": ONE, "body": "x"}] * 1001}, "messages"),
     ({"body": "x", "recipients": []}, "recipients"),
     ({"body": "x", "recipients": [{"to": ONE}] * 1001}, "recipients"),
-    ({"messages": [{"to": ONE, "body": "x", "surprise": 1}]}, "surprise"),
-    ({"messages": [{"to": ONE, "body": "nul\0"}]}, "messages.body"),
-    ({"body": "x", "recipients": [{"to": ONE, "variables": {"x": "y" * 1001}}]}, "recipients[0].variables[]"),
-    ({"body": "x", "recipients": [{"to": ONE, "variables": {"x": 1}}]}, "recipients[0].variables[]"),
+    ({"messages": {"to": ONE, "body": "x"}}, "messages"),
+    ({"messages": [{"to": ONE}], "surprise": 1}, "surprise"),
+    ({"body": "x\0", "recipients": [{"to": 1}]}, "body"),
+    ({"body": "x", "recipients": [{}], "send_at": "0001-01-01T00:00:00Z"}, "send_at"),
+    ({"messages": [{"to": ONE}], "recipients": [{}]}, "body"),
+    ({"messages": [{"to": ONE}], "from": "Bakery"}, "from"),
+    ({"messages": [{"to": ONE}] * 1001}, "body"),
 ]  # fmt: skip
 
 
@@ -142,6 +145,35 @@ async def test_what_is_no_batch_is_refused_whole(customer: Customer, pool: Pool)
         assert answer.json["errors"][0]["field"] == field
     assert await pool.fetchval("SELECT count(*) FROM messages.messages") == 0
     assert await pool.fetchval("SELECT count(*) FROM messages.idempotency_keys") == 0
+
+
+async def test_a_message_that_is_none_is_refused_by_itself(customer: Customer, pool: Pool) -> None:
+    good = {"to": ONE, "body": "x"}
+    faulty: list[tuple[Any, str]] = [
+        (None, ""), ([], ""), ({"body": "x"}, ".to"), ({"to": ONE}, ".body"), ({**good, "body": ""}, ".body"),
+        ({**good, "to": 5}, ".to"), ({**good, "body": "x" * 20_001}, ".body"), ({**good, "body": "nul\0"}, ".body"),
+        ({**good, "validity_s": 59}, ".validity_s"), ({**good, "send_at": "tomorrow"}, ".send_at"),
+        ({**good, "send_at": "0001-01-01T00:00:00Z"}, ".send_at"), ({**good, "surprise": 1}, ".surprise"),
+    ]  # fmt: skip
+    body = {"messages": [one for message, _ in faulty for one in (message, good)]}
+    batch = await send(customer, body, idempotency_key="k")
+    assert refusals(batch) == {
+        2 * n: ("invalid_request", [f"messages[{2 * n}]{field}"]) for n, (_, field) in enumerate(faulty)
+    }
+    assert await pool.fetchval("SELECT count(*) FROM messages.messages") == len(faulty)
+    assert (await post(customer, body, idempotency_key="k")).json == batch
+    assert (await post(customer, {"messages": body["messages"][1:]}, idempotency_key="k")).status == 409
+
+    people: list[tuple[Any, str]] = [
+        ("x", ""), ({}, ".to"), ({"to": ONE, "body": "x"}, ".body"),
+        ({"to": ONE, "variables": {"x": 1}}, ".variables[]"),
+        ({"to": ONE, "variables": {"x": "y" * 1001}}, ".variables[]"),
+        ({"to": ONE, "variables": {"x": "\0"}}, ".variables.x"),
+    ]  # fmt: skip
+    batch = await send(customer, {"body": "x", "recipients": [one for one, _ in people]})
+    assert refusals(batch) == {
+        n: ("invalid_request", [f"recipients[{n}]{field}"]) for n, (_, field) in enumerate(people)
+    }
 
 
 async def test_far_times_are_refused_alone(customer: Customer) -> None:

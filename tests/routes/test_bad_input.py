@@ -123,11 +123,18 @@ def takes_null(field: msgspec.inspect.Field) -> bool:
     return isinstance(field.type, msgspec.inspect.UnionType) and field.type.includes_none
 
 
+def is_one_by_one(row: Row, name: str) -> bool:
+    """Whether each item of a list is refused by itself: the answer is a success then."""
+    return row.body is not None and name in row.body.one_by_one
+
+
 @each_with_body
 async def test_wrong_types_are_named_by_their_field(row: Row, customer: Customer) -> None:
     good = body_of(row) or {}
     for name, field in fields_of(row).items():
         for wrong in (12.5, {"a": [1]}, [[]], [None], -1e300):
+            if isinstance(wrong, list) and is_one_by_one(row, name):
+                continue
             refused(await ask(customer, row, json=good | {name: wrong}), 422, "invalid_request", field=name)
         if field.required:
             missing = {key: value for key, value in good.items() if key != name}
@@ -143,6 +150,8 @@ async def test_nul_is_refused_in_every_field(row: Row, customer: Customer) -> No
     for name in fields_of(row):
         for text in ("\0", "a\0b"):
             for value in (text, [text], {text: "x"}, {"X-A": text}):
+                if isinstance(value, list) and is_one_by_one(row, name):
+                    continue
                 refused(await ask(customer, row, json=good | {name: value}), 422, *codes, field=name)
 
 

@@ -4,7 +4,7 @@ Owns no resource of a service.
 """
 
 from datetime import datetime
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, ClassVar, Generic, TypeVar
 
 from msgspec import Meta, Struct
 
@@ -18,6 +18,9 @@ Cursor = Annotated[str, Meta(min_length=1, max_length=500)]
 
 class Input(Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     """A request's body or query string: an unknown field is an error."""
+
+    one_by_one: ClassVar[tuple[str, ...]] = ()
+    """Lists whose items are at fault by themselves, and not the whole."""
 
 
 class FieldError(Struct, frozen=True):

@@ -4,7 +4,7 @@ Owns no rule beyond a field's own shape: which text is how many segments is the 
 """
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -57,6 +57,8 @@ class NewBatch(Input, frozen=True, kw_only=True):
 
     The other fields belong to the one body. Each message is accepted or refused by itself.
     """
+
+    one_by_one: ClassVar[tuple[str, ...]] = ("messages", "recipients")
 
     messages: Annotated[list[NewMessage], Meta(min_length=1, max_length=MOST_IN_BATCH)] | None = None
     recipients: Annotated[list[BatchRecipient], Meta(min_length=1, max_length=MOST_IN_BATCH)] | None = None
