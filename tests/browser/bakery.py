@@ -242,9 +242,9 @@ async def furnish(customer: Bakery) -> None:
     for address, *options in SENDERS:
         customer.deployment.run("admin", "senders", "add", account, address, *options)
     await send(customer, 48)
-    await receive(customer)
     say("delivering webhooks ...")
     await add_webhooks(customer)
+    await receive(customer)
     say("giving it a past ...")
     give_past(customer)
     months = sorted({(datetime.now(UTC).replace(day=1) - timedelta(days=back)).strftime("%Y-%m") for back in (1, 40)})
