@@ -1,12 +1,9 @@
 """The operator's page names what there is."""
 
 import re
-import tomllib
 from pathlib import Path
 
 from ghasi.billing.rates import OPTIONAL, REQUIRED
-from ghasi.carriers.configuration import read_carriers_file
-from ghasi.carriers.smpp.configuration import SmppConfiguration
 
 PAGE = (Path(__file__).parents[1] / "docs" / "operating.md").read_text()
 
@@ -15,14 +12,6 @@ def example(language: str) -> str:
     found = re.search(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
     assert found is not None
     return found[1]
-
-
-def test_the_example_of_carriers_toml_is_one(tmp_path: Path) -> None:
-    (named,) = tomllib.loads(example("toml"))["carrier"]
-    assert set(named) <= set(SmppConfiguration.__struct_fields__)
-    (tmp_path / "carriers.toml").write_text(example("toml"))
-    (tmp_path / "north.pem").touch()
-    assert [carrier.name for carrier in read_carriers_file(tmp_path / "carriers.toml").carriers] == ["north"]
 
 
 def test_the_example_of_rates_has_every_column() -> None:

@@ -226,6 +226,16 @@ def test_the_examples_of_the_page_on_routing_are_valid(tmp_path: Path) -> None:
         assert read_carriers_file(written(tmp_path, carriers + part)).routes
 
 
+def test_the_examples_of_the_page_on_carriers_are_valid(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "carriers.md").read_text(encoding="utf-8")
+    examples = [found for found in re.findall(r"```toml\n(.*?)```", page, re.DOTALL) if "[[carrier]]" in found]
+    for example in examples:
+        for name in re.findall(r'tls_\w+_file = "(.*?)"', example):
+            (tmp_path / name).touch()
+    names = [one.name for example in examples for one in read_carriers_file(written(tmp_path, example)).carriers]
+    assert names[:2] == ["north", "east"]
+
+
 @pytest.mark.parametrize(
     ("given", "rule", "candidates"),
     [
