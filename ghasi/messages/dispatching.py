@@ -24,6 +24,7 @@ from ghasi.messages.choosing import Chooser, held_name, parse_held
 from ghasi.messages.dispatch_queries import Claim
 from ghasi.messages.flights import Choice, Crew, Flight, Lane, Tally, conclude, validity_left_s
 from ghasi.messages.ledger import Ending, Ledger, Retry, Submitted
+from ghasi.storage.batch import QueueFullError
 from ghasi.storage.pool import UNAVAILABLE, Pool
 
 LEASE_S = 30.0
@@ -34,6 +35,7 @@ SHORTEST_POLL_S = 0.005
 MOST_CLAIMED = 500
 FEWEST_CLAIMED = 32
 DRAIN_S = 3.5
+HANDED_OVER_AGAIN_S = 0.5
 EXPECTED_BACK_S, ASKED_AGAIN_S = 60.0, 10.0
 """A message that some carriers refused waits for one that is away no longer than this, and asks so often."""
 
@@ -100,7 +102,7 @@ class Dispatcher:
         self._lanes.clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_S):
-                while self._under_way:
+                while self._under_way or self._done:
                     await asyncio.sleep(0.02)
 
     async def learn_aside(self) -> None:
@@ -477,9 +479,14 @@ class Dispatcher:
         self._done.append(submitted)
 
     def _hand_over(self) -> None:
-        done, self._done = self._done, []
-        if done:
-            self._ledger.put(done).add_done_callback(partial(self._written, done))
+        done = self._done
+        try:
+            written = self._ledger.put(done)
+        except QueueFullError:  # what ends meanwhile joins them
+            asyncio.get_running_loop().call_later(HANDED_OVER_AGAIN_S, self._hand_over)
+            return
+        self._done = []
+        written.add_done_callback(partial(self._written, done))
 
     def _written(self, done: list[Submitted], _: asyncio.Future[None]) -> None:
         """Let go of claims whose end is committed; a retry overtaken by a newer claim of ours is put again for that."""

@@ -24,7 +24,7 @@ from ghasi.messages.lifecycle import Part, advance, end, end_unreceipted
 from ghasi.messages.model import Stored, resource
 from ghasi.messages.quality import QualityCounts
 from ghasi.storage import outbox
-from ghasi.storage.batch import Batcher
+from ghasi.storage.batch import Batcher, QueueFullError
 from ghasi.storage.bells import Bells
 from ghasi.storage.outbox import Event
 from ghasi.storage.pool import UNAVAILABLE, Connection, Pool
@@ -84,14 +84,17 @@ class Ledger:
         self.batcher = Batcher(self._write, most=100, queue_size=100_000, attempts=None)
 
     def put(self, entry: Entry) -> Future[None]:
-        """Queue results or receipts; the future is done once they are committed."""
+        """Queue results or receipts; the future is done once they are committed. Raises QueueFullError."""
         return self.batcher.put(entry)
 
     def put_receipts(self, receipts: Sequence[Receipt], acknowledge: Callable[[bool], None]) -> None:
         """Queue receipts, and acknowledge them after the commit, or refuse them when they could not be written."""
-        self.put(receipts).add_done_callback(
-            lambda future: acknowledge(not future.cancelled() and future.exception() is None)
-        )
+        try:
+            future = self.put(receipts)
+        except QueueFullError:
+            acknowledge(False)
+            return
+        future.add_done_callback(lambda done: acknowledge(not done.cancelled() and done.exception() is None))
 
     async def _write(self, entries: Sequence[Entry], again: bool) -> Sequence[None]:
         try:
