@@ -101,11 +101,15 @@ async def assign(pool: Pool, rows: Sequence[tuple[UUID, int, str]]) -> set[UUID]
 
 
 async def put_aside(pool: Pool, rows: Sequence[tuple[UUID, int, str, bool]]) -> None:
-    """Put claimed messages aside until a carrier takes them: (id, which claim, held_for, whether it is in doubt)."""
+    """Put claimed messages aside until a carrier takes them: (id, which claim, held_for, whether it is in doubt).
+
+    Only one in doubt keeps its carrier: the next claim of another is in no doubt until it is assigned.
+    """
     await pool.execute(
         """
         UPDATE messages.dispatch AS dispatch
-        SET due_at = dispatch.expires_at, held_for = new.held_for, in_doubt = new.in_doubt
+        SET due_at = dispatch.expires_at, held_for = new.held_for, in_doubt = new.in_doubt,
+            carrier = CASE WHEN new.in_doubt THEN dispatch.carrier END
         FROM unnest($1::uuid[], $2::int[], $3::text[], $4::bool[]) AS new (message_id, claims, held_for, in_doubt)
         WHERE dispatch.message_id = new.message_id AND dispatch.claims = new.claims
         """,
@@ -305,14 +309,16 @@ async def end_dispatch(connection: Connection, ids: Sequence[UUID]) -> None:
 async def retry_dispatch(connection: Connection, rows: Sequence[tuple[UUID, int, float, bool, bool]]) -> None:
     """Make messages due again: (id, which claim, delay in seconds, throttled, whether the last submit is in doubt).
 
-    A claim that has been followed by another has nothing to say any more.
+    Only one in doubt, or throttled, which comes to the same carrier again, keeps its carrier: the next claim of another
+    is in no doubt until it is assigned. A claim that has been followed by another has nothing to say any more.
     """
     await connection.execute(
         """
         UPDATE messages.dispatch AS dispatch
         SET due_at = now() + make_interval(secs => new.delay_s),
             throttles = CASE WHEN new.throttled THEN throttles + 1 ELSE throttles END,
-            in_doubt = new.in_doubt, held_for = NULL
+            in_doubt = new.in_doubt, held_for = NULL,
+            carrier = CASE WHEN new.throttled OR new.in_doubt THEN dispatch.carrier END
         FROM unnest($1::uuid[], $2::int[], $3::float[], $4::bool[], $5::bool[])
              AS new (message_id, claims, delay_s, throttled, in_doubt)
         WHERE dispatch.message_id = new.message_id AND dispatch.claims = new.claims

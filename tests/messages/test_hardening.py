@@ -32,6 +32,7 @@ from ghasi.messages.ledger import Ledger, Retry, Submitted
 from ghasi.messages.lifecycle import Part
 from ghasi.messages.model import Draft
 from ghasi.settings import Settings
+from ghasi.storage.batch import Batcher
 from ghasi.storage.bells import Bells
 from ghasi.storage.pool import Connection, Pool, open_pool
 from ghasi.storage.resources import Resources
@@ -529,6 +530,50 @@ async def test_what_was_given_back_is_in_no_doubt_though_its_lease_ran_out_meanw
     await until(lambda: pool.fetchval("SELECT due_at <= now() FROM messages.dispatch"))
     (third,) = await dispatch_queries.claim(pool, 10, LONG_LEASE, "simulator")
     assert (third.claims, third.in_doubt) == (3, False)
+
+
+async def test_a_full_ledger_loses_no_end_of_a_claim_and_refuses_receipts(customer: Customer, pool: Pool) -> None:
+    await customer.send()
+    ledger = Ledger(pool, Bells(pool))
+    roomy, ledger.batcher = ledger.batcher, Batcher(ledger._write, queue_size=0)
+    answers: list[bool] = []
+    ledger.put_receipts([receipt("1")], answers.append)
+    assert answers == [False]
+    fleet: Fleet[SmppConfiguration] = Fleet(SmppCarrier, lambda *_: None, lambda *_: None)
+    await fleet.apply([simulator_configuration("127.0.0.1", 1)])
+    dispatcher = Dispatcher(pool, ledger, Chooser(fleet), tallies=defaultdict(Tally), wake=asyncio.Event())
+    await dispatcher._take(await dispatch_queries.claim(pool, 10, LONG_LEASE, "simulator"), 0.0)
+    draining = asyncio.create_task(dispatcher.drain())
+    await until(lambda: dispatcher._done)
+    await asyncio.sleep(0)  # the turn in which it is offered, and there is no room
+    ledger.batcher = roomy
+    await draining
+    await fleet.stop()
+    await until(lambda: not dispatcher._held)
+    await until(lambda: pool.fetchval("SELECT due_at <= now() FROM messages.dispatch"))
+    (second,) = await dispatch_queries.claim(pool, 10, LONG_LEASE, "simulator")
+    assert (second.claims, second.in_doubt) == (2, False)
+
+
+@pytest.mark.parametrize("doubt", [False, True])
+@pytest.mark.parametrize("lies_aside", [False, True])
+async def test_a_crash_before_a_claim_is_assigned_makes_no_doubt_of_an_older_carrier(
+    customer: Customer, pool: Pool, *, doubt: bool, lies_aside: bool
+) -> None:
+    await customer.send()
+    (first,) = await dispatch_queries.claim(pool, 10, LONG_LEASE, None)
+    message_id = first.message.id
+    await dispatch_queries.assign(pool, [(message_id, first.claims, "a")])
+    if lies_aside:
+        await dispatch_queries.put_aside(pool, [(message_id, first.claims, "a", doubt)])
+        (second,) = await dispatch_queries.claim_held(pool, "a", 10, timedelta(), None)
+    else:
+        async with pool.acquire() as connection:
+            await dispatch_queries.retry_dispatch(connection, [(message_id, first.claims, 0.0, False, doubt)])
+        (second,) = await dispatch_queries.claim(pool, 10, timedelta(), None)
+    (third,) = await dispatch_queries.claim(pool, 10, LONG_LEASE, None)  # of the second there is no end
+    assert (second.in_doubt, third.in_doubt) == (doubt, doubt)
+    assert third.carrier == ("a" if doubt else None)
 
 
 async def test_a_message_whose_commit_is_still_under_way_is_accepted(
