@@ -88,7 +88,8 @@ async def find_written(connection: Connection | Pool, ids: Sequence[UUID]) -> se
 async def take_idempotency_keys(connection: Connection, requests: Sequence[Keyed], route: str) -> set[tuple[UUID, str]]:
     """Claim requests' keys (distinct, in a fixed order) and return those that are ours; one older than 24 h is free.
 
-    Locks the rows, so that a request with the same key elsewhere waits for our commit.
+    Locks the rows, those that are not ours too, so that a request with the same key elsewhere waits for our commit, and
+    so does housekeeping: what is not ours is there to be read.
     """
     rows = await connection.fetch(
         """

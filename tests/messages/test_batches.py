@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
+import asyncpg
 import msgspec
 import pytest
 from hypothesis import given
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 from ghasi.contract.errors import Problem
 from ghasi.contract.shapes import Batch
 from ghasi.contract.values import rfc3339
-from ghasi.messages.batches import Template
+from ghasi.messages import queries
+from ghasi.messages.batches import BATCH_ROUTE, Job, Template
 from ghasi.storage.pool import Pool
 from tests.asgi import Answer
 from tests.messages.conftest import Customer
@@ -273,6 +275,17 @@ async def test_a_key_that_another_process_holds_is_waited_for(customer: Customer
     answer = await waiting
     assert (answer.status, answer.body, answer.header("idempotent-replayed")) == (202, first.body, "true")
     assert await pool.fetchval("SELECT count(*) FROM messages.messages") == 1
+
+
+async def test_a_known_key_stays_until_its_answer_is_read(customer: Customer, pool: Pool) -> None:
+    await send(customer, {"body": "x", "recipients": [{"to": ONE}]}, idempotency_key="k")
+    job = Job(customer.account_id, "k", b"", [], by_recipient=True)
+    async with pool.acquire() as connection, connection.transaction():
+        assert not await queries.take_idempotency_keys(connection, [job], BATCH_ROUTE)
+        async with pool.acquire() as other, other.transaction():
+            await other.execute("SET LOCAL lock_timeout = '200ms'")
+            with pytest.raises(asyncpg.LockNotAvailableError):  # as housekeeping would, were it a day old just now
+                await other.execute("DELETE FROM messages.idempotency_keys")
 
 
 async def test_a_thousand_are_a_handful_of_statements_and_hold_nobody_up(customer: Customer, pool: Pool) -> None:
