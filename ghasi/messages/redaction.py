@@ -23,8 +23,9 @@ from ghasi.storage.outbox import Event
 from ghasi.storage.pool import Connection, Pool
 
 REDACTED_EVENT = "message.redacted"
-STORED_WITHIN = timedelta(minutes=10)
-"""Of a message's id: the answer to its request is stored when it is accepted; clocks differ."""
+STORED_FROM, STORED_UNTIL = timedelta(minutes=-1), timedelta(minutes=5)
+"""From a message's id: the answer to its request is stored when it is accepted, once it has waited for the database;
+clocks differ."""
 TOLD_AT_ONCE, REWRITTEN_AT_ONCE = 500, 500
 log = structlog.get_logger("ghasi.messages")
 
@@ -64,7 +65,7 @@ async def redact_message(
 async def _forget_responses(connection: Connection, account_id: UUID, message_id: UUID) -> None:
     """Take a message's text out of what is replayed for an Idempotency-Key: a single answer or a batch's."""
     at = id_time(message_id)
-    rows = await queries.list_responses_with(connection, account_id, message_id, at - STORED_WITHIN, at + STORED_WITHIN)
+    rows = await queries.list_responses_with(connection, account_id, message_id, at + STORED_FROM, at + STORED_UNTIL)
     for route, key, response in rows:  # one request's answer: there is never a second
         said = msgspec.json.decode(response)
         items = [item.get("message") for item in said["data"]] if "data" in said else [said]

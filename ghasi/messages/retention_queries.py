@@ -275,7 +275,7 @@ async def list_responses_with(
 ) -> list[Record]:
     """Return route, key and response of idempotent requests of a time whose answer shows a message.
 
-    By the index on their time: an answer is stored in the transaction that accepts its messages.
+    By the index on their time and account: an answer is stored in the transaction that accepts its messages.
     """
     rows: list[Record] = await connection.fetch(
         """
