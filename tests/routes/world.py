@@ -1,12 +1,14 @@
 """A gateway before all four services over a database of its own, and customers who signed in to it for real."""
 
 import asyncio
+import atexit
 import itertools
 import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -264,10 +266,13 @@ async def ask(customer: Customer, row: Row, *, resource_id: ResourceId = None, q
     )
 
 
+@cache
 def unused_url() -> str:
-    """An address where nothing listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+    """An address where nothing listens: its port is taken, as long as this process runs, by a socket that does not."""
+    reserved = socket.socket()
+    atexit.register(reserved.close)
+    reserved.bind(("127.0.0.1", 0))
+    return f"http://127.0.0.1:{reserved.getsockname()[1]}"
 
 
 @asynccontextmanager
