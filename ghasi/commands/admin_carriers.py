@@ -10,7 +10,7 @@ from ghasi.carriers.configuration import CarrierConfigurationError, read_carrier
 from ghasi.commands.operator import Operator, OperatorFlags, do
 from ghasi.commands.output import count, print_line, print_rows
 from ghasi.contract.errors import Problem
-from ghasi.messages import admin
+from ghasi.messages.dispatch import admin
 from ghasi.storage.resources import Resources
 
 carriers = App(name="carriers", help="Connections to operators: what they do, and pausing and draining them.")

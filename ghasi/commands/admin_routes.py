@@ -23,9 +23,9 @@ from ghasi.commands.operator import Operator, OperatorFlags, do
 from ghasi.commands.output import count, print_line, print_rows
 from ghasi.contract.errors import Problem
 from ghasi.contract.values import new_id, rfc3339
-from ghasi.messages import admin
+from ghasi.messages.dispatch import admin
+from ghasi.messages.dispatch.quality import read_quality
 from ghasi.messages.numbers import parse_recipient, parse_sender
-from ghasi.messages.quality import read_quality
 from ghasi.storage.resources import Resources
 
 routes = App(name="routes", help="Which carrier a message goes to, and why.")

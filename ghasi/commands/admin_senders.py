@@ -8,8 +8,8 @@ from cyclopts import App, Parameter
 from ghasi.commands.operator import Operator, OperatorFlags, do, fields
 from ghasi.commands.output import RowLimit, print_line, print_rows
 from ghasi.contract.values import id_time
-from ghasi.messages import sender_admin
-from ghasi.messages.sender_queries import SenderPolicy, StoredSender
+from ghasi.messages.senders import admin as sender_admin
+from ghasi.messages.senders.queries import SenderPolicy, StoredSender
 from ghasi.storage.resources import Resources
 
 senders = App(name="senders", help="Numbers, short codes and names that accounts send from.")

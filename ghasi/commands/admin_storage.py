@@ -7,8 +7,8 @@ from cyclopts import App, Parameter
 
 from ghasi.commands.operator import Operator, OperatorFlags, do
 from ghasi.commands.output import print_line, print_rows
-from ghasi.messages import partitions
-from ghasi.messages.partitions import Detached, Partition
+from ghasi.messages.keeping import partitions
+from ghasi.messages.keeping.partitions import Detached, Partition
 
 storage = App(name="storage", help="Months of messages: how large they are, and taking old ones out.")
 

@@ -9,7 +9,7 @@ from ghasi.contract.errors import invalid
 
 _SHORT_CODE = re.compile(r"[0-9]{3,8}")
 _NAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9 ._&-]{1,11}")
-_DIGITS = re.compile(r"\+[0-9]{6,15}")
+_DIGITS = re.compile(r"\+[1-9][0-9]{5,14}")
 INVALID_NUMBER = "must be a valid phone number in E.164, for example +93701234567"
 
 

@@ -6,8 +6,11 @@ from contextlib import asynccontextmanager
 
 from ghasi.contract.serving import Call, Handler, Reply
 from ghasi.contract.values import parse_id
-from ghasi.messages import batches, cancelling, export, preview, reading, redaction, sender_routes, service
-from ghasi.messages.carrier_reports import CarrierReports
+from ghasi.messages.dispatch.carrier_reports import CarrierReports
+from ghasi.messages.keeping import redaction
+from ghasi.messages.reading import export, reading
+from ghasi.messages.senders import routes as sender_routes
+from ghasi.messages.sending import batches, cancelling, preview, service
 from ghasi.storage.resources import Resources
 
 _REPLAYED = [(b"idempotent-replayed", b"true")]

@@ -15,15 +15,16 @@ import structlog
 from ghasi.carriers.carrier import Carrier, InboundPart, Receipt
 from ghasi.carriers.configuration import open_carrier
 from ghasi.carriers.fleet import Fleet
-from ghasi.messages import accounts, carrier_queries, prices, retention, scheduling
-from ghasi.messages import dispatch_queries as queries
-from ghasi.messages.carrier_watch import CarrierWatch
-from ghasi.messages.choosing import Chooser
-from ghasi.messages.dispatching import Dispatcher, overdue
-from ghasi.messages.flights import Tally
-from ghasi.messages.inbound import Inbox
-from ghasi.messages.ledger import Ledger, Submitted
-from ghasi.messages.quality import KEPT_DAYS, read_quality
+from ghasi.messages.dispatch import carrier_queries, queries
+from ghasi.messages.dispatch.carrier_watch import CarrierWatch
+from ghasi.messages.dispatch.choosing import Chooser
+from ghasi.messages.dispatch.dispatching import Dispatcher, overdue
+from ghasi.messages.dispatch.flights import Tally
+from ghasi.messages.dispatch.ledger import Ledger, Submitted
+from ghasi.messages.dispatch.quality import KEPT_DAYS, read_quality
+from ghasi.messages.inbound.inbox import Inbox
+from ghasi.messages.keeping import retention
+from ghasi.messages.sending import accounts, prices, scheduling
 from ghasi.storage import outbox
 from ghasi.storage.pool import Pool
 from ghasi.storage.resources import Resources

@@ -31,18 +31,20 @@ class Batcher(Generic[Item, Result]):
     transaction is committed. `again` says that these items were tried before and may have been committed: after a
     lost connection nobody knows. When it raises any other database error the items are flushed one by one, so that a
     bad one fails alone. A waiter that is cancelled does not take its item back. With `attempts` None a lost database
-    is waited for, for ever.
+    is waited for, for ever. The log calls the batcher by its `name`.
     """
 
     def __init__(
         self,
         flush: Flush[Item, Result],
         *,
+        name: str,
         most: int = 500,
         queue_size: int = 20_000,
         attempts: int | None = 3,
     ) -> None:
         self._flush = flush
+        self._name = name
         self._most = most
         self._queue_size = queue_size
         self._attempts = attempts
@@ -97,7 +99,9 @@ class Batcher(Generic[Item, Result]):
             try:
                 return await self._flush(items, again)
             except UNAVAILABLE as error:
-                log.warning("flush_retried", error=type(error).__name__, items=len(items), attempt=attempt)
+                log.warning(
+                    "flush_retried", of=self._name, error=type(error).__name__, items=len(items), attempt=attempt
+                )
                 if attempt == self._attempts:
                     return [error] * len(items)
                 again = True
@@ -107,8 +111,8 @@ class Batcher(Generic[Item, Result]):
                 # collides with, and then it counts as done
                 if alone:
                     return [error]
-                log.warning("flush_split", error=type(error).__name__, items=len(items))
+                log.warning("flush_split", of=self._name, error=type(error).__name__, items=len(items))
                 return [(await self._results([item], again=True, alone=True))[0] for item in items]
             except Exception as error:  # a fault in the flush itself must not leave waiters hanging
-                log.exception("flush_failed", items=len(items))
+                log.exception("flush_failed", of=self._name, items=len(items))
                 return [error] * len(items)

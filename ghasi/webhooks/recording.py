@@ -75,7 +75,7 @@ class Recorder:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._batcher: Batcher[Result, None] = Batcher(self._write, attempts=None)
+        self._batcher: Batcher[Result, None] = Batcher(self._write, name="webhook attempts", attempts=None)
 
     def record(self, target: Target, job: Job, answer: Answer, pace: Pace) -> None:
         """Queue what became of an attempt; when it is lost the attempt is made again."""

@@ -1,6 +1,6 @@
 """What tests of several carriers share: their file, and when they are bound."""
 
-from ghasi.messages.admin import list_carriers
+from ghasi.messages.dispatch.admin import list_carriers
 from ghasi.storage.pool import Pool
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ghasi.contract.values import new_id
-from ghasi.messages.accounts import take_accounts
+from ghasi.messages.sending.accounts import take_accounts
 from ghasi.storage import outbox
 from ghasi.storage.pool import Pool
 from tests.messages.conftest import Customer

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from ghasi.contract.errors import Problem
 from ghasi.contract.shapes import Batch
 from ghasi.contract.values import rfc3339
-from ghasi.messages import queries
-from ghasi.messages.batches import BATCH_ROUTE, Job, Template
+from ghasi.messages.sending import queries
+from ghasi.messages.sending.batches import BATCH_ROUTE, Job, Template
 from ghasi.storage.pool import Pool
 from tests.asgi import Answer
 from tests.messages.conftest import Customer

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from ghasi.carriers.simulator import Simulator
 from ghasi.contract.values import new_id
-from ghasi.messages.scheduling import release_due
+from ghasi.messages.sending.scheduling import release_due
 from ghasi.storage.pool import Pool
 from ghasi.storage.resources import Resources
 from tests.asgi import Answer

@@ -17,7 +17,8 @@ from aiohttp import web
 from ghasi.carriers.configuration import parse_carriers_file
 from ghasi.contract.serving import ServiceApp
 from ghasi.contract.values import new_id
-from ghasi.messages import carrier_reports, routes, worker
+from ghasi.messages import routes, worker
+from ghasi.messages.dispatch import carrier_reports
 from ghasi.settings import Settings
 from ghasi.storage.pool import UNAVAILABLE, Pool
 from ghasi.storage.resources import Resources

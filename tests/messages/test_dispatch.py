@@ -9,8 +9,8 @@ from ghasi.carriers.carrier import Receipt
 from ghasi.carriers.simulated_behaviour import Behaviour
 from ghasi.carriers.simulator import Simulator
 from ghasi.contract.values import first_id
-from ghasi.messages.admin import list_carriers
-from ghasi.messages.ledger import Ledger
+from ghasi.messages.dispatch.admin import list_carriers
+from ghasi.messages.dispatch.ledger import Ledger
 from ghasi.storage import outbox
 from ghasi.storage.bells import Bells
 from ghasi.storage.outbox import Event

@@ -13,7 +13,8 @@ from prometheus_client import REGISTRY
 from ghasi.carriers.simulated_behaviour import Behaviour
 from ghasi.carriers.simulator import Simulator, serve_simulator
 from ghasi.carriers.smpp import statuses
-from ghasi.messages import admin, worker
+from ghasi.messages import worker
+from ghasi.messages.dispatch import admin
 from ghasi.settings import Settings
 from ghasi.storage.pool import Pool
 from ghasi.storage.resources import Resources

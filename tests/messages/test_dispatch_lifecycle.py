@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from ghasi.carriers.carrier import Receipt
 from ghasi.contract.shapes import FINAL_STATUSES
-from ghasi.messages.ledger import Ending, Ledger, Submitted
-from ghasi.messages.lifecycle import Part, PartState, advance
+from ghasi.messages.dispatch.ledger import Ending, Ledger, Submitted
+from ghasi.messages.dispatch.lifecycle import Part, PartState, advance
 from ghasi.messages.model import Stored
 from ghasi.storage.bells import Bells
 from ghasi.storage.pool import Pool

@@ -8,7 +8,7 @@ from typing import Any
 
 from ghasi.contract.serving import Caller
 from ghasi.contract.shapes import MessageExportQuery
-from ghasi.messages.export import HEADER, export_messages
+from ghasi.messages.reading.export import HEADER, export_messages
 from ghasi.storage.pool import Pool, open_pool
 from tests.asgi import Answer
 from tests.messages.conftest import Customer

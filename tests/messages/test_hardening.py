@@ -23,14 +23,18 @@ from ghasi.carriers.simulator import Simulator, serve_simulator
 from ghasi.carriers.smpp import pdu
 from ghasi.carriers.smpp.client import SmppCarrier
 from ghasi.carriers.smpp.configuration import SmppConfiguration, Timing
-from ghasi.messages import dispatch_queries, dispatching, queries, retention, worker
-from ghasi.messages.admin import list_carriers
-from ghasi.messages.choosing import Chooser
-from ghasi.messages.dispatching import Dispatcher
-from ghasi.messages.flights import Tally
-from ghasi.messages.ledger import Ledger, Retry, Submitted
-from ghasi.messages.lifecycle import Part
+from ghasi.messages import worker
+from ghasi.messages.dispatch import dispatching
+from ghasi.messages.dispatch import queries as dispatch_queries
+from ghasi.messages.dispatch.admin import list_carriers
+from ghasi.messages.dispatch.choosing import Chooser
+from ghasi.messages.dispatch.dispatching import Dispatcher
+from ghasi.messages.dispatch.flights import Tally
+from ghasi.messages.dispatch.ledger import Ledger, Retry, Submitted
+from ghasi.messages.dispatch.lifecycle import Part
+from ghasi.messages.keeping import retention
 from ghasi.messages.model import Draft
+from ghasi.messages.sending import queries
 from ghasi.settings import Settings
 from ghasi.storage.batch import Batcher
 from ghasi.storage.bells import Bells
@@ -535,7 +539,7 @@ async def test_what_was_given_back_is_in_no_doubt_though_its_lease_ran_out_meanw
 async def test_a_full_ledger_loses_no_end_of_a_claim_and_refuses_receipts(customer: Customer, pool: Pool) -> None:
     await customer.send()
     ledger = Ledger(pool, Bells(pool))
-    roomy, ledger.batcher = ledger.batcher, Batcher(ledger._write, queue_size=0)
+    roomy, ledger.batcher = ledger.batcher, Batcher(ledger._write, name="full", queue_size=0)
     answers: list[bool] = []
     ledger.put_receipts([receipt("1")], answers.append)
     assert answers == [False]

@@ -20,9 +20,10 @@ from ghasi.carriers.carrier import Encoding, InboundPart
 from ghasi.carriers.segmentation import segment
 from ghasi.carriers.simulated_phone import SimulatorAddress, disturb, send_from_phone, write_parts
 from ghasi.carriers.simulator import Simulator
-from ghasi.messages import inbound_queries, reassembly
-from ghasi.messages.inbound import Inbox
-from ghasi.messages.sender_admin import add_sender, remove_sender
+from ghasi.messages.inbound import queries as inbound_queries
+from ghasi.messages.inbound import reassembly
+from ghasi.messages.inbound.inbox import Inbox
+from ghasi.messages.senders.admin import add_sender, remove_sender
 from ghasi.storage.bells import Bells
 from ghasi.storage.outbox import Event
 from ghasi.storage.pool import Pool

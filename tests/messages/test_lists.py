@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from ghasi.messages import export, list_queries
+from ghasi.messages.reading import export, list_queries
 from ghasi.storage.pool import Pool
 from tests.messages.conftest import Customer
 

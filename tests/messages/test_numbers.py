@@ -2,7 +2,7 @@
 
 import phonenumbers
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ghasi.contract.errors import Problem
@@ -25,6 +25,7 @@ def test_every_countrys_example_numbers_are_accepted() -> None:
 
 
 @given(st.from_regex(r"\+[0-9]{6,15}", fullmatch=True))
+@example("+0433110000")
 def test_what_is_accepted_is_what_phonenumbers_calls_valid_e164(text: str) -> None:
     try:
         parsed = phonenumbers.parse(text, None)

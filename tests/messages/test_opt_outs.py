@@ -3,8 +3,9 @@
 import asyncio
 from uuid import UUID
 
-from ghasi.messages import opt_out_queries, sender_admin
-from ghasi.messages.opt_outs import find_opted_out
+from ghasi.messages.senders import admin as sender_admin
+from ghasi.messages.senders import opt_out_queries
+from ghasi.messages.senders.opt_outs import find_opted_out
 from ghasi.storage import audit
 from ghasi.storage.pool import Pool
 from tests.messages.conftest import Customer

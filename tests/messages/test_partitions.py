@@ -13,8 +13,8 @@ import pytest
 
 from ghasi.contract.errors import Problem
 from ghasi.contract.values import new_id
-from ghasi.messages import partitions, retention
-from ghasi.messages.ledger import Ledger
+from ghasi.messages.dispatch.ledger import Ledger
+from ghasi.messages.keeping import partitions, retention
 from ghasi.storage.pool import Pool
 from ghasi.storage.resources import Resources
 from tests.messages.conftest import Customer

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from ghasi.carriers.segmentation import count_forcing, count_segments, measure
 from ghasi.contract.shapes import Preview
 from ghasi.contract.values import new_id
-from ghasi.messages.look_alikes import _LOOK_ALIKES, describe, suggest
-from ghasi.messages.preview import forcing_characters
+from ghasi.messages.sending.look_alikes import _LOOK_ALIKES, describe, suggest
+from ghasi.messages.sending.preview import forcing_characters
 from ghasi.storage.pool import Pool
 from tests.messages.conftest import Customer
 

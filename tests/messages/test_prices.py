@@ -10,8 +10,8 @@ import msgspec
 from ghasi.billing.model import DEFAULT_CURRENCY, EVERY_COUNTRY, UNKNOWN_COUNTRY, Rate
 from ghasi.billing.rating import PriceList
 from ghasi.contract.values import new_id
-from ghasi.messages import price_queries, prices
-from ghasi.messages.prices import take_billing
+from ghasi.messages.sending import price_queries, prices
+from ghasi.messages.sending.prices import take_billing
 from ghasi.storage import outbox
 from ghasi.storage.outbox import Event
 from ghasi.storage.pool import Pool

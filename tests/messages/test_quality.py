@@ -4,9 +4,9 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 
 from ghasi.carriers.carrier import Receipt, ReceiptState
-from ghasi.messages import admin
-from ghasi.messages.ledger import Ledger
-from ghasi.messages.quality import QualityCounts, read_quality
+from ghasi.messages.dispatch import admin
+from ghasi.messages.dispatch.ledger import Ledger
+from ghasi.messages.dispatch.quality import QualityCounts, read_quality
 from ghasi.storage.bells import Bells
 from ghasi.storage.pool import Pool
 from tests.messages.conftest import Customer

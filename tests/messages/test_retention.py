@@ -13,9 +13,9 @@ from ghasi.carriers.carrier import Receipt
 from ghasi.contract.serving import Caller, ServiceApp
 from ghasi.contract.shapes import WebhookInput
 from ghasi.contract.values import first_id, id_time, new_id
-from ghasi.messages import redaction, retention
-from ghasi.messages.ledger import Ending, Ledger, Submitted
-from ghasi.messages.lifecycle import Part
+from ghasi.messages.dispatch.ledger import Ending, Ledger, Submitted
+from ghasi.messages.dispatch.lifecycle import Part
+from ghasi.messages.keeping import redaction, retention
 from ghasi.settings import Settings
 from ghasi.storage.pool import Pool
 from ghasi.storage.resources import Resources

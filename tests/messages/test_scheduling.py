@@ -10,7 +10,7 @@ import pytest
 
 from ghasi.contract.errors import Problem
 from ghasi.contract.values import rfc3339
-from ghasi.messages.scheduling import MOST_RELEASED, check_send_at, release_due
+from ghasi.messages.sending.scheduling import MOST_RELEASED, check_send_at, release_due
 from ghasi.storage.pool import Pool
 from ghasi.storage.resources import Resources
 from tests.messages.conftest import Customer, Worker

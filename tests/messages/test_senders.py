@@ -9,9 +9,18 @@ import pytest
 
 from ghasi.contract.errors import Problem
 from ghasi.contract.values import new_id
-from ghasi.messages import sender_admin, sender_queries, senders
 from ghasi.messages.numbers import Recipient
-from ghasi.messages.senders import ListedSender, Owners, SenderRules, resolve_sender, rules_of_senders, sticky_needed
+from ghasi.messages.senders import admin as sender_admin
+from ghasi.messages.senders import queries as sender_queries
+from ghasi.messages.senders import senders
+from ghasi.messages.senders.senders import (
+    ListedSender,
+    Owners,
+    SenderRules,
+    resolve_sender,
+    rules_of_senders,
+    sticky_needed,
+)
 from ghasi.storage import audit
 from ghasi.storage.pool import Pool
 from tests.messages.conftest import Customer

@@ -381,14 +381,14 @@ async def report_nothing(worlds: Worlds) -> Answer:
 async def report_to_a_fault(worlds: Worlds) -> Answer:
     """The ledger drops what the database refuses for good, so that the fault is in the reading."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ghasi.messages.carrier_reports.read_reports", None)
+        patch.setattr("ghasi.messages.dispatch.carrier_reports.read_reports", None)
         return await report(await worlds.plain())
 
 
 @provokes("take_carrier_report", 503, "service_unavailable")
 async def report_while_the_database_is_away(worlds: Worlds) -> Answer:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ghasi.messages.carrier_reports.COMMIT_WITHIN_S", 0.3)
+        patch.setattr("ghasi.messages.dispatch.carrier_reports.COMMIT_WITHIN_S", 0.3)
         return await report((await worlds.away()).world)
 
 

@@ -16,7 +16,7 @@ from ghasi.contract.shapes import ProblemBody
 from ghasi.contract.statuses import statuses
 from ghasi.contract.table import BY_OPERATION, MAX_BODY_BYTES, ROWS, Auth, Row
 from ghasi.contract.values import encode_cursor, new_id
-from ghasi.messages.sender_queries import StoredSender
+from ghasi.messages.senders.queries import StoredSender
 from tests.asgi import Answer
 from tests.auth.identity_provider import id_token, unsigned_token
 from tests.routes.conftest import Worlds

@@ -16,9 +16,9 @@ from ghasi.contract.table import Row, Upstream
 from ghasi.contract.values import new_id
 from ghasi.gateway.app import Gateway
 from ghasi.gateway.upstreams import InProcessUpstream, UpstreamAnswer, UpstreamClient, UpstreamRequest, UpstreamStream
-from ghasi.messages.accounts import take_accounts
-from ghasi.messages.sender_admin import add_sender
-from ghasi.messages.sender_queries import StoredSender
+from ghasi.messages.senders.admin import add_sender
+from ghasi.messages.senders.queries import StoredSender
+from ghasi.messages.sending.accounts import take_accounts
 from ghasi.processes.hosting import Host
 from ghasi.settings import Settings
 from ghasi.storage import outbox

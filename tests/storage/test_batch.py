@@ -23,7 +23,7 @@ async def test_many_items_are_few_flushes(pool: Pool, numbers: None) -> None:
         await pool.execute("INSERT INTO numbers SELECT unnest($1::int[])", items)
         return [item * 2 for item in items]
 
-    batcher: Batcher[int, int] = Batcher(flush, most=50)
+    batcher: Batcher[int, int] = Batcher(flush, name="test", most=50)
     assert await asyncio.gather(*(batcher.submit(n) for n in range(100, 300))) == [n * 2 for n in range(100, 300)]
     assert len(sizes) == 4
     assert await pool.fetchval("SELECT count(*) FROM numbers") == 200
@@ -34,7 +34,7 @@ async def test_a_bad_row_fails_alone(pool: Pool, numbers: None) -> None:
         await pool.execute("INSERT INTO numbers SELECT unnest($1::int[])", items)
         return list(items)
 
-    batcher: Batcher[int, int] = Batcher(flush)
+    batcher: Batcher[int, int] = Batcher(flush, name="test")
     results = await asyncio.gather(*(batcher.submit(n) for n in range(10, 16)), return_exceptions=True)
     assert [result for result in results if isinstance(result, int)] == [10, 11, 12, 14, 15]
     assert isinstance(results[3], asyncpg.CheckViolationError)
@@ -52,7 +52,7 @@ async def test_a_lost_connection_after_the_commit_does_not_write_twice(pool: Poo
             raise ConnectionResetError  # the commit happened, its answer was lost
         return list(items)
 
-    batcher: Batcher[int, int] = Batcher(flush)
+    batcher: Batcher[int, int] = Batcher(flush, name="test")
     assert await batcher.submit(1) == 1
     assert calls == [False, True]
     assert await pool.fetchval("SELECT count(*) FROM numbers") == 1
@@ -83,7 +83,7 @@ async def test_a_commit_still_under_way_after_a_lost_connection_is_no_error(pool
         await pool.execute("INSERT INTO numbers SELECT unnest($1::int[])", [n for n in items if n not in known])
         return list(items)
 
-    batcher: Batcher[int, int] = Batcher(flush)
+    batcher: Batcher[int, int] = Batcher(flush, name="test")
     assert await batcher.submit(1) == 1  # a batch of one
     await asyncio.gather(*commits)
     assert calls == [False, True, True]
@@ -98,7 +98,7 @@ async def test_a_bad_row_that_stands_alone_is_an_error_after_one_more_try(pool: 
         await pool.execute("INSERT INTO numbers SELECT unnest($1::int[])", items)
         return list(items)
 
-    batcher: Batcher[int, int] = Batcher(flush, attempts=None)
+    batcher: Batcher[int, int] = Batcher(flush, name="test", attempts=None)
     with pytest.raises(asyncpg.CheckViolationError):
         await batcher.submit(13)
     assert calls == [False, True]
@@ -113,7 +113,7 @@ async def test_a_cancelled_waiter_does_not_cancel_the_commit(pool: Pool, numbers
         await pool.execute("INSERT INTO numbers SELECT unnest($1::int[])", items)
         return list(items)
 
-    batcher: Batcher[int, int] = Batcher(flush)
+    batcher: Batcher[int, int] = Batcher(flush, name="test")
     waiter = asyncio.create_task(batcher.submit(1))
     await begun.wait()
     waiter.cancel()
@@ -130,7 +130,7 @@ async def test_a_dead_database_is_an_error_and_a_full_queue_another() -> None:
         await blocked.wait()
         raise ConnectionRefusedError
 
-    batcher: Batcher[int, int] = Batcher(flush, most=1, queue_size=2, attempts=2)
+    batcher: Batcher[int, int] = Batcher(flush, name="test", most=1, queue_size=2, attempts=2)
     first = batcher.put(1)
     await asyncio.sleep(0)
     waiting = [batcher.put(2), batcher.put(3)]

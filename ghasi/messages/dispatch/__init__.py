@@ -1,0 +1,1 @@
+"""What brings messages to carriers and carriers' words back: claims, hand-over, results, receipts."""

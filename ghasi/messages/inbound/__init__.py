@@ -1,0 +1,1 @@
+"""What phones send: parts, joined into messages of the account that owns the number."""

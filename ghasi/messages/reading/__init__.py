@@ -1,0 +1,1 @@
+"""What shows messages: one, a list, a file."""

@@ -1,0 +1,1 @@
+"""From whom an account may send, and to whom not any more."""
