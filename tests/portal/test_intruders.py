@@ -1,5 +1,6 @@
 """Every path of the portal, asked by other sites and with cookies that somebody has made up."""
 
+import asyncio
 import base64
 import json
 import re
@@ -116,15 +117,20 @@ async def test_garbage_for_a_cookie_leads_to_sign_in(browser: Browser, api: Fake
 async def test_a_forged_token_is_no_session(browser: Browser, api: FakeApi, name: str) -> None:
     api.answers["refresh_session"] = Given(401, {"code": "invalid_refresh_token"})
     cookie = {"Cookie": f"ghasi_access={FORGED[name]}; ghasi_refresh=grt_forged"}
-    for path in sorted(set(paths("GET")) - OPEN.keys() - {"/sign-out"}):
+
+    async def look(path: str) -> None:
         shown = await browser.get(path, **cookie)
         assert (shown.status, shown.headers["location"].partition("?")[0]) == (303, "/sign-in"), path
         assert "ghasi_access=; Max-Age=0" in shown.headers["set-cookie"], path
         part = await browser.get(path, HX_Request="true", **cookie)
         assert (part.status, part.raw) == (401, ""), path
-    for path in sorted(set(paths("POST")) - OPEN.keys() - {"/sign-out"}):
+
+    async def act(path: str) -> None:
         posted = await browser.post(path, {}, HX_Request="true", **cookie)
         assert posted.status == 401, path
+
+    await asyncio.gather(*(look(path) for path in set(paths("GET")) - OPEN.keys() - {"/sign-out"}))
+    await asyncio.gather(*(act(path) for path in set(paths("POST")) - OPEN.keys() - {"/sign-out"}))
     assert {seen.row.operation for seen in api.seen} <= {"refresh_session", "get_json_web_keys"}
 
 
