@@ -15,6 +15,7 @@ from ghasi.storage.pool import UNAVAILABLE
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Word = TypeVar("Word")
 
 Flush = Callable[[Sequence[Item], bool], Awaitable[Sequence[Result | BaseException]]]
 log = structlog.get_logger("ghasi.storage")
@@ -61,6 +62,15 @@ class Batcher(Generic[Item, Result]):
         if self._flusher is None:
             self._flusher = loop.create_task(self._run())
         return future
+
+    def put_told(self, item: Item, tell: Callable[[bool], None]) -> None:
+        """Queue an item, and tell whether it was committed once that is known: at once where there is no room."""
+        try:
+            future = self.put(item)
+        except QueueFullError:
+            tell(False)
+            return
+        future.add_done_callback(lambda done: tell(not done.cancelled() and done.exception() is None))
 
     async def submit(self, item: Item) -> Result:
         """Queue an item and wait until it is committed; raises what the flush gave for it."""
@@ -116,3 +126,37 @@ class Batcher(Generic[Item, Result]):
             except Exception as error:  # a fault in the flush itself must not leave waiters hanging
                 log.exception("flush_failed", of=self._name, items=len(items))
                 return [error] * len(items)
+
+
+async def write_whole_or_apart(
+    entries: Sequence[Sequence[Word]],
+    commit: Callable[[Sequence[Word]], Awaitable[None]],
+    refused: Callable[[Word, asyncpg.PostgresError], None],
+    *,
+    again: bool,
+) -> Sequence[None]:
+    """Flush entries of several words each: all at once, and an entry that stands alone and fails word by word."""
+    try:
+        await commit([word for entry in entries for word in entry])
+    except UNAVAILABLE:
+        raise
+    except asyncpg.PostgresError:
+        if not again or len(entries) > 1:
+            raise  # the batcher tries each entry alone
+        await commit_apart(entries[0], commit, refused)
+    return [None] * len(entries)
+
+
+async def commit_apart(
+    words: Sequence[Word],
+    commit: Callable[[Sequence[Word]], Awaitable[None]],
+    refused: Callable[[Word, asyncpg.PostgresError], None],
+) -> None:
+    """Commit words one by one; what the database refuses is told to `refused`, and stops no other."""
+    for word in words:
+        try:
+            await commit([word])
+        except UNAVAILABLE:
+            raise
+        except asyncpg.PostgresError as error:
+            refused(word, error)

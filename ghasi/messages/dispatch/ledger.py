@@ -22,12 +22,12 @@ from ghasi.contract.values import new_id
 from ghasi.messages.dispatch import queries
 from ghasi.messages.dispatch.lifecycle import Part, advance, end, end_unreceipted
 from ghasi.messages.dispatch.quality import QualityCounts
-from ghasi.messages.model import Stored, resource
+from ghasi.messages.model import Stored, status_event
 from ghasi.storage import outbox
-from ghasi.storage.batch import Batcher, QueueFullError
+from ghasi.storage.batch import Batcher, write_whole_or_apart
 from ghasi.storage.bells import Bells
 from ghasi.storage.outbox import Event
-from ghasi.storage.pool import UNAVAILABLE, Connection, Pool
+from ghasi.storage.pool import Connection, Pool
 
 MOST_REMEMBERED = 50_000
 RECEIPTS_WITHIN, REPETITION_KEPT = timedelta(hours=72), timedelta(minutes=1)
@@ -67,7 +67,7 @@ class Submitted:
     ending: Ending | None = None
 
 
-Entry = Sequence[Submitted] | Sequence[Receipt]
+Entry = Sequence[Submitted | Receipt]
 
 
 @dataclass(slots=True)
@@ -89,34 +89,10 @@ class Ledger:
 
     def put_receipts(self, receipts: Sequence[Receipt], acknowledge: Callable[[bool], None]) -> None:
         """Queue receipts, and acknowledge them after the commit, or refuse them when they could not be written."""
-        try:
-            future = self.put(receipts)
-        except QueueFullError:
-            acknowledge(False)
-            return
-        future.add_done_callback(lambda done: acknowledge(not done.cancelled() and done.exception() is None))
+        self.batcher.put_told(receipts, acknowledge)
 
     async def _write(self, entries: Sequence[Entry], again: bool) -> Sequence[None]:
-        try:
-            await self._commit([one for entry in entries for one in entry])
-        except UNAVAILABLE:
-            raise
-        except asyncpg.PostgresError:
-            if not again or len(entries) > 1:
-                raise  # the batcher tries each entry alone
-            await self._commit_apart(entries[0])
-        return [None] * len(entries)
-
-    async def _commit_apart(self, entry: Entry) -> None:
-        """Write the words of an entry one by one; one that the database refuses is dropped, its neighbours are not."""
-        for one in entry:
-            try:
-                await self._commit([one])
-            except UNAVAILABLE:
-                raise
-            except asyncpg.PostgresError as error:
-                of = one.message_id if isinstance(one, Submitted) else one.carrier_message_id[:64]
-                log.exception("carriers_word_dropped", kind=type(one).__name__, of=str(of), error=type(error).__name__)
+        return await write_whole_or_apart(entries, self._commit, _dropped, again=again)
 
     async def _commit(self, words: Sequence[Submitted | Receipt]) -> None:
         results = [one for one in words if isinstance(one, Submitted)]
@@ -286,7 +262,7 @@ class _Facts:
             if message.status == "delivered" and ended_at is not None:
                 took_s = (ended_at - message.sent_at).total_seconds()
             self.ended.append((message.carrier, message.country, was == "unknown", took_s))
-        return _event(message, now)
+        return status_event(message, now)
 
 
 def _advance(messages: dict[UUID, Stored], facts: _Facts) -> tuple[list[Stored], list[Event]]:
@@ -314,13 +290,6 @@ def _advance(messages: dict[UUID, Stored], facts: _Facts) -> tuple[list[Stored],
     return changed, events
 
 
-def _event(message: Stored, now: datetime) -> Event:
-    return Event(
-        id=new_id(),
-        type=f"message.{message.status}",
-        account_id=message.account_id,
-        subject_id=message.id,
-        sequence=message.sequence,
-        at=now,
-        data=outbox.to_json(resource(message)),
-    )
+def _dropped(word: Submitted | Receipt, error: asyncpg.PostgresError) -> None:
+    of = word.message_id if isinstance(word, Submitted) else word.carrier_message_id[:64]
+    log.error("carriers_word_dropped", kind=type(word).__name__, of=str(of), error=type(error).__name__, exc_info=error)

@@ -29,7 +29,7 @@ from ghasi.messages.senders import opt_out_queries
 from ghasi.messages.senders import queries as sender_queries
 from ghasi.messages.senders.opt_out_queries import StoredOptOut
 from ghasi.storage import outbox
-from ghasi.storage.batch import Batcher, QueueFullError
+from ghasi.storage.batch import Batcher, commit_apart, write_whole_or_apart
 from ghasi.storage.bells import Bells
 from ghasi.storage.outbox import Event
 from ghasi.storage.pool import UNAVAILABLE, Connection, Pool
@@ -69,61 +69,31 @@ class Inbox:
     def put(self, parts: Sequence[InboundPart], acknowledge: Callable[[bool], None]) -> None:
         """Queue parts, and acknowledge them after the commit; not True where they were not written."""
         arrived_at = self.clock()
-        try:
-            future = self.batcher.put([reassembly.held(part, arrived_at) for part in parts])
-        except QueueFullError:
-            acknowledge(False)
-            return
-        future.add_done_callback(lambda done: acknowledge(not done.cancelled() and done.exception() is None))
+        self.batcher.put_told([reassembly.held(part, arrived_at) for part in parts], acknowledge)
 
     async def tend(self) -> None:
         """End messages whose last parts do not come, and forget what is over; to be called once a second."""
         now = self.clock()
         while late := await queries.list_late(self.pool, now - reassembly.WHOLE_WITHIN, MOST_LATE):
             try:
-                await self._commit([], late)
+                await self._end(late)
             except UNAVAILABLE:
                 raise
             except asyncpg.PostgresError:
-                await self._end_apart(late)
+                await commit_apart(late, self._end, _refused)
                 break
         while await queries.forget_parts(self.pool, now - KEPT, MOST_FORGOTTEN) == MOST_FORGOTTEN:
             await asyncio.sleep(0)
 
-    async def _end_apart(self, late: Sequence[Key]) -> None:
-        """End messages one by one; one that the database refuses stays, to be tried again, and stops no others."""
-        for key in late:
-            try:
-                await self._commit([], [key])
-            except UNAVAILABLE:
-                raise
-            except asyncpg.PostgresError as error:
-                log.exception("inbound_message_refused", carrier=key[0], error=type(error).__name__)
+    async def _end(self, late: Sequence[Key]) -> None:
+        await self._commit([], late)
 
     async def drain(self) -> None:
         """Wait until all that was put is written."""
         await self.batcher.drain()
 
     async def _write(self, entries: Sequence[Sequence[HeldPart]], again: bool) -> Sequence[None]:
-        try:
-            await self._commit([part for entry in entries for part in entry])
-        except UNAVAILABLE:
-            raise
-        except asyncpg.PostgresError:
-            if not again or len(entries) > 1:
-                raise  # the batcher tries each entry alone
-            await self._commit_apart(entries[0])
-        return [None] * len(entries)
-
-    async def _commit_apart(self, parts: Sequence[HeldPart]) -> None:
-        """Write parts one by one; one that the database refuses is dropped, its neighbours are not."""
-        for part in parts:
-            try:
-                await self._commit([part])
-            except UNAVAILABLE:
-                raise
-            except asyncpg.PostgresError as error:
-                log.exception("inbound_part_dropped", carrier=part.carrier, error=type(error).__name__)
+        return await write_whole_or_apart(entries, self._commit, _dropped, again=again)
 
     async def _commit(self, parts: Sequence[HeldPart], late: Sequence[Key] = ()) -> None:
         """Take parts, and end the messages of late keys, in one transaction."""
@@ -262,3 +232,12 @@ async def _obey(connection: Connection, wishes: Sequence[Wish]) -> None:
             await opt_out_queries.insert_opt_outs(connection, opt_outs)
         if ins := [(account, sender, to) for account, sender, to, out in turn_wishes if not out]:
             await opt_out_queries.delete_opt_outs(connection, ins)
+
+
+def _dropped(part: HeldPart, error: asyncpg.PostgresError) -> None:
+    log.error("inbound_part_dropped", carrier=part.carrier, error=type(error).__name__, exc_info=error)
+
+
+def _refused(late: Key, error: asyncpg.PostgresError) -> None:
+    """Note a message that stays, to be tried again."""
+    log.error("inbound_message_refused", carrier=late[0], error=type(error).__name__, exc_info=error)
