@@ -73,6 +73,15 @@ class SubmitResult:
 
 
 ReceiptState = Literal["accepted", "delivered", "undelivered", "failed", "expired", "unknown"]
+RECEIPT_ERRORS: dict[ReceiptState, str | None] = {
+    "accepted": None,
+    "delivered": None,
+    "undelivered": "undeliverable",
+    "failed": "message_rejected",
+    "expired": "expired",
+    "unknown": "delivery_unknown",
+}
+"""The message error of a receipt that says no more than its state."""
 
 
 @dataclass(frozen=True, slots=True)

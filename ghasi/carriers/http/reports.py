@@ -16,20 +16,12 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from ghasi.carriers.carrier import Receipt, ReceiptState
+from ghasi.carriers.carrier import RECEIPT_ERRORS, Receipt
 from ghasi.carriers.http.answers import is_usable_id, printable
 from ghasi.carriers.http.configuration import ReceiptRules, pointers_of
 from ghasi.carriers.http.pointer import find_value, find_word, find_words, parse_pointer
 from ghasi.carriers.http.template import read_secret
 
-_ERROR_CODES: dict[ReceiptState, str | None] = {
-    "accepted": None,
-    "delivered": None,
-    "undelivered": "undeliverable",
-    "failed": "message_rejected",
-    "expired": "expired",
-    "unknown": "delivery_unknown",
-}
 _MOST_FIELDS = 1000
 
 
@@ -100,7 +92,7 @@ def _read_one(carrier: str, rules: ReceiptRules, entry: Any, at: datetime) -> Re
         return None
     state = next((rules.states[word] for word in words if word in rules.states), rules.other_state)
     errors = find_words(entry, [parse_pointer(pointer) for pointer in pointers_of(rules.error)])
-    error_code = _ERROR_CODES[state]
+    error_code = RECEIPT_ERRORS[state]
     if error_code is not None:
         error_code = next((rules.errors[word] for word in (*errors, *words) if word in rules.errors), error_code)
     said = None if rules.detail is None else find_word(entry, parse_pointer(rules.detail))

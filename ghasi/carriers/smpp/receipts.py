@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ghasi.carriers.carrier import ReceiptState
+from ghasi.carriers.carrier import RECEIPT_ERRORS, ReceiptState
 from ghasi.carriers.smpp.configuration import SmppConfiguration, read_number
 from ghasi.carriers.smpp.errors import GSM_ERRORS, NETWORK_GSM, NETWORK_SMPP, ErrorTable
 from ghasi.carriers.smpp.identifiers import LONGEST_ID, reader_of
@@ -42,14 +42,6 @@ _STATES_BY_NUMBER: dict[int, str] = {
     8: "REJECTD",
     9: "SKIPPED",
 }
-_ERROR_CODES: dict[ReceiptState, str | None] = {
-    "accepted": None,
-    "delivered": None,
-    "undelivered": "undeliverable",
-    "failed": "message_rejected",
-    "expired": "expired",
-    "unknown": "delivery_unknown",
-}
 _SPELLINGS: dict[ReceiptState, str] = {
     "accepted": "ENROUTE ACCEPTD ACCEPTED ACCEPT BUFFERED BUFFRED SCHEDULED SUBMITD SUBMITTED QUEUED RETRY",
     "delivered": "DELIVRD DELIVERED DELIVERD DELIVRED DLVRD DELIVERY",
@@ -59,7 +51,9 @@ _SPELLINGS: dict[ReceiptState, str] = {
     "unknown": "UNKNOWN UNKNWN UNKNOWNS",
 }
 _STATES: dict[str, tuple[ReceiptState, str | None]] = {
-    spelling: (state, _ERROR_CODES[state]) for state, spellings in _SPELLINGS.items() for spelling in spellings.split()
+    spelling: (state, RECEIPT_ERRORS[state])
+    for state, spellings in _SPELLINGS.items()
+    for spelling in spellings.split()
 } | {"DELETED": ("undelivered", "deleted"), "CANCELED": ("undelivered", "deleted")}
 _MAY_BE_EXPLAINED = frozenset({"undelivered", "failed", "expired"})
 """States whose error code may be a more telling one."""
@@ -112,7 +106,7 @@ class ReceiptReader:
         self._read_id = reader_of(told.receipt_id)
         self._by_text = told.receipts_by_text
         self._states = _STATES | {
-            spelling.upper(): (state, _ERROR_CODES[state]) for spelling, state in told.receipt_states.items()
+            spelling.upper(): (state, RECEIPT_ERRORS[state]) for spelling, state in told.receipt_states.items()
         }
         self._numbers = {
             number: state
@@ -161,7 +155,7 @@ class ReceiptReader:
         if esm_class & _ESM_TYPE == ESM_INTERMEDIATE:
             return _STATES["ENROUTE"]
         if number is not None and (state := self._numbers.get(number)) is not None:
-            return state, _ERROR_CODES[state]
+            return state, RECEIPT_ERRORS[state]
         return self._states.get(stat) or _STATES["UNKNOWN"]
 
     def _explain(
