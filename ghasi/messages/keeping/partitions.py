@@ -17,7 +17,7 @@ import structlog
 
 from ghasi.contract.errors import Problem
 from ghasi.contract.values import first_id
-from ghasi.messages.keeping import queries
+from ghasi.messages.keeping import partition_queries, queries
 from ghasi.messages.keeping.retention import LONGEST_AHEAD, SUBMISSIONS_KEPT
 from ghasi.storage import audit
 from ghasi.storage.pool import Pool
@@ -59,7 +59,7 @@ class Detached:
 
 async def list_partitions(pool: Pool) -> list[Partition]:
     """Return all months, attached or not, the newest first."""
-    return [Partition(*row) for row in await queries.list_partitions(pool)]
+    return [Partition(*row) for row in await partition_queries.list_partitions(pool)]
 
 
 async def detach(pool: Pool, month: str, *, drop: bool, actor: str, now: datetime | None = None) -> Detached:
@@ -89,7 +89,7 @@ async def detach(pool: Pool, month: str, *, drop: bool, actor: str, now: datetim
     elif not drop:
         raise Problem("invalid_request", f"{month} is detached already; --drop deletes it")
     if drop:
-        await queries.drop_partition(pool, table)
+        await partition_queries.drop_partition(pool, table)
         await audit.record(pool, actor=actor, action="partition.dropped", subject=table)
     return Detached(table, month, first, beyond, drop, tries)
 
@@ -112,7 +112,7 @@ async def _check_needed(pool: Pool, month: str, first: UUID, beyond: UUID) -> No
     """Refuse while a message of the month is on its way, or housekeeping has not come past it."""
     if await queries.find_sweep(pool, "receipts") < UUID(int=beyond.int - 1):
         raise Problem("invalid_request", f"housekeeping has not looked at all messages of {month} yet: is a worker up?")
-    waiting = await queries.count_on_their_way(pool, first, beyond)
+    waiting = await partition_queries.count_on_their_way(pool, first, beyond)
     if waiting:
         raise Problem("invalid_request", f"{waiting} messages of {month} have not ended yet")
 
@@ -121,7 +121,7 @@ async def _detach(pool: Pool, table: str) -> int:
     for number in range(1, TRIES + 1):
         try:
             async with pool.acquire() as connection, connection.transaction():
-                await queries.detach_partition(connection, table, LOCK_TIMEOUT_MS)
+                await partition_queries.detach_partition(connection, table, LOCK_TIMEOUT_MS)
         except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
             await asyncio.sleep(PAUSE_S)
         else:

@@ -188,14 +188,6 @@ async def delete_late_bodies(connection: Connection, ids: Sequence[UUID]) -> lis
     return [row["message_id"] for row in rows]
 
 
-async def lock_message(connection: Connection, account_id: UUID, message_id: UUID) -> Stored | None:
-    """Lock and return an account's message."""
-    row = await connection.fetchrow(
-        f"SELECT {COLUMNS} FROM messages.messages WHERE id = $1 AND account_id = $2 FOR UPDATE", message_id, account_id
-    )
-    return None if row is None else stored(row)
-
-
 async def delete_body(connection: Connection, account_id: UUID, message_id: UUID) -> None:
     """Delete the text of a message whose row is locked."""
     await connection.execute(
@@ -342,62 +334,3 @@ async def delete_expired(pool: Pool, keys_kept: timedelta, most: int) -> bool:
     )
     await pool.execute("DELETE FROM messages.daily_counts WHERE day < (now() AT TIME ZONE 'UTC')::date - 1")
     return f"DELETE {most}" in (parked, keys)
-
-
-async def make_partitions(pool: Pool) -> None:
-    """Make this month's and the next two months' partitions."""
-    await pool.execute(
-        """
-        SELECT messages.make_partition((date_trunc('month', now() AT TIME ZONE 'UTC')
-                                        + make_interval(months => ahead))::date)
-        FROM generate_series(0, 2) AS ahead
-        """
-    )
-
-
-async def list_partitions(pool: Pool) -> list[Record]:
-    """Return table, month, estimated rows, bytes and whether it is attached of all months, the newest first."""
-    rows: list[Record] = await pool.fetch(
-        """
-        SELECT partition.relname, to_char(to_date(substring(partition.relname FROM '[0-9]{4}_[0-9]{2}$'), 'YYYY_MM'),
-                                          'YYYY-MM'),
-               partition.reltuples::bigint, pg_total_relation_size(partition.oid), partition.relispartition
-        FROM pg_class AS partition
-        WHERE partition.relnamespace = 'messages'::regnamespace AND partition.relkind = 'r'
-          AND partition.relname ~ '^messages_([0-9]{4}_[0-9]{2}|other)$'
-        ORDER BY 2 DESC NULLS LAST
-        """
-    )
-    return rows
-
-
-async def count_on_their_way(pool: Pool, first: UUID, beyond: UUID) -> int:
-    """Count messages of a range that are awaited, to be dispatched, or scheduled."""
-    count: int = await pool.fetchval(
-        """
-        SELECT count(DISTINCT message_id) FROM (
-            SELECT awaited.message_id FROM messages.awaited
-            JOIN messages.messages AS message ON message.id = awaited.message_id
-            WHERE awaited.message_id >= $1 AND awaited.message_id < $2 AND message.status <> ALL($3::text[])
-            UNION ALL
-            SELECT message_id FROM messages.dispatch WHERE message_id >= $1 AND message_id < $2
-            UNION ALL
-            SELECT message_id FROM messages.scheduled WHERE message_id >= $1 AND message_id < $2
-        ) AS waiting
-        """,
-        first,
-        beyond,
-        _FINAL,
-    )
-    return count
-
-
-async def detach_partition(connection: Connection, table: str, lock_timeout_ms: int) -> None:
-    """Detach a partition whose name is one of ours; raises LockNotAvailableError when somebody holds it too long."""
-    await connection.execute(f"SET LOCAL lock_timeout = {lock_timeout_ms}")
-    await connection.execute(f"ALTER TABLE messages.messages DETACH PARTITION messages.{table}")
-
-
-async def drop_partition(pool: Pool, table: str) -> None:
-    """Delete a detached month whose name is one of ours."""
-    await pool.execute(f"DROP TABLE messages.{table}")

@@ -17,6 +17,7 @@ from ghasi.contract.shapes import FINAL_STATUSES, MessageDetail
 from ghasi.contract.values import id_time, new_id
 from ghasi.messages.keeping import queries
 from ghasi.messages.model import Stored, detail, resource
+from ghasi.messages.sending.queries import lock_message
 from ghasi.storage import audit, outbox
 from ghasi.storage.bells import Bells
 from ghasi.storage.outbox import Event
@@ -39,7 +40,7 @@ async def redact_message(
     follows within two minutes. Raises Problem: not_found, not_redactable.
     """
     async with pool.acquire() as connection, connection.transaction():
-        message = await queries.lock_message(connection, caller.account_id, message_id)
+        message = await lock_message(connection, caller.account_id, message_id)
         if message is None:
             raise Problem("not_found")
         if message.status not in FINAL_STATUSES:

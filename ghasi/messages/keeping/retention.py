@@ -18,7 +18,7 @@ from prometheus_client import Counter
 from ghasi.contract.shapes import FINAL_STATUSES
 from ghasi.contract.values import first_id, id_time
 from ghasi.messages.dispatch.ledger import RECEIPTS_WITHIN, Ending, Ledger, Submitted
-from ghasi.messages.keeping import queries, redaction
+from ghasi.messages.keeping import partition_queries, queries, redaction
 from ghasi.messages.keeping.queries import Awaited, Sweep
 from ghasi.messages.model import DEFAULT_VALIDITY_S
 from ghasi.storage import outbox
@@ -56,7 +56,7 @@ async def keep_house(resources: Resources) -> None:
         ("bodies", partial(delete_bodies, pool, resources.settings.body_retention_days, now)),
         ("copies", partial(redaction.delete_copies, pool, resources.bells)),
         ("outbox", partial(_prune_outbox, pool)),
-        ("partitions", partial(queries.make_partitions, pool)),
+        ("partitions", partial(partition_queries.make_partitions, pool)),
     ]
     for name, step in steps:
         try:

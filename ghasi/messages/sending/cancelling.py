@@ -15,6 +15,7 @@ from ghasi.contract.shapes import MessageDetail
 from ghasi.messages.dispatch.lifecycle import end
 from ghasi.messages.model import Stored, detail, status_event
 from ghasi.messages.sending import scheduling_queries as queries
+from ghasi.messages.sending.queries import lock_message
 from ghasi.storage import outbox
 from ghasi.storage.bells import Bells
 from ghasi.storage.pool import Connection, Pool
@@ -29,7 +30,7 @@ async def cancel_message(pool: Pool, bells: Bells, caller: Caller, message_id: U
     handed to a carrier.
     """
     async with pool.acquire() as connection, connection.transaction():
-        message = await queries.lock_message(connection, caller.account_id, message_id)
+        message = await lock_message(connection, caller.account_id, message_id)
         if message is None:
             raise Problem("not_found")
         if message.status == "canceled":

@@ -214,6 +214,14 @@ async def find_message(pool: Pool, account_id: UUID, message_id: UUID) -> Stored
     return None if row is None else stored(row)
 
 
+async def lock_message(connection: Connection, account_id: UUID, message_id: UUID) -> Stored | None:
+    """Lock and return an account's message."""
+    row = await connection.fetchrow(
+        f"SELECT {COLUMNS} FROM messages.messages WHERE id = $1 AND account_id = $2 FOR UPDATE", message_id, account_id
+    )
+    return None if row is None else stored(row)
+
+
 async def upsert_accounts(
     connection: Connection, rows: Sequence[tuple[UUID, str, str | None, int | None, int]]
 ) -> None:

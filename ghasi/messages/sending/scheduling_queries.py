@@ -85,14 +85,6 @@ async def insert_dispatch(connection: Connection, messages: Sequence[Stored]) ->
     )
 
 
-async def lock_message(connection: Connection, account_id: UUID, message_id: UUID) -> Stored | None:
-    """Lock and return an account's message."""
-    row = await connection.fetchrow(
-        f"SELECT {COLUMNS} FROM messages.messages WHERE id = $1 AND account_id = $2 FOR UPDATE", message_id, account_id
-    )
-    return None if row is None else stored(row)
-
-
 async def lock_untouched(connection: Connection, message_id: UUID) -> bool:
     """Lock a message's place in the dispatch queue; whether it is there and no claim of it is without its end."""
     in_doubt: bool | None = await connection.fetchval(
