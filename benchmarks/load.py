@@ -32,7 +32,7 @@ class Connection(asyncio.Protocol):
             self.transport.close()
             return
         self.sent_at = time.perf_counter()
-        self.transport.write(request)  # type: ignore[attr-defined]
+        self.transport.write(request)
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data

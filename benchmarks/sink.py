@@ -55,7 +55,7 @@ class Sink(asyncio.Protocol):
                 answers.append(HEADER.pack(16, command | RESPONSE, 0, sequence))
         self.buffer = buffer[at:]
         if answers:
-            self.transport.write(b"".join(answers))  # type: ignore[attr-defined]
+            self.transport.write(b"".join(answers))
 
 
 async def main() -> None:

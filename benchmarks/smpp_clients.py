@@ -4,6 +4,7 @@ Each client is used as its own documentation does, on a window of 100: a library
 messages from. Prints one line of JSON: seconds and CPU seconds from the first submit to the last answer, and with
 receipts to the last receipt, which each client has acknowledged. What they come to is counted by the caller.
 """
+# ruff: noqa: PLC0415 - each client's process loads its own libraries, and no other's
 
 import asyncio
 import json
@@ -32,12 +33,12 @@ class Clock:
 
 
 def ghasi(port: int, messages: int, receipts: bool) -> dict[str, float]:
-    import uvloop  # noqa: PLC0415 - each client's process loads its own libraries
+    import uvloop
 
-    from ghasi.carriers.carrier import Outcome, Receipt, Segment  # noqa: PLC0415
-    from ghasi.carriers.configuration import simulator_configuration  # noqa: PLC0415
-    from ghasi.carriers.segmentation import segment  # noqa: PLC0415
-    from ghasi.carriers.smpp.client import SmppCarrier  # noqa: PLC0415
+    from ghasi.carriers.carrier import Outcome, Receipt, Segment
+    from ghasi.carriers.configuration import simulator_configuration
+    from ghasi.carriers.segmentation import segment
+    from ghasi.carriers.smpp.client import SmppCarrier
 
     async def run() -> dict[str, float]:
         carrier = SmppCarrier(simulator_configuration("127.0.0.1", port, window=WINDOW))
@@ -51,7 +52,7 @@ def ghasi(port: int, messages: int, receipts: bool) -> dict[str, float]:
                 one = Segment("+" + recipient(submitted), SENDER, "gsm7", payload)
                 carrier.submit(one).add_done_callback(on_answer)
 
-        def on_answer(answer: asyncio.Future) -> None:  # type: ignore[type-arg]
+        def on_answer(answer: asyncio.Future) -> None:
             nonlocal answered
             assert answer.result().outcome is Outcome.ACCEPTED
             answered += 1
@@ -80,8 +81,8 @@ def ghasi(port: int, messages: int, receipts: bool) -> dict[str, float]:
 
 
 def smpplib(port: int, messages: int, receipts: bool) -> dict[str, float]:
-    import smpplib.client  # type: ignore[import-not-found]  # noqa: PLC0415
-    import smpplib.consts  # type: ignore[import-not-found]  # noqa: PLC0415
+    import smpplib.client
+    import smpplib.consts
 
     logging.disable(logging.CRITICAL)
     client = smpplib.client.Client("127.0.0.1", port, allow_unknown_opt_params=True)
@@ -113,8 +114,8 @@ def smpplib(port: int, messages: int, receipts: bool) -> dict[str, float]:
 
 
 def aiosmpplib(port: int, messages: int, receipts: bool) -> dict[str, float]:  # noqa: C901 - its classes are in it
-    import aiosmpplib as library  # type: ignore[import-not-found]  # noqa: PLC0415
-    import uvloop  # noqa: PLC0415
+    import aiosmpplib as library
+    import uvloop
 
     logging.disable(logging.CRITICAL)
 
@@ -123,7 +124,7 @@ def aiosmpplib(port: int, messages: int, receipts: bool) -> dict[str, float]:  #
         counts = {"answered": 0, "received": 0}
         clock: list[Clock] = []
 
-        class Broker(library.broker.AbstractBroker):  # type: ignore[misc]
+        class Broker(library.broker.AbstractBroker):
             submitted = 0
 
             async def enqueue(self, smpp_message: object) -> None:
@@ -140,7 +141,7 @@ def aiosmpplib(port: int, messages: int, receipts: bool) -> dict[str, float]:  #
                     destination=library.PhoneNumber(recipient(self.submitted)),
                 )  # fmt: skip
 
-        class Hook(library.hook.AbstractHook):  # type: ignore[misc]
+        class Hook(library.hook.AbstractHook):
             async def sending(self, smpp_message: object, pdu: bytes, client_id: str) -> None:
                 del smpp_message, pdu, client_id
 
@@ -158,7 +159,7 @@ def aiosmpplib(port: int, messages: int, receipts: bool) -> dict[str, float]:  #
                 del smpp_message, client_id
                 raise error
 
-        class Correlator(library.correlator.SimpleCorrelator):  # type: ignore[misc]
+        class Correlator(library.correlator.SimpleCorrelator):
             """Its own, without going through all that wait for a receipt at every PDU."""
 
             async def _remove_expired(self) -> None:
@@ -184,8 +185,8 @@ def aiosmpplib(port: int, messages: int, receipts: bool) -> dict[str, float]:  #
 
 
 def naz(port: int, messages: int, receipts: bool) -> dict[str, float]:  # noqa: C901 - its classes are in it
-    import naz as library  # type: ignore[import-not-found]  # noqa: PLC0415
-    import uvloop  # noqa: PLC0415
+    import naz as library
+    import uvloop
 
     logging.disable(logging.CRITICAL)
 
@@ -194,7 +195,7 @@ def naz(port: int, messages: int, receipts: bool) -> dict[str, float]:  # noqa: 
         counts = {"answered": 0, "received": 0}
         clock: list[Clock] = []
 
-        class Broker(library.broker.BaseBroker):  # type: ignore[misc]
+        class Broker(library.broker.BaseBroker):
             submitted = 0
 
             async def enqueue(self, message: object) -> None:
@@ -211,7 +212,7 @@ def naz(port: int, messages: int, receipts: bool) -> dict[str, float]:  # noqa: 
                     log_id=str(self.submitted),
                 )  # fmt: skip
 
-        class Hook(library.hooks.BaseHook):  # type: ignore[misc]
+        class Hook(library.hooks.BaseHook):
             async def to_smsc(self, smpp_command: str, log_id: str, hook_metadata: str, pdu: bytes) -> None:
                 pass
 
@@ -227,7 +228,7 @@ def naz(port: int, messages: int, receipts: bool) -> dict[str, float]:  # noqa: 
                 if counts["received" if receipts else "answered"] == messages:
                     done.set()
 
-        class Correlater(library.correlater.BaseCorrelater):  # type: ignore[misc]
+        class Correlater(library.correlater.BaseCorrelater):
             """In place of its own, which goes through all of the last 15 seconds each time."""
 
             def __init__(self) -> None:
