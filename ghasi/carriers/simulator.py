@@ -68,8 +68,8 @@ class Simulator:
         self._due: list[tuple[float, int, Mailbox, Delivery]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = 0.0
-        # a restarted simulator must not give an id again: receipts are matched by it
-        self._ids = time.time_ns() // 1_000_000 << 20
+        # a restarted simulator must not give an id again, as receipts are matched by it; each takes longer than 1 ns
+        self._ids = time.time_ns()
         self._chances = Chances(self.behaviour.seed)
 
     @property
