@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from types import NoneType
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
-from msgspec import UNSET, UnsetType
+from msgspec import UnsetType
 
 from ghasi.client.errors import ApiError, ApiUnreachableError, GhasiError
 from ghasi.client.transport import REFRESH_COOKIES, RefreshCookie, Transport, open_session
@@ -18,6 +18,18 @@ from ghasi.contract import shapes
 __all__ = [
     "REFRESH_COOKIES", "ApiError", "ApiUnreachableError", "Ghasi", "GhasiError", "RefreshCookie", "open_session",
 ]  # fmt: skip
+
+
+class WebhookOptions(TypedDict, total=False):
+    """What an endpoint may have beside its URL and events; see shapes.WebhookInput."""
+
+    description: str | UnsetType | None
+    enabled: bool | UnsetType
+    headers: dict[str, str] | UnsetType | None
+    filter: shapes.EventFilter | UnsetType | None
+    metadata: dict[str, str] | UnsetType | None
+    rate_per_s: int | UnsetType | None
+    fifo: shapes.Fifo | UnsetType | None
 
 
 class Ghasi(Transport):
@@ -260,31 +272,18 @@ class Ghasi(Transport):
         url: str,
         events: Sequence[str],
         *,
-        description: str | UnsetType | None = UNSET,
-        enabled: bool | UnsetType = UNSET,
-        headers: dict[str, str] | UnsetType | None = UNSET,
         idempotency_key: str | None = None,
+        **options: Unpack[WebhookOptions],
     ) -> shapes.CreatedWebhook:
         """Create an endpoint; `secret` is shown this once."""
-        body = shapes.WebhookInput(
-            url=url, events=list(events), description=description, enabled=enabled, headers=headers
-        )
+        body = shapes.WebhookInput(url=url, events=list(events), **options)
         return await self._call("create_webhook", shapes.CreatedWebhook, body=body, idempotency_key=idempotency_key)
 
     async def update_webhook(
-        self,
-        webhook_id: str,
-        url: str,
-        events: Sequence[str],
-        *,
-        description: str | UnsetType | None = UNSET,
-        enabled: bool | UnsetType = UNSET,
-        headers: dict[str, str] | UnsetType | None = UNSET,
+        self, webhook_id: str, url: str, events: Sequence[str], **options: Unpack[WebhookOptions]
     ) -> shapes.Webhook:
-        """Change an endpoint; what is left out of description, enabled and headers stays."""
-        body = shapes.WebhookInput(
-            url=url, events=list(events), description=description, enabled=enabled, headers=headers
-        )
+        """Change an endpoint; what is left out of the options stays."""
+        body = shapes.WebhookInput(url=url, events=list(events), **options)
         return await self._call("update_webhook", shapes.Webhook, path={"webhookId": webhook_id}, body=body)
 
     async def delete_webhook(self, webhook_id: str) -> None:

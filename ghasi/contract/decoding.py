@@ -16,7 +16,7 @@ from ghasi.contract.errors import Problem, invalid
 from ghasi.contract.shapes import Input
 
 I = TypeVar("I", bound=Input)  # noqa: E741 - I for Input
-_AT_FIELD = re.compile(r"^(?P<message>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
+_AT_FIELD = re.compile(r"^(?P<message>.*?)(?: - at (?:`key` in )?`(?P<path>[^`]*)`)?$", re.DOTALL)
 _decoders: dict[type[Input], msgspec.json.Decoder[Any]] = {}
 
 
@@ -121,10 +121,9 @@ def _field_problem(error: msgspec.ValidationError) -> Problem:
     match = _AT_FIELD.match(str(error))
     message, path = (match["message"], match["path"]) if match else (str(error), None)
     name = (path or "$").removeprefix("$.").replace("[...]", "[]")
-    if unknown := re.search(r"unknown field `([^`]*)`", message):
-        name = unknown[1]
-    elif missing := re.search(r"missing required field `([^`]*)`", message):
-        name = missing[1]
+    within = re.search(r"(?:unknown|missing required) field `([^`]*)`", message)
+    if within:
+        name = within[1] if name == "$" else f"{name}.{within[1]}"
     return invalid(name, message)
 
 

@@ -18,8 +18,8 @@ from ghasi.storage.outbox import Event
 from ghasi.storage.pool import Connection
 from ghasi.storage.sealing import SealError
 from ghasi.webhooks import delivery_queries, queries, redaction
-from ghasi.webhooks.inputs import wants
 from ghasi.webhooks.lanes import Job, Lane, Lanes
+from ghasi.webhooks.matching import wanting
 from ghasi.webhooks.model import Fed, Pace, SealedEndpoint
 from ghasi.webhooks.redaction import REDACTED_EVENT
 from ghasi.webhooks.targets import Targets, by_account
@@ -59,17 +59,17 @@ class Feed:
             return
         wanted: list[tuple[Event, list[SealedEndpoint]]] = []
         for event in events:
-            wanting = [one for one in endpoints.get(event.account_id, ()) if wants(one.events, event.type)]
-            if wanting:
-                wanted.append((event, wanting))
+            reached = wanting(endpoints.get(event.account_id, ()), event.type, event.data)
+            if reached:
+                wanted.append((event, reached))
         if not wanted:
             return
         bodies = [encode_body(event.type, event.at, event.data) for event, _ in wanted]
         fresh = await delivery_queries.insert_events(connection, [event for event, _ in wanted], bodies)
         deliveries: list[Fed] = []
-        for (event, wanting), body in zip(wanted, bodies, strict=True):
+        for (event, reached), body in zip(wanted, bodies, strict=True):
             if event.id in fresh:
-                deliveries += self._plan(event, body.encode(), wanting, start_by)
+                deliveries += self._plan(event, body.encode(), reached, start_by)
         if deliveries:
             await delivery_queries.insert_pending(connection, deliveries, timedelta(seconds=self._pace.lease_s))
 

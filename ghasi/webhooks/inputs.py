@@ -39,11 +39,6 @@ def check_events(events: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(events))
 
 
-def wants(patterns: Sequence[str], event_type: str) -> bool:
-    """Say whether an endpoint with these patterns gets an event."""
-    return "*" in patterns or event_type in patterns or event_type.partition(".")[0] + ".*" in patterns
-
-
 def check_headers(headers: dict[str, str]) -> dict[str, str]:
     """Return the headers as they are; raises Problem invalid_request naming `headers` or the header."""
     if len(headers) > MOST_HEADERS:

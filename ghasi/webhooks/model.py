@@ -5,11 +5,11 @@ A delivery is `pending` until it is over: `succeeded` (a 2xx answer), `exhausted
 `disabled_reason`; it is null while the endpoint is enabled and when the customer disabled it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from ghasi.contract.shapes import MESSAGE_EVENTS
+from ghasi.contract.shapes import MESSAGE_EVENTS, EventFilter, Fifo
 
 EVENT_TYPES: tuple[str, ...] = MESSAGE_EVENTS
 PATTERNS: frozenset[str] = frozenset({"*", *EVENT_TYPES, *(kind.partition(".")[0] + ".*" for kind in EVENT_TYPES)})
@@ -56,6 +56,12 @@ class Endpoint:
     disabled_reason: str | None
     created_at: datetime
     updated_at: datetime
+    header_names: list[str] = field(default_factory=list)
+    filter: EventFilter | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+    rate_per_s: int | None = None
+    fifo: Fifo | None = None
+    failing_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,9 @@ class SealedEndpoint:
     headers: bytes | None
     version: int
     dropped_before: datetime | None
+    filter: EventFilter | None
+    rate_per_s: int | None
+    fifo: Fifo | None
 
 
 @dataclass(frozen=True, slots=True)

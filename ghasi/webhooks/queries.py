@@ -4,16 +4,25 @@ Ids are UUIDv7, so that the order of ids is the order of creation.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import TypeVar
 from uuid import UUID
 
-from ghasi.storage.pool import Connection, Pool
+import msgspec
+
+from ghasi.contract.shapes import EventFilter, Fifo
+from ghasi.storage.pool import Connection, Pool, Record
 from ghasi.webhooks.model import Endpoint, SealedEndpoint
 
-_SHOWN = "id, account_id, url, events, description, enabled, disabled_reason, created_at, updated_at"
+Kind = TypeVar("Kind")
+_SHOWN = (
+    "id, account_id, url, events, description, enabled, disabled_reason, created_at, updated_at, header_names, filter, "
+    "metadata, rate_per_s, fifo, failing_since"
+)
 _SEALED = (
     "id, account_id, url, events, enabled AND deleted_at IS NULL, secret, previous_secret, previous_until, headers, "
-    "version, dropped_before"
+    "version, dropped_before, filter, rate_per_s, fifo"
 )
 
 
@@ -63,22 +72,55 @@ async def take_idempotency_key(
     return rows[0]["body_hash"], rows[0]["endpoint_id"]
 
 
-async def insert_endpoint(connection: Connection, endpoint: Endpoint, secret: bytes, headers: bytes | None) -> None:
-    """Insert an endpoint; `secret` and `headers` are sealed."""
-    await connection.execute(
-        """
-        INSERT INTO webhooks.endpoints
-            (id, account_id, url, events, description, enabled, created_at, updated_at, secret, headers)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-        """,
+def _endpoint(row: Record) -> Endpoint:
+    return replace(
+        Endpoint(*row),
+        filter=_decoded(row["filter"], EventFilter),
+        metadata=msgspec.json.decode(row["metadata"]),
+        fifo=_decoded(row["fifo"], Fifo),
+    )
+
+
+def _sealed(row: Record) -> SealedEndpoint:
+    sealed = SealedEndpoint(*row)
+    if sealed.filter is None and sealed.fifo is None:
+        return sealed
+    return replace(sealed, filter=_decoded(row["filter"], EventFilter), fifo=_decoded(row["fifo"], Fifo))
+
+
+def _decoded(text: str | None, kind: type[Kind]) -> Kind | None:
+    return None if text is None else msgspec.json.decode(text, type=kind)
+
+
+def _settable(endpoint: Endpoint) -> tuple[object, ...]:
+    """Return whose it is and what a customer may set of an endpoint, as the statements number it."""
+    return (
         endpoint.id,
         endpoint.account_id,
         endpoint.url,
         endpoint.events,
         endpoint.description,
         endpoint.enabled,
-        endpoint.created_at,
         endpoint.updated_at,
+        endpoint.header_names,
+        None if endpoint.filter is None else msgspec.json.encode(endpoint.filter).decode(),
+        msgspec.json.encode(endpoint.metadata).decode(),
+        endpoint.rate_per_s,
+        None if endpoint.fifo is None else msgspec.json.encode(endpoint.fifo).decode(),
+    )
+
+
+async def insert_endpoint(connection: Connection, endpoint: Endpoint, secret: bytes, headers: bytes | None) -> None:
+    """Insert an endpoint; `secret` and `headers` are sealed."""
+    await connection.execute(
+        """
+        INSERT INTO webhooks.endpoints
+            (id, account_id, url, events, description, enabled, updated_at, header_names, filter, metadata, rate_per_s,
+                fifo, created_at, secret, headers)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+        """,
+        *_settable(endpoint),
+        endpoint.created_at,
         secret,
         headers,
     )
@@ -91,7 +133,7 @@ async def find_endpoint(pool: Pool, account_id: UUID, endpoint_id: UUID) -> Endp
         account_id,
         endpoint_id,
     )
-    return None if row is None else Endpoint(*row)
+    return None if row is None else _endpoint(row)
 
 
 async def lock_endpoint(connection: Connection, account_id: UUID, endpoint_id: UUID) -> Endpoint | None:
@@ -101,7 +143,7 @@ async def lock_endpoint(connection: Connection, account_id: UUID, endpoint_id: U
         account_id,
         endpoint_id,
     )
-    return None if row is None else Endpoint(*row)
+    return None if row is None else _endpoint(row)
 
 
 async def list_endpoints(pool: Pool, account_id: UUID, before: UUID | None, limit: int) -> list[Endpoint]:
@@ -116,7 +158,7 @@ async def list_endpoints(pool: Pool, account_id: UUID, before: UUID | None, limi
         before,
         limit,
     )
-    return [Endpoint(*row) for row in rows]
+    return [_endpoint(row) for row in rows]
 
 
 async def update_endpoint(
@@ -126,20 +168,16 @@ async def update_endpoint(
     await connection.execute(
         """
         UPDATE webhooks.endpoints
-        SET url = $3, events = $4, description = $5, enabled = $6, disabled_reason = $7, updated_at = $8,
-            headers = CASE WHEN $10 THEN headers ELSE $9 END,
-            dropped_before = CASE WHEN $11 THEN clock_timestamp() ELSE dropped_before END,
+        SET url = $3, events = $4, description = $5, enabled = $6, updated_at = $7, header_names = $8, filter = $9,
+            metadata = $10, rate_per_s = $11, fifo = $12, disabled_reason = $13, failing_since = $14,
+            headers = CASE WHEN $16 THEN headers ELSE $15 END,
+            dropped_before = CASE WHEN $17 THEN clock_timestamp() ELSE dropped_before END,
             version = version + 1
-        WHERE account_id = $1 AND id = $2
+        WHERE id = $1 AND account_id = $2
         """,
-        endpoint.account_id,
-        endpoint.id,
-        endpoint.url,
-        endpoint.events,
-        endpoint.description,
-        endpoint.enabled,
+        *_settable(endpoint),
         endpoint.disabled_reason,
-        endpoint.updated_at,
+        endpoint.failing_since,
         headers,
         headers_kept,
         pending_dropped,
@@ -164,7 +202,7 @@ async def rotate_secret(
         overlap,
         at,
     )
-    return Endpoint(*rows[0])
+    return _endpoint(rows[0])
 
 
 async def delete_endpoint(connection: Connection, account_id: UUID, endpoint_id: UUID) -> bool:
@@ -231,10 +269,10 @@ async def list_enabled(connection: Connection, account_ids: Sequence[UUID]) -> l
         f"SELECT {_SEALED} FROM webhooks.endpoints WHERE account_id = ANY($1) AND enabled AND deleted_at IS NULL",
         account_ids,
     )
-    return [SealedEndpoint(*row) for row in rows]
+    return [_sealed(row) for row in rows]
 
 
 async def list_sealed(pool: Pool, endpoint_ids: Sequence[UUID]) -> list[SealedEndpoint]:
     """Return endpoints by id, whosever they are and whatever became of them."""
     rows = await pool.fetch(f"SELECT {_SEALED} FROM webhooks.endpoints WHERE id = ANY($1)", endpoint_ids)
-    return [SealedEndpoint(*row) for row in rows]
+    return [_sealed(row) for row in rows]

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -15,8 +16,8 @@ from msgspec import UNSET, UnsetType
 
 from ghasi.contract.errors import Problem
 from ghasi.contract.serving import Caller
-from ghasi.contract.shapes import CreatedWebhook, Page, PageQuery, Webhook, WebhookInput
-from ghasi.contract.values import decode_id_cursor, new_id, page_of, rfc3339
+from ghasi.contract.shapes import CreatedWebhook, EventFilter, Page, PageQuery, Webhook, WebhookInput
+from ghasi.contract.values import decode_id_cursor, new_id, optional_rfc3339, page_of, rfc3339
 from ghasi.storage import audit
 from ghasi.storage.pool import Connection, Pool
 from ghasi.storage.sealing import Sealer
@@ -56,12 +57,13 @@ async def create_webhook(
         account_id=caller.account_id,
         url=body.url,
         events=events,
-        description=None if body.description is UNSET else body.description,
+        description=None,
         enabled=body.enabled is not False,
         disabled_reason=None,
         created_at=now,
         updated_at=now,
     )
+    endpoint = _changed_by(body, endpoint)
     async with pool.acquire() as connection, connection.transaction():
         if key is not None:
             known = await queries.take_idempotency_key(
@@ -80,10 +82,10 @@ async def create_webhook(
 async def update_webhook(
     pool: Pool, sealer: Sealer, caller: Caller, endpoint_id: UUID, body: WebhookInput, *, request_id: str, dev: bool
 ) -> Webhook:
-    """Change an endpoint, keeping what the body omits of description, enabled and headers.
+    """Change an endpoint, keeping what the body omits save its URL and events.
 
-    Enabling clears `disabled_reason`; disabling drops what is pending. Raises Problem not_found, invalid_url,
-    invalid_request.
+    Enabling one that was disabled clears `disabled_reason` and `failing_since`; disabling drops what is pending. Raises
+    Problem not_found, invalid_url, invalid_request.
     """
     events, headers = _check(body, dev=dev)
     async with pool.acquire() as connection, connection.transaction():
@@ -92,12 +94,12 @@ async def update_webhook(
             raise Problem("not_found")
         enabled = before.enabled if body.enabled is UNSET else body.enabled
         after = replace(
-            before,
+            _changed_by(body, before),
             url=body.url,
             events=events,
-            description=before.description if body.description is UNSET else body.description,
             enabled=enabled,
             disabled_reason=None if enabled else before.disabled_reason,
+            failing_since=None if enabled and not before.enabled else before.failing_since,
             updated_at=datetime.now(UTC),
         )
         dropped = before.enabled and not enabled
@@ -141,6 +143,22 @@ async def delete_webhook(pool: Pool, caller: Caller, endpoint_id: UUID, *, reque
         await record_change(connection, caller, "webhook.deleted", endpoint_id, request_id)
 
 
+def _changed_by(body: WebhookInput, endpoint: Endpoint) -> Endpoint:
+    """Return an endpoint with what the body gives of the fields that it may omit."""
+    given: dict[str, Any] = {
+        name: value
+        for name in ("description", "filter", "metadata", "rate_per_s", "fifo")
+        if (value := getattr(body, name)) is not UNSET
+    }
+    if given.get("filter") == EventFilter():
+        given["filter"] = None
+    if "metadata" in given:
+        given["metadata"] = given["metadata"] or {}
+    if body.headers is not UNSET:
+        given["header_names"] = list(body.headers or ())
+    return replace(endpoint, **given)
+
+
 Headers = Mapping[str, str] | None | UnsetType
 
 
@@ -166,7 +184,7 @@ def _repeated(known: tuple[bytes, UUID], body_hash: bytes) -> Problem:
 
 
 def _changed(before: Endpoint, after: Endpoint, headers: Headers) -> list[str]:
-    names = ("url", "events", "description", "enabled")
+    names = ("url", "events", "description", "enabled", "filter", "metadata", "rate_per_s", "fifo")
     changed = [name for name in names if getattr(before, name) != getattr(after, name)]
     return changed if headers is UNSET else [*changed, "headers"]
 
@@ -196,6 +214,12 @@ def _shown(endpoint: Endpoint) -> Webhook:
         created_at=rfc3339(endpoint.created_at),
         updated_at=rfc3339(endpoint.updated_at),
         disabled_reason=endpoint.disabled_reason,
+        header_names=endpoint.header_names,
+        filter=endpoint.filter,
+        metadata=endpoint.metadata,
+        rate_per_s=endpoint.rate_per_s,
+        fifo=endpoint.fifo,
+        failing_since=optional_rfc3339(endpoint.failing_since),
     )
 
 

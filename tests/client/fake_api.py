@@ -128,7 +128,9 @@ USER = shapes.User(ID, "ann@example.com", "Ann", ["customer"])
 ACCOUNT = shapes.Account(ID, "Acme Ltd")
 SESSION = shapes.Session("an.access.token", "Bearer", 900, USER, ACCOUNT)
 KEY = shapes.ApiKey(ID, "ci", "ghk_abcd", ["messages:send"], AT, None, None)
-HOOK = shapes.Webhook(ID, "https://example.com/hook", ["message.*"], None, True, AT, AT, None)
+HOOK = shapes.Webhook(
+    ID, "https://example.com/hook", ["message.*"], None, True, AT, AT, None, [], None, {}, None, None, None
+)
 INVOICE = shapes.Invoice(
     ID, "INV-1", "open", "USD", AT, AT, "1.0000", "0.0000", "1.0000", "1.0000", AT, AT, None
 )  # fmt: skip

@@ -137,17 +137,18 @@ def customer(app: ServiceApp) -> Customer:
     return Customer(app)
 
 
-def event_of(account_id: UUID, status: str = "delivered", sequence: int = 1) -> Event:
+def event_of(account_id: UUID, status: str = "delivered", sequence: int = 1, **more: Any) -> Event:
     message_id, at = new_id(), datetime.now(UTC)
     data = {"id": str(message_id), "to": "+93701234567", "status": status, "body": "سلام", "created_at": rfc3339(at)}
+    data |= more
     return Event(
         new_id(), f"message.{status}", account_id, message_id, sequence, at, msgspec.json.encode(data).decode()
     )
 
 
-async def publish(pool: Pool, account_id: UUID, count: int = 1, status: str = "delivered") -> list[Event]:
-    """Write events as messages does, and return them."""
-    events = [event_of(account_id, status) for _ in range(count)]
+async def publish(pool: Pool, account_id: UUID, count: int = 1, status: str = "delivered", **more: Any) -> list[Event]:
+    """Write events as messages does, and return them; `more` goes into their data."""
+    events = [event_of(account_id, status, **more) for _ in range(count)]
     async with pool.acquire() as connection, connection.transaction():
         await outbox.append(connection, "messages", events)
     return events

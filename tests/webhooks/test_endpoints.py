@@ -16,7 +16,8 @@ from tests.webhooks.conftest import Customer
 
 URL = "https://example.com/hooks?token=1"
 RESOURCE = {
-    "id", "url", "events", "description", "enabled", "created_at", "updated_at", "disabled_reason",
+    "id", "url", "events", "description", "enabled", "created_at", "updated_at", "disabled_reason", "header_names",
+    "filter", "metadata", "rate_per_s", "fifo", "failing_since",
 }  # fmt: skip
 
 

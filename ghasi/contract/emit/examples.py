@@ -50,6 +50,12 @@ _WEBHOOK = shapes.Webhook(
     created_at="2026-11-22T09:35:00.000Z",
     updated_at="2026-11-22T09:35:00.000Z",
     disabled_reason=None,
+    header_names=["X-Api-Key"],
+    filter=shapes.EventFilter(country=["AF"], reference=["order-*"]),
+    metadata={"team": "orders"},
+    rate_per_s=None,
+    fifo=None,
+    failing_since=None,
 )
 _INVOICE = shapes.Invoice(
     id="01937b2e-0000-7a10-8c5d-4e3f2a1b0c9d",

@@ -8,22 +8,65 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ghasi.contract.shapes.common import Input, Moment, PageQuery
+from ghasi.contract.shapes.messages import MessageStatus
 
 EventPattern = Annotated[str, Meta(min_length=1, max_length=60, pattern=r"^(\*|[a-z_]+\.(\*|[a-z_]+))$")]
+Country = Annotated[str, Meta(pattern="^[A-Z]{2}$", description="ISO 3166-1 alpha-2")]
+FieldPattern = Annotated[str, Meta(min_length=1, max_length=255, description="a value, or how it begins and `*`")]
+_Some = Meta(min_length=1, max_length=100)
+MetadataName = Annotated[str, Meta(min_length=1, max_length=40)]
+MetadataValue = Annotated[str, Meta(max_length=500)]
+FifoKey = Literal["endpoint", "message", "to", "from", "reference"]
+AfterHold = Literal["skip", "drop"]
+
+
+class EventFilter(Input, frozen=True, kw_only=True, omit_defaults=True):
+    """Which messages an endpoint hears of: every field that is given has to have one of its values.
+
+    It is asked of events about messages alone.
+    """
+
+    country: Annotated[list[Country], _Some] | None = None
+    status: Annotated[list[MessageStatus], _Some] | None = None
+    reference: Annotated[list[FieldPattern], _Some] | None = None
+    sender: Annotated[list[FieldPattern], _Some] | None = None
+
+
+class Fifo(Input, frozen=True, kw_only=True):
+    """In order: of those with the same value of `by`, a delivery waits until the one before it is over.
+
+    One that fails holds the others for `hold_s` at most, from its first attempt on. After that it is passed and goes on
+    being tried (`skip`), or has failed (`drop`). `endpoint` has all its deliveries in one order.
+    """
+
+    by: FifoKey = "endpoint"
+    hold_s: Annotated[int, Meta(ge=0, le=86400, description="seconds")] = 3600
+    after_hold: AfterHold = "skip"
 
 
 class WebhookInput(Input, frozen=True, kw_only=True):
-    """An endpoint to be made or changed; a change keeps what it omits of description, enabled and headers."""
+    """An endpoint to be made or changed; a change keeps what it omits, save `url` and `events`.
+
+    Values of `headers` are never shown again. `rate_per_s` is how many attempts an endpoint gets in a second at most.
+    """
 
     url: Annotated[str, Meta(min_length=1, max_length=2000)]
     events: Annotated[list[EventPattern], Meta(min_length=1, max_length=50)]
     description: Annotated[str, Meta(max_length=500)] | UnsetType | None = UNSET
     enabled: bool | UnsetType = UNSET
     headers: dict[str, str] | UnsetType | None = UNSET
+    filter: EventFilter | UnsetType | None = UNSET
+    metadata: Annotated[dict[MetadataName, MetadataValue], Meta(max_length=50)] | UnsetType | None = UNSET
+    rate_per_s: Annotated[int, Meta(ge=1, le=1000)] | UnsetType | None = UNSET
+    fifo: Fifo | UnsetType | None = UNSET
 
 
 class Webhook(Struct, frozen=True):
-    """An endpoint without its secret."""
+    """An endpoint without its secret and its headers' values.
+
+    `failing_since` is when the first of its attempts failed after which none succeeded. An endpoint that Ghasi disabled
+    says why in `disabled_reason`: `gone` (it answered 410) or `failing` (every attempt had failed for five days).
+    """
 
     id: str
     url: str
@@ -33,6 +76,12 @@ class Webhook(Struct, frozen=True):
     created_at: str
     updated_at: str
     disabled_reason: str | None
+    header_names: list[str]
+    filter: EventFilter | None
+    metadata: dict[str, str]
+    rate_per_s: int | None
+    fifo: Fifo | None
+    failing_since: str | None
 
 
 class CreatedWebhook(Webhook, frozen=True):

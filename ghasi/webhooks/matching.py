@@ -1,0 +1,66 @@
+"""Which endpoints an event reaches: by its type, and by the endpoint's filter. Keeps and sends nothing."""
+
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Struct
+
+from ghasi.contract.shapes import EventFilter, Fifo
+from ghasi.webhooks.model import SealedEndpoint
+
+
+class EventFields(Struct, frozen=True, rename={"sender": "from"}):
+    """What a filter and an order ask for of an event's data; nothing of it where the event is about no message."""
+
+    id: str | None = None
+    to: str | None = None
+    sender: str | None = None
+    country: str | None = None
+    status: str | None = None
+    reference: str | None = None
+
+
+fields_of = msgspec.json.Decoder(EventFields).decode
+"""Reads the fields from the `data` of an event about a message, which is JSON."""
+
+
+def wanting(endpoints: Sequence[SealedEndpoint], event_type: str, data: str) -> list[SealedEndpoint]:
+    """Return the endpoints that an event about a message reaches; its `data` is read only where a filter asks."""
+    found = [one for one in endpoints if wants_type(one.events, event_type)]
+    if all(one.filter is None for one in found):
+        return found
+    fields = fields_of(data)
+    return [one for one in found if one.filter is None or mismatch(one.filter, fields) is None]
+
+
+def wants_type(patterns: Sequence[str], event_type: str) -> bool:
+    """Say whether an endpoint with these patterns asks for a type of event."""
+    return "*" in patterns or event_type in patterns or event_type.partition(".")[0] + ".*" in patterns
+
+
+def mismatch(wanted: EventFilter, fields: EventFields) -> str | None:
+    """Return the name of the first field that a filter does not let pass, or None: then it passes."""
+    if wanted.country is not None and fields.country not in wanted.country:
+        return "country"
+    if wanted.status is not None and fields.status not in wanted.status:
+        return "status"
+    if wanted.reference is not None and not _fits(wanted.reference, fields.reference):
+        return "reference"
+    if wanted.sender is not None and not _fits(wanted.sender, fields.sender):
+        return "sender"
+    return None
+
+
+def _fits(patterns: Sequence[str], value: str | None) -> bool:
+    return value is not None and any(
+        value.startswith(pattern[:-1]) if pattern.endswith("*") else value == pattern for pattern in patterns
+    )
+
+
+def order_key(fifo: Fifo, fields: EventFields) -> str | None:
+    """Return by what a delivery waits for those before it; None, where the event lacks that value, is for none."""
+    if fifo.by == "endpoint":
+        return ""
+    if fifo.by == "message":
+        return fields.id
+    return {"to": fields.to, "from": fields.sender, "reference": fields.reference}[fifo.by]
