@@ -2,7 +2,7 @@
 
 The worker's writes commit with synchronous_commit off: what a crash of the database takes back is done again, with the
 same webhook-id, and that is all that is promised of a delivery (at least once). The setting is made inside the
-statement (`_ASYNCHRONOUS`), which saves its round trip.
+statement (`ASYNCHRONOUS`), which saves its round trip.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,11 @@ from ghasi.storage.outbox import Event
 from ghasi.storage.pool import Connection, Pool
 from ghasi.webhooks.model import Claimed, Fed, Result
 
-_ASYNCHRONOUS = "asynchronous AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true) AS set)"
+ASYNCHRONOUS = "asynchronous AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true) AS set)"
+CLAIMED = """
+    pending.endpoint_id, pending.event_id, pending.attempts, pending.attempts_before, pending.claims, pending.queued_at,
+    events.at, events.body, pending.order_key, pending.hold_until
+"""
 NIL = UUID(int=0)
 
 
@@ -22,7 +26,7 @@ async def insert_events(connection: Connection, events: Sequence[Event], bodies:
     """Insert events with the bodies to be sent; return the ids of those that were not there before."""
     rows = await connection.fetch(
         f"""
-        WITH {_ASYNCHRONOUS}
+        WITH {ASYNCHRONOUS}
         INSERT INTO webhooks.events (id, account_id, message_id, type, at, body)
         SELECT new.* FROM asynchronous,
             unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::timestamptz[], $6::text[]) AS new
@@ -43,14 +47,16 @@ async def insert_pending(connection: Connection, deliveries: Sequence[Fed], leas
     """Insert deliveries, due at once or leased to whoever writes them."""
     await connection.execute(
         """
-        INSERT INTO webhooks.pending (endpoint_id, event_id, due_at, claims, leased)
-        SELECT endpoint_id, event_id, CASE WHEN leased THEN now() + $4::interval ELSE now() END, leased::int, leased
-        FROM unnest($1::uuid[], $2::uuid[], $3::boolean[]) AS new (endpoint_id, event_id, leased)
+        INSERT INTO webhooks.pending (endpoint_id, event_id, due_at, claims, leased, order_key)
+        SELECT endpoint_id, event_id, CASE WHEN leased THEN now() + $5::interval ELSE now() END, leased::int, leased,
+            order_key
+        FROM unnest($1::uuid[], $2::uuid[], $3::boolean[], $4::text[]) AS new (endpoint_id, event_id, leased, order_key)
         ON CONFLICT DO NOTHING
         """,
         [delivery.endpoint_id for delivery in deliveries],
         [delivery.event_id for delivery in deliveries],
         [delivery.leased for delivery in deliveries],
+        [delivery.order_key for delivery in deliveries],
         lease,
     )
 
@@ -64,24 +70,27 @@ async def claim(
     rooms: dict[UUID, int],
     lease: timedelta,
 ) -> list[Claimed]:
-    """Lease up to `most` due deliveries, endpoint by endpoint from `after` on, and return them.
+    """Lease up to `most` due deliveries that go in no order, endpoint by endpoint from `after` on, and return them.
 
     Of an endpoint in `rooms` at most so many, of another at most `most_per_endpoint`. It hops from endpoint to endpoint
     by the index, so that a thousand due deliveries of one cost no more than its first few.
     """
     rows = await pool.fetch(
         f"""
-        WITH RECURSIVE {_ASYNCHRONOUS}, queues AS (
-            (SELECT endpoint_id FROM webhooks.pending WHERE endpoint_id > $1 ORDER BY endpoint_id LIMIT 1)
+        WITH RECURSIVE {ASYNCHRONOUS}, queues AS (
+            (SELECT endpoint_id FROM webhooks.pending
+             WHERE order_key IS NULL AND endpoint_id > $1 ORDER BY endpoint_id LIMIT 1)
             UNION ALL
             SELECT (SELECT next.endpoint_id FROM webhooks.pending AS next
-                    WHERE next.endpoint_id > queues.endpoint_id ORDER BY next.endpoint_id LIMIT 1)
+                    WHERE next.order_key IS NULL AND next.endpoint_id > queues.endpoint_id
+                    ORDER BY next.endpoint_id LIMIT 1)
             FROM queues WHERE queues.endpoint_id IS NOT NULL
         ), due AS (
             SELECT found.endpoint_id, found.event_id
             FROM asynchronous, queues CROSS JOIN LATERAL (
                 SELECT pending.endpoint_id, pending.event_id FROM webhooks.pending
-                WHERE pending.endpoint_id = queues.endpoint_id AND pending.due_at <= now()
+                WHERE pending.endpoint_id = queues.endpoint_id AND pending.order_key IS NULL
+                    AND pending.due_at <= now()
                 ORDER BY pending.due_at
                 LIMIT coalesce(($4::int[])[array_position($3::uuid[], queues.endpoint_id)], $5)
                 FOR UPDATE SKIP LOCKED
@@ -91,8 +100,7 @@ async def claim(
         UPDATE webhooks.pending SET due_at = now() + $6::interval, claims = claims + 1, leased = true
         FROM due JOIN webhooks.events ON events.id = due.event_id
         WHERE pending.endpoint_id = due.endpoint_id AND pending.event_id = due.event_id
-        RETURNING pending.endpoint_id, pending.event_id, pending.attempts, pending.attempts_before, pending.claims,
-            pending.queued_at, events.at, events.body
+        RETURNING {CLAIMED}
         """,
         after,
         most,
@@ -127,7 +135,7 @@ async def finish(connection: Connection | Pool, results: Sequence[Result]) -> No
     """
     await connection.execute(
         f"""
-        WITH {_ASYNCHRONOUS}, over AS (
+        WITH {ASYNCHRONOUS}, over AS (
             SELECT * FROM asynchronous, unnest(
                 $1::uuid[], $2::uuid[], $3::int[], $4::int[], $5::int[], $6::text[], $7::timestamptz[], $8::int[],
                 $9::smallint[], $10::text[]
@@ -164,7 +172,7 @@ async def insert_attempts(connection: Connection, results: Sequence[Result]) -> 
     """Insert failed attempts."""
     await connection.execute(
         f"""
-        WITH {_ASYNCHRONOUS}
+        WITH {ASYNCHRONOUS}
         INSERT INTO webhooks.attempts (endpoint_id, event_id, number, at, duration_ms, status_code, error, response)
         SELECT new.* FROM asynchronous, unnest(
             $1::uuid[], $2::uuid[], $3::int[], $4::timestamptz[], $5::int[], $6::smallint[], $7::text[], $8::text[]
@@ -192,9 +200,10 @@ async def postpone(connection: Connection, results: Sequence[Result]) -> None:
         UPDATE webhooks.pending
         SET due_at = clock_timestamp() + make_interval(secs =>
                 CASE WHEN pending.attempts_before = result.attempts_before THEN due_in_s ELSE anew_in_s END),
-            attempts = result.number, leased = false
-        FROM unnest($1::uuid[], $2::uuid[], $3::int[], $4::int[], $5::int[], $6::float8[], $7::float8[])
-            AS result (endpoint_id, event_id, claims, attempts_before, number, due_in_s, anew_in_s)
+            attempts = result.number, leased = false, hold_until = coalesce(pending.hold_until, result.hold_until)
+        FROM unnest($1::uuid[], $2::uuid[], $3::int[], $4::int[], $5::int[], $6::float8[], $7::float8[],
+                $8::timestamptz[])
+            AS result (endpoint_id, event_id, claims, attempts_before, number, due_in_s, anew_in_s, hold_until)
         WHERE pending.endpoint_id = result.endpoint_id AND pending.event_id = result.event_id
             AND pending.claims = result.claims
         """,
@@ -205,6 +214,7 @@ async def postpone(connection: Connection, results: Sequence[Result]) -> None:
         [result.number for result in results],
         [result.due_in_s for result in results],
         [result.anew_in_s for result in results],
+        [result.hold_until for result in results],
     )
 
 

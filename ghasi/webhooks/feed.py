@@ -2,12 +2,13 @@
 
 A delivery that there is room for is written as leased already and goes straight to its lane once the transaction has
 committed: no claim, and the body is encoded once for all endpoints and attempts. The others are due at once and are
-claimed. An event that is in webhooks.events has been fed before and is passed over.
+claimed, as is all that goes in order or at a rate, which several workers share. An event that is in webhooks.events has
+been fed before and is passed over.
 """
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -18,8 +19,9 @@ from ghasi.storage.outbox import Event
 from ghasi.storage.pool import Connection
 from ghasi.storage.sealing import SealError
 from ghasi.webhooks import delivery_queries, queries, redaction
-from ghasi.webhooks.lanes import Job, Lane, Lanes
-from ghasi.webhooks.matching import wanting
+from ghasi.webhooks.lane import Job, Lane
+from ghasi.webhooks.lanes import Lanes
+from ghasi.webhooks.matching import fields_of, order_key, wanting
 from ghasi.webhooks.model import Fed, Pace, SealedEndpoint
 from ghasi.webhooks.redaction import REDACTED_EVENT
 from ghasi.webhooks.targets import Targets, by_account
@@ -35,10 +37,13 @@ def encode_body(event_type: str, at: datetime, data: str) -> str:
 class Feed:
     """Handles batches of events; `hand_over` follows each commit."""
 
-    def __init__(self, lanes: Lanes, targets: Targets, pace: Pace) -> None:
+    def __init__(self, lanes: Lanes, targets: Targets, pace: Pace, claim: Callable[[], None]) -> None:
+        """`claim` is called when there is something to be claimed that no lane asks for."""
         self._lanes = lanes
         self._targets = targets
         self._pace = pace
+        self._claim = claim
+        self._to_be_claimed = False
         self._uncommitted: list[tuple[Lane, Job]] = []
         self._overflowed: list[Lane] = []
         self._promised: Counter[UUID] = Counter()
@@ -51,7 +56,7 @@ class Feed:
             await redaction.delete_texts(connection, redacted)
 
     async def _feed(self, connection: Connection, events: Sequence[Event]) -> None:
-        self._uncommitted, self._overflowed = [], []
+        self._uncommitted, self._overflowed, self._to_be_claimed = [], [], False
         self._promised.clear()
         start_by = time.monotonic() + self._pace.lease_s - self._pace.timeout_s - self._pace.spare_s
         endpoints = by_account(await queries.list_enabled(connection, list({event.account_id for event in events})))
@@ -76,6 +81,11 @@ class Feed:
     def _plan(self, event: Event, body: bytes, endpoints: Sequence[SealedEndpoint], start_by: float) -> list[Fed]:
         deliveries = []
         for endpoint in endpoints:
+            key = None if endpoint.fifo is None else order_key(endpoint.fifo, fields_of(event.data))
+            if key is not None or endpoint.rate_per_s is not None:
+                self._to_be_claimed = True
+                deliveries.append(Fed(endpoint.id, event.id, leased=False, order_key=key))
+                continue
             lane = self._find_lane(endpoint)
             leased = lane is not None and self._has_room(lane)
             if lane is not None and leased:
@@ -96,7 +106,7 @@ class Feed:
 
     def _has_room(self, lane: Lane) -> bool:
         return (
-            lane.room > self._promised[lane.target.endpoint_id]
+            self._lanes.room(lane) > self._promised[lane.target.endpoint_id]
             and lane.share.room > self._promised[lane.target.account_id]
             and len(self._lanes) + len(self._uncommitted) < self._pace.most_in_memory
         )
@@ -108,7 +118,9 @@ class Feed:
         for lane in self._overflowed:
             lane.more = True
         self._lanes.start()
-        self._uncommitted, self._overflowed = [], []
+        if self._to_be_claimed:
+            self._claim()
+        self._uncommitted, self._overflowed, self._to_be_claimed = [], [], False
 
     def take_back(self) -> list[tuple[Lane, Job]]:
         """Return what was leased and not handed over, when the feed has ended in between."""

@@ -1,87 +1,61 @@
 """Who is sent to next: one lane an endpoint, taken in turn, so that a slow endpoint delays nobody but itself.
 
-Owns what waits in memory and how much runs at once. A lane's window is how many of its attempts may run together: it
-widens with each answer and halves with each time-out or lost connection, so that an endpoint that hangs soon holds a
-single place. An account's endpoints together hold no more than a share of all places. Knows no HTTP and no SQL.
+Owns how much waits in memory and how much runs at once. A lane's window is how many of its attempts may run together:
+it widens with each answer and halves with each time-out or lost connection, so that an endpoint that hangs soon holds a
+single place. An account's endpoints together hold no more than a share of all places. An attempt that takes long leaves
+its place to others and runs on beside them, as many as may be open at all. Of what waits in memory, endpoints that
+never answered have half at most. Knows no HTTP and no SQL.
 """
 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Iterable
+from typing import NamedTuple
 from uuid import UUID
 
 import structlog
 
+from ghasi.webhooks.lane import Job, Lane, Share
 from ghasi.webhooks.model import Pace
 from ghasi.webhooks.targets import Target
 
 log = structlog.get_logger("ghasi.webhooks")
-_QUEUE_PER_PLACE = 16
 _IDLE_S = 60.0
 
 
-@dataclass(slots=True, eq=False)
-class Job:
-    """One attempt to be made; `start_by` is the monotonic time after which its lease is too short for it."""
+class Outcome(NamedTuple):
+    """What an attempt says of its endpoint: it answered, however it did; and of its delivery: that is over."""
 
-    event_id: UUID
-    webhook_id: str
-    body: bytes
-    attempts: int
-    claims: int
-    at: datetime
-    start_by: float
-    attempts_before: int = 0
+    answered: bool
+    over: bool
 
 
-@dataclass(slots=True, eq=False)
-class Share:
-    """What an account has in flight, and its lanes that wait for that to fall."""
-
-    in_flight: int
-    stalled: "deque[Lane]"
-    room: int
-
-
-@dataclass(slots=True, eq=False)
-class Lane:
-    """One endpoint's jobs; `more` when the database had more for it than there was room for."""
-
-    target: Target
-    share: Share
-    queue: deque[Job]
-    window: int
-    in_flight: int = 0
-    listed: bool = False
-    more: bool = False
-    used_at: float = 0.0
-
-    @property
-    def room(self) -> int:
-        """How many jobs it takes."""
-        return max(0, min(self.window * _QUEUE_PER_PLACE - len(self.queue), self.share.room))
-
-
-Attempt = Callable[[Lane, Job], Awaitable[bool]]
-"""Makes an attempt, and says whether the endpoint answered, however it did."""
+Attempt = Callable[[Lane, Job], Awaitable[Outcome]]
+_BROKEN = Outcome(answered=False, over=False)
 
 
 class Lanes:
-    """Runs jobs, at most `pace.most_in_flight` at once; each sender task goes from job to job while there are any."""
+    """Runs jobs, at most `pace.most_in_flight` at once; each sender task goes from job to job while there are any.
 
-    def __init__(self, attempt: Attempt, pace: Pace, wake: asyncio.Event) -> None:
+    `wake` is set when a lane has room for more. `wake_ordered` is set when jobs are left that nobody will do, since the
+    one before them failed: `take_left` returns them.
+    """
+
+    def __init__(self, attempt: Attempt, pace: Pace, wake: asyncio.Event, wake_ordered: asyncio.Event) -> None:
         self._attempt = attempt
         self._pace = pace
         self._wake = wake
+        self._wake_ordered = wake_ordered
         self._lanes: dict[UUID, Lane] = {}
         self._shares: dict[UUID, Share] = {}
         self._turn: deque[Lane] = deque()
         self._senders: set[asyncio.Task[None]] = set()
         self._running: dict[Job, Lane] = {}
+        self._slow: set[Job] = set()
+        self._left: list[tuple[Lane, Job]] = []
         self._queued = 0
+        self._unproven = 0
         self._closed = False
 
     def __len__(self) -> int:
@@ -95,56 +69,92 @@ class Lanes:
             share = self._shares.get(target.account_id)
             if share is None:
                 share = self._shares[target.account_id] = Share(0, deque(), self._pace.most_in_memory_per_account)
-            lane = self._lanes[target.endpoint_id] = Lane(target, share, deque(), self._pace.window)
+            lane = self._lanes[target.endpoint_id] = Lane(target, share, self._pace.window)
         elif target.version >= lane.target.version:
             lane.target = target
         lane.used_at = time.monotonic()
         return lane
 
+    def room(self, lane: Lane) -> int:
+        """Return how many jobs a lane takes."""
+        if not lane.proven:
+            return min(lane.room, max(0, self._pace.most_in_memory // 2 - self._unproven))
+        return lane.room
+
     def rooms(self) -> dict[UUID, int]:
         """Return how many jobs a lane takes, of each where that is not what an unknown endpoint is given."""
         usual = self._pace.claim_per_endpoint
         return {
-            endpoint_id: lane.room
+            endpoint_id: room
             for endpoint_id, lane in self._lanes.items()
-            if lane.room < usual or (lane.more and lane.room > usual)
+            if (room := self.room(lane)) < usual or (lane.more and room > usual)
         }
 
     def add(self, lane: Lane, job: Job) -> None:
         """Queue a job; it starts when it is the lane's turn."""
-        lane.queue.append(job)
+        lane.push(job)
         lane.share.room -= 1
         self._queued += 1
+        if not lane.proven:
+            self._unproven += 1
         self._list(lane)
 
     def start(self) -> None:
         """Let a sender take what has been added; whoever finds more than it takes itself starts the next."""
-        if self._turn and len(self._senders) < self._pace.most_in_flight:
+        if self._turn and self._in_place() < self._pace.most_in_flight:
             task = asyncio.get_running_loop().create_task(self._send())
             self._senders.add(task)
             task.add_done_callback(self._senders.discard)
 
+    def _in_place(self) -> int:
+        return len(self._senders) - len(self._slow)
+
+    def take_left(self) -> list[tuple[Lane, Job]]:
+        """Return the jobs that are left, whose leases are to be given back."""
+        left, self._left = self._left, []
+        return left
+
+    def set_slow_apart(self) -> None:
+        """Let others have the places of attempts that take long; to be called many times a second."""
+        before = time.monotonic() - self._pace.slow_after_s
+        for job in self._running:  # in the order in which they began
+            if job.began > before or len(self._slow) >= self._pace.most_slow:
+                break
+            self._slow.add(job)
+        self.start()
+
     def _list(self, lane: Lane) -> None:
-        """Give the lane a turn if it can use one."""
-        if not lane.listed and lane.queue and lane.in_flight < lane.window and not self._closed:
+        """Give the lane a turn if it can use one, or else when its next job's time has come."""
+        if lane.listed or not lane.queue or lane.in_flight >= lane.window or self._closed:
+            return
+        wait_s = lane.queue[0].not_before - time.monotonic()
+        if wait_s <= 0:
             lane.listed = True
             self._turn.append(lane)
+        elif not lane.timed:
+            lane.timed = True
+            asyncio.get_running_loop().call_later(wait_s, self._be_in_time, lane)
+
+    def _be_in_time(self, lane: Lane) -> None:
+        lane.timed = False
+        self._list(lane)
+        self.start()
 
     async def _send(self) -> None:
-        while self._turn:
+        while self._turn and self._in_place() <= self._pace.most_in_flight:
             lane = self._turn.popleft()
             lane.listed = False
             job = self._take(lane)
             if job is None:
                 continue
             self.start()
-            answered = False
+            outcome = _BROKEN
             try:
-                answered = await self._attempt(lane, job)
+                outcome = await self._attempt(lane, job)
             except Exception:  # an attempt reports its own failures; this is a fault of ours
                 log.exception("attempt_broke", endpoint_id=str(lane.target.endpoint_id), event_id=job.webhook_id)
             finally:
-                self._give_back(lane, job, answered=answered)
+                self._give_back(lane, job, outcome)
 
     def _take(self, lane: Lane) -> Job | None:
         """Return the lane's next job, with a place for it, or None."""
@@ -154,31 +164,62 @@ class Lanes:
                 lane.listed = True  # until a place of its account is given back
                 share.stalled.append(lane)
                 return None
-            job = lane.queue.popleft()
+            job = lane.pop()
             self._queued -= 1
-            if time.monotonic() <= job.start_by:
+            now = time.monotonic()
+            if now <= job.start_by:
+                job.began = now
                 self._running[job] = lane
                 lane.in_flight += 1
                 share.in_flight += 1
                 self._list(lane)
                 return job
-            share.room += 1
             # else the lease would be another's before this attempt ended
+            self._let_go(lane)
+            self._leave(lane, lane.give_up(job))
             self._list(lane)
             self._ask_for_more(lane)
         self._go_on(share)
         return None
 
-    def _give_back(self, lane: Lane, job: Job, *, answered: bool) -> None:
+    def _give_back(self, lane: Lane, job: Job, outcome: Outcome) -> None:
         """Note that an attempt has ended."""
         del self._running[job]
+        self._slow.discard(job)
         lane.in_flight -= 1
         lane.share.in_flight -= 1
-        lane.share.room += 1
-        lane.window = min(lane.window + 1, self._pace.most_window) if answered else max(lane.window // 2, 1)
+        self._let_go(lane)
+        if outcome.answered:
+            lane.window = min(lane.window + 1, self._pace.most_window)
+        else:
+            lane.window = max(lane.window // 2, 1)
+        if outcome.over:
+            lane.go_on(job)
+        else:
+            self._leave(lane, lane.give_up(job))
+        self._prove(lane, proven=outcome.answered)
         self._go_on(lane.share)
         self._list(lane)
         self._ask_for_more(lane)
+
+    def _let_go(self, lane: Lane) -> None:
+        """Count a job no more."""
+        lane.share.room += 1
+        if not lane.proven:
+            self._unproven -= 1
+
+    def _leave(self, lane: Lane, jobs: Iterable[Job]) -> None:
+        for job in jobs:
+            self._queued -= 1
+            self._let_go(lane)
+            self._left.append((lane, job))
+        if self._left:
+            self._wake_ordered.set()
+
+    def _prove(self, lane: Lane, *, proven: bool) -> None:
+        if lane.proven != proven:
+            lane.proven = proven
+            self._unproven += (lane.waiting + lane.in_flight) * (-1 if proven else 1)
 
     def _go_on(self, share: Share) -> None:
         """Give a turn to a lane that waits for a place of its account."""
@@ -188,7 +229,7 @@ class Lanes:
             self._list(lane)
 
     def _ask_for_more(self, lane: Lane) -> None:
-        if lane.more and len(lane.queue) <= lane.window:
+        if lane.more and lane.waiting <= min(lane.window, lane.capacity // 2):
             lane.more = False
             self._wake.set()
 
@@ -198,7 +239,7 @@ class Lanes:
         idle = [
             endpoint_id
             for endpoint_id, lane in self._lanes.items()
-            if lane.used_at < before and not lane.queue and not lane.in_flight and not lane.listed
+            if lane.used_at < before and not lane.waiting and not lane.in_flight and not lane.listed
         ]
         for endpoint_id in idle:
             del self._lanes[endpoint_id]
@@ -210,15 +251,13 @@ class Lanes:
         """Begin nothing more, give what runs `drain_s` to end, and return the jobs that were not done."""
         self._closed = True
         self._turn.clear()
-        left = [(lane, job) for lane in self._lanes.values() for job in lane.queue]
-        for lane in self._lanes.values():
-            lane.queue.clear()
+        left = [(lane, job) for lane in self._lanes.values() for job in lane.clear()]
         self._queued = 0
         if self._senders:
             await asyncio.wait(set(self._senders), timeout=drain_s)
         left += [(lane, job) for job, lane in self._running.items()]
         await self.kill()
-        return left
+        return left + self.take_left()
 
     async def kill(self) -> None:
         """Cancel what runs."""

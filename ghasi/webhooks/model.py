@@ -88,7 +88,9 @@ class SealedEndpoint:
 class Claimed:
     """A pending delivery on which this worker holds a lease; `at` is the event's time.
 
-    `attempts` are all that were made, `attempts_before` those of them before it was last sent again by hand.
+    `attempts` are all that were made, `attempts_before` those of them before it was last sent again by hand. With an
+    `order_key` it waits for those of its endpoint and key before it; having failed, it holds up those behind it until
+    `hold_until`.
     """
 
     endpoint_id: UUID
@@ -99,6 +101,8 @@ class Claimed:
     queued_at: datetime
     at: datetime
     body: str
+    order_key: str | None = None
+    hold_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,7 @@ class Fed:
     endpoint_id: UUID
     event_id: UUID
     leased: bool
+    order_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +138,7 @@ class Result:
     due_in_s: float | None = None
     anew_in_s: float | None = None
     gone: int | None = None
+    hold_until: datetime | None = None
 
     @property
     def ended_at(self) -> datetime:
@@ -186,6 +192,8 @@ class Pace:
 
     A lease outlives the longest attempt by `spare_s` at least: a delivery whose lease is too short for another
     attempt is not begun. `window` is how many attempts may run at once to an endpoint of which nothing is known yet.
+    An attempt that takes more than `slow_after_s` is counted among `most_slow` and no more among `most_in_flight`. A
+    claim in order looks at `claim_keys` keys and takes up to `run` deliveries of each.
     """
 
     schedule_s: tuple[float, ...] = SCHEDULE_S
@@ -196,11 +204,15 @@ class Pace:
     poll_s: float = 0.25
     drain_s: float = 5.0
     housekeeping_s: float = 300.0
+    slow_after_s: float = 0.5
     most_in_flight: int = 500
+    most_slow: int = 1500
     most_in_flight_per_account: int = 200
     most_in_memory: int = 5000
     most_in_memory_per_account: int = 1000
     window: int = 16
     most_window: int = 64
     claim: int = 500
-    claim_per_endpoint: int = 256
+    claim_per_endpoint: int = 16
+    claim_keys: int = 500
+    run: int = 32

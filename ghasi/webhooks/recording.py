@@ -1,12 +1,13 @@
 """What follows from an attempt (the end, another try, or the endpoint's) and how it is written: many at once.
 
 An answer of 2xx ends a delivery; anything else is tried again after the schedule's next delay, give or take a fifth,
-and after the last of them no more; a resend begins the schedule anew. 410 disables the endpoint. Sends nothing itself.
+and after the last of them no more; a resend begins the schedule anew. What goes in order holds up those behind it for
+as long as its endpoint says, from its first attempt on. 410 disables the endpoint. Sends nothing itself.
 """
 
 import random
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 
 import structlog
 from prometheus_client import Counter, Histogram
@@ -15,7 +16,7 @@ from ghasi.storage import audit
 from ghasi.storage.batch import Batcher, QueueFullError
 from ghasi.storage.pool import Pool
 from ghasi.webhooks import delivery_queries, queries
-from ghasi.webhooks.lanes import Job
+from ghasi.webhooks.lane import Job
 from ghasi.webhooks.model import CANCELED_AT_ONCE, EXHAUSTED, GONE, RETRY, SUCCEEDED, Pace, Result
 from ghasi.webhooks.sending import Answer
 from ghasi.webhooks.targets import Target
@@ -36,13 +37,18 @@ def judge(target: Target, job: Job, answer: Answer, pace: Pace) -> Result:
     """Decide what an attempt means for its delivery."""
     number = job.attempts + 1
     step = number - job.attempts_before
-    due_in_s = anew_in_s = None
+    due_in_s = anew_in_s = hold_until = None
     if answer.error is None:
         outcome = SUCCEEDED
     else:
         outcome = EXHAUSTED if step > len(pace.schedule_s) else RETRY
         anew_in_s = delay_s(1, answer.retry_after_s, pace)
         due_in_s = anew_in_s if outcome == EXHAUSTED else delay_s(step, answer.retry_after_s, pace)
+        if job.order_key is not None:
+            hold_until, left_s = _hold(target, job, answer)
+            if left_s is not None and outcome == RETRY:
+                outcome = RETRY if left_s > 0 else EXHAUSTED
+                due_in_s = min(due_in_s, max(left_s, 0.0))
     return Result(
         target.endpoint_id,
         job.event_id,
@@ -58,7 +64,17 @@ def judge(target: Target, job: Job, answer: Answer, pace: Pace) -> Result:
         due_in_s,
         anew_in_s,
         target.version if answer.status_code == 410 else None,  # noqa: PLR2004 - Gone
+        hold_until,
     )
+
+
+def _hold(target: Target, job: Job, answer: Answer) -> tuple[datetime, float | None]:
+    """Return until when a failed job holds up those behind it, and in how many seconds it is given up if it is then."""
+    hold_s = 0 if target.fifo is None else target.fifo.hold_s
+    hold_until = job.hold_until or answer.at + timedelta(seconds=hold_s)
+    if target.fifo is None or target.fifo.after_hold != "drop":
+        return hold_until, None
+    return hold_until, (hold_until - datetime.now(UTC)).total_seconds()
 
 
 def delay_s(step: int, retry_after_s: float | None, pace: Pace) -> float:
@@ -73,20 +89,26 @@ def delay_s(step: int, retry_after_s: float | None, pace: Pace) -> float:
 class Recorder:
     """Writes results in the order they come, as many at a time as have gathered."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, written: Callable[[], None]) -> None:
+        """`written` is called once the result of a job that goes in order is committed."""
         self._pool = pool
+        self._written = written
         self._batcher: Batcher[Result, None] = Batcher(self._write, name="webhook attempts", attempts=None)
 
-    def record(self, target: Target, job: Job, answer: Answer, pace: Pace) -> None:
-        """Queue what became of an attempt; when it is lost the attempt is made again."""
+    def record(self, target: Target, job: Job, answer: Answer, pace: Pace) -> bool:
+        """Queue what became of an attempt, and tell whether its delivery is over; what is lost is attempted again."""
         result = judge(target, job, answer, pace)
         _BY_OUTCOME[result.outcome].inc()
         if result.outcome == SUCCEEDED and not job.attempts_before:
             _latency_s.observe((datetime.now(UTC) - job.at).total_seconds())
         try:
-            self._batcher.put(result)
+            written = self._batcher.put(result)
         except QueueFullError:
             log.warning("result_dropped", endpoint_id=str(result.endpoint_id), event_id=str(result.event_id))
+        else:
+            if job.order_key is not None:
+                written.add_done_callback(lambda _: self._written())
+        return result.outcome != RETRY
 
     async def drain(self) -> None:
         """Wait until all is written."""

@@ -12,6 +12,7 @@ from uuid import UUID
 import msgspec
 from yarl import URL
 
+from ghasi.contract.shapes import Fifo
 from ghasi.storage.sealing import Sealer
 from ghasi.webhooks.model import SealedEndpoint
 from ghasi.webhooks.signing import key_of
@@ -31,6 +32,8 @@ class Target:
     previous_key: bytes | None
     previous_until: datetime | None
     headers: tuple[tuple[str, str], ...]
+    rate_per_s: int | None = None
+    fifo: Fifo | None = None
 
     def keys(self) -> tuple[bytes, ...]:
         """Return the keys that sign now, the newest first."""
@@ -61,6 +64,8 @@ class Targets:
             None if endpoint.previous_secret is None else key_of(self._open(endpoint.previous_secret).decode()),
             endpoint.previous_until,
             tuple(headers.items()),
+            endpoint.rate_per_s,
+            endpoint.fifo,
         )
         self._known[endpoint.id] = target
         self._known.move_to_end(endpoint.id)

@@ -8,11 +8,7 @@ endpoints. What is sent again or as a test is claimed as a retry is; the bell `w
 
 import asyncio
 import contextlib
-import time
-from collections import Counter as Tally
 from collections.abc import Sequence
-from datetime import timedelta
-from uuid import UUID
 
 import aiohttp
 import structlog
@@ -21,12 +17,13 @@ from prometheus_client import Gauge
 from ghasi.storage import outbox
 from ghasi.storage.pool import UNAVAILABLE, Pool
 from ghasi.storage.resources import Resources
-from ghasi.storage.sealing import SealError
-from ghasi.webhooks import delivery_queries, queries, redaction
+from ghasi.webhooks import delivery_queries, redaction
 from ghasi.webhooks.addresses import Lookup, look_up
+from ghasi.webhooks.claiming import BEGINNING, Claims
 from ghasi.webhooks.feed import Feed
-from ghasi.webhooks.lanes import Job, Lane, Lanes
-from ghasi.webhooks.model import IDEMPOTENCY_WINDOW, PRUNED_AFTER, Claimed, Pace, SealedEndpoint
+from ghasi.webhooks.lane import Job, Lane
+from ghasi.webhooks.lanes import Lanes, Outcome
+from ghasi.webhooks.model import IDEMPOTENCY_WINDOW, PRUNED_AFTER, Pace
 from ghasi.webhooks.recording import Recorder
 from ghasi.webhooks.sending import open_session, post
 from ghasi.webhooks.targets import Targets
@@ -37,9 +34,11 @@ _in_memory = Gauge(
     "ghasi_webhook_in_memory", "Deliveries leased by a worker, waiting or under way", multiprocess_mode="livesum"
 )
 _FLUSH_S = 2.0
+_CLAIM_S = 0.5
 _PRUNED_AT_ONCE = 5000
 _MOST_COUNTED = 1_000_000
 _COUNT_EVERY_S = 15.0
+_LOOK_FOR_SLOW_EVERY_S = 0.1
 _DEFAULT_PACE = Pace()
 
 
@@ -61,10 +60,12 @@ class _Worker:
         self._pace = pace
         self._session = session
         self._wake = resources.bells.event("webhooks")
-        self._targets = Targets(resources.sealer)
-        self._recorder = Recorder(resources.pool)
-        self._lanes = Lanes(self._attempt, pace, self._wake)
-        self._feed = Feed(self._lanes, self._targets, pace)
+        self._wake_ordered = resources.bells.event("webhooks")
+        targets = Targets(resources.sealer)
+        self._recorder = Recorder(resources.pool, self._wake_ordered.set)
+        self._lanes = Lanes(self._attempt, pace, self._wake, self._wake_ordered)
+        self._feed = Feed(self._lanes, targets, pace, self._claim_fed)
+        self._claims = Claims(resources.pool, pace, self._lanes, targets)
 
     async def run(self) -> None:
         """Run the loops until `stopping` is set; should one of them end in an error, so does this."""
@@ -73,6 +74,8 @@ class _Worker:
             for name, work in (
                 ("webhooks-feed", self._follow()),
                 ("webhooks-claim", self._claim_due()),
+                ("webhooks-claim-ordered", self._claim_ordered()),
+                ("webhooks-slow", self._set_slow_apart()),
                 ("webhooks-housekeeping", self._keep_house()),
                 ("webhooks-count", self._count()),
             )
@@ -80,6 +83,9 @@ class _Worker:
         stopping = asyncio.create_task(self._resources.stopping.wait(), name="webhooks-stopping")
         try:
             done, _ = await asyncio.wait((stopping, *loops), return_when=asyncio.FIRST_COMPLETED)
+            with contextlib.suppress(TimeoutError):  # the database is away
+                async with asyncio.timeout(_CLAIM_S):
+                    await self._claims.close()
             await _cancel(loops)
             await self._drain()
             for task in done - {stopping}:
@@ -87,6 +93,10 @@ class _Worker:
         finally:
             await _cancel([stopping, *loops])
             await self._lanes.kill()
+
+    def _claim_fed(self) -> None:
+        self._wake.set()
+        self._wake_ordered.set()
 
     async def _follow(self) -> None:
         await outbox.follow(
@@ -98,13 +108,14 @@ class _Worker:
             applied=self._feed.hand_over,
         )
 
-    async def _attempt(self, lane: Lane, job: Job) -> bool:
+    async def _attempt(self, lane: Lane, job: Job) -> Outcome:
         target = lane.target
         answer = await post(self._session, target, job.webhook_id, job.body)
-        self._recorder.record(target, job, answer, self._pace)
-        return answer.status_code is not None and (
+        over = self._recorder.record(target, job, answer, self._pace)
+        answered = answer.status_code is not None and (
             answer.error is None or answer.error.startswith(("status", "redirect"))
         )
+        return Outcome(answered, over)
 
     async def _claim_due(self) -> None:
         """Claim what is due, whenever there is room: overflow of the feed, retries, and what a killed worker left."""
@@ -112,7 +123,7 @@ class _Worker:
         while True:
             self._wake.clear()
             try:
-                count, last = await self._claim(after)
+                count, last = await self._claims.take_due(after)
             except Exception as error:  # whatever it is, the feed goes on and the next poll tries again
                 log.exception("claim_failed", error=type(error).__name__)
                 count, last = 0, delivery_queries.NIL
@@ -121,90 +132,41 @@ class _Worker:
             after = last if count == self._pace.claim or full else delivery_queries.NIL
             if count < self._pace.claim and (went_round or full):
                 self._lanes.forget_idle()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._pace.poll_s):
-                        await self._wake.wait()
+                await self._sleep(self._wake)
 
-    async def _claim(self, after: UUID) -> tuple[int, UUID]:
-        """Claim once; return how many there were and the last endpoint."""
-        if len(self._lanes) >= self._pace.most_in_memory:
-            return 0, after
-        rooms = self._lanes.rooms()
-        start_by = time.monotonic() + self._pace.lease_s - self._pace.timeout_s - self._pace.spare_s
-        claimed = await delivery_queries.claim(
-            self._pool,
-            after=after,
-            most=self._pace.claim,
-            most_per_endpoint=self._pace.claim_per_endpoint,
-            rooms=rooms,
-            lease=timedelta(seconds=self._pace.lease_s),
-        )
-        if not claimed:
-            return 0, delivery_queries.NIL
-        counts = Tally(delivery.endpoint_id for delivery in claimed)
-        endpoints = {endpoint.id: endpoint for endpoint in await queries.list_sealed(self._pool, list(counts))}
-        unwanted, beyond = [], []
-        for delivery in claimed:
-            endpoint = endpoints.get(delivery.endpoint_id)
-            if endpoint is None or not _wanted(endpoint, delivery):
-                unwanted.append((delivery.endpoint_id, delivery.event_id, delivery.claims))
-            elif not self._queue(endpoint, delivery, start_by):
-                beyond.append((delivery.endpoint_id, delivery.event_id, delivery.claims))
-        for endpoint_id, count in counts.items():
-            endpoint = endpoints.get(endpoint_id)
-            if (
-                endpoint is not None
-                and endpoint.live
-                and count >= rooms.get(endpoint_id, self._pace.claim_per_endpoint)
-            ):
-                self._mark_more(endpoint)
-        self._lanes.start()
-        if unwanted:
-            await delivery_queries.cancel(self._pool, unwanted)
-        if beyond:
-            await delivery_queries.release(self._pool, beyond)
-        return len(claimed), max(counts)
+    async def _claim_ordered(self) -> None:
+        """Claim what goes in order, whenever something of it is fed or over."""
+        after = BEGINNING
+        while True:
+            self._wake_ordered.clear()
+            try:
+                after = await self._claims.take_ordered(after)
+            except Exception as error:  # as above
+                log.exception("claim_failed", error=type(error).__name__)
+                after = BEGINNING
+            if after == BEGINNING:
+                await self._sleep(self._wake_ordered)
 
-    def _queue(self, endpoint: SealedEndpoint, delivery: Claimed, start_by: float) -> bool:
-        try:
-            lane = self._lanes.lane(self._targets.of(endpoint))
-        except SealError:  # its deliveries come back when the lease ends, and wait for the right key
-            log.exception("endpoint_does_not_open", endpoint_id=str(endpoint.id))
-            return True
-        if lane.share.room <= 0:
-            lane.more = True
-            return False
-        self._lanes.add(
-            lane,
-            Job(
-                delivery.event_id,
-                str(delivery.event_id),
-                delivery.body.encode(),
-                delivery.attempts,
-                delivery.claims,
-                delivery.at,
-                start_by,
-                delivery.attempts_before,
-            ),
-        )
-        return True
+    async def _sleep(self, wake: asyncio.Event) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._pace.poll_s):
+                await wake.wait()
 
-    def _mark_more(self, endpoint: SealedEndpoint) -> None:
-        with contextlib.suppress(SealError):
-            self._lanes.lane(self._targets.of(endpoint)).more = True
+    async def _set_slow_apart(self) -> None:
+        while True:
+            await asyncio.sleep(_LOOK_FOR_SLOW_EVERY_S)
+            self._lanes.set_slow_apart()
 
     async def _drain(self) -> None:
         """End what is under way, give back what is not, and write what is known."""
         left = self._feed.take_back() + await self._lanes.close(self._pace.drain_s)
-        leases = [(lane.target.endpoint_id, job.event_id, job.claims) for lane, job in left]
         try:
             async with asyncio.timeout(_FLUSH_S):
-                if leases:
-                    await delivery_queries.release(self._pool, leases)
+                await self._claims.release(left)
                 await self._recorder.drain()
         except UNAVAILABLE as error:  # the leases run out by themselves
-            log.warning("drain_failed", error=type(error).__name__, leases=len(leases))
-        log.info("webhooks_drained", given_back=len(leases))
+            log.warning("drain_failed", error=type(error).__name__, leases=len(left))
+        log.info("webhooks_drained", given_back=len(left))
 
     async def _keep_house(self) -> None:
         """Delete what is older than it is kept, a bounded batch at a time."""
@@ -228,11 +190,6 @@ class _Worker:
                 _due.set(await delivery_queries.count_due(self._pool, _MOST_COUNTED))
             _in_memory.set(len(self._lanes))
             await asyncio.sleep(_COUNT_EVERY_S)
-
-
-def _wanted(endpoint: SealedEndpoint, delivery: Claimed) -> bool:
-    """Say whether an endpoint still wants a delivery: neither deleted nor disabled since it became pending."""
-    return endpoint.live and (endpoint.dropped_before is None or delivery.queued_at > endpoint.dropped_before)
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None] | asyncio.Task[bool]]) -> None:

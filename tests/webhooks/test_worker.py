@@ -12,7 +12,8 @@ from yarl import URL
 from ghasi.contract.values import new_id
 from ghasi.storage.pool import Pool
 from ghasi.storage.resources import Resources
-from ghasi.webhooks.lanes import Job, Lane, Lanes
+from ghasi.webhooks.lane import Job, Lane
+from ghasi.webhooks.lanes import Lanes, Outcome
 from ghasi.webhooks.model import Pace
 from ghasi.webhooks.targets import Target
 from ghasi.webhooks.worker import work
@@ -188,11 +189,11 @@ async def test_an_endpoint_that_does_not_open_waits_for_its_key_and_holds_up_no_
 async def test_a_job_whose_lease_is_too_short_is_left_to_the_next_claim() -> None:
     tried: list[str] = []
 
-    async def attempt(_: Lane, job: Job) -> bool:
+    async def attempt(_: Lane, job: Job) -> Outcome:
         tried.append(job.webhook_id)
-        return True
+        return Outcome(answered=True, over=True)
 
-    lanes = Lanes(attempt, Pace(), asyncio.Event())
+    lanes = Lanes(attempt, Pace(), asyncio.Event(), asyncio.Event())
     target = Target(new_id(), new_id(), 1, URL("https://example.com"), b"", None, None, ())
     now = time.monotonic()
     for name, start_by in (("late", now - 1), ("in time", now + 60), ("late too", now - 1)):

@@ -1,0 +1,120 @@
+"""The SQL of deliveries that go in order, and of the rates of endpoints; other claims are in delivery_queries.py.
+
+Rows with an order_key are found by the index (endpoint_id, order_key, event_id): ids are UUIDv7, so that events are in
+the order in which they happened. What is leased of a key, or waits after a failure, holds up what comes behind it.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from ghasi.storage.pool import Connection, Pool
+from ghasi.webhooks.delivery_queries import ASYNCHRONOUS, CLAIMED
+from ghasi.webhooks.model import Claimed
+
+_LATECOMERS = 16
+"""Events that may have come to stand before a run that is leased already, and are looked at besides."""
+
+
+async def list_order_keys(pool: Pool, after: tuple[UUID, str], most: int) -> list[tuple[UUID, str]]:
+    """Return up to `most` pairs of endpoint and key that something pending has, in order, behind `after`."""
+    rows = await pool.fetch(
+        """
+        WITH RECURSIVE keys AS (
+            (SELECT endpoint_id, order_key FROM webhooks.pending
+             WHERE order_key IS NOT NULL AND (endpoint_id, order_key) > ($1, $2::text)
+             ORDER BY endpoint_id, order_key LIMIT 1)
+            UNION ALL
+            SELECT next.endpoint_id, next.order_key FROM keys CROSS JOIN LATERAL (
+                SELECT endpoint_id, order_key FROM webhooks.pending
+                WHERE order_key IS NOT NULL AND (endpoint_id, order_key) > (keys.endpoint_id, keys.order_key)
+                ORDER BY endpoint_id, order_key LIMIT 1
+            ) AS next
+        )
+        SELECT endpoint_id, order_key FROM keys LIMIT $3
+        """,
+        *after,
+        most,
+    )
+    return [(row["endpoint_id"], row["order_key"]) for row in rows]
+
+
+async def try_lock_claims(connection: Connection) -> bool:
+    """Be the only one that claims in order until the transaction ends; False when another is at it."""
+    locked: bool = await connection.fetchval("SELECT pg_try_advisory_xact_lock(hashtextextended('webhooks:order', 0))")
+    return locked
+
+
+async def claim_runs(
+    connection: Connection, wanted: Sequence[tuple[UUID, str, int]], lease: timedelta
+) -> list[Claimed]:
+    """Lease of each (endpoint, key, most) the first deliveries that are due, up to what waits; return them in order.
+
+    Of a key of which something is leased already, nothing. To be called under try_lock_claims.
+    """
+    rows = await connection.fetch(
+        f"""
+        WITH {ASYNCHRONOUS}, chosen AS (
+            SELECT front.endpoint_id, front.event_id, front.claims
+            FROM asynchronous, unnest($1::uuid[], $2::text[], $3::int[]) AS wanted (endpoint_id, order_key, most)
+            CROSS JOIN LATERAL (
+                SELECT first.endpoint_id, first.event_id, first.claims,
+                    row_number() OVER (ORDER BY first.event_id) AS place,
+                    bool_or(first.leased AND first.due_at > now()) OVER () AS busy,
+                    bool_or(first.due_at > now()) OVER (ORDER BY first.event_id) AS held
+                FROM (
+                    SELECT endpoint_id, event_id, claims, leased, due_at FROM webhooks.pending
+                    WHERE pending.endpoint_id = wanted.endpoint_id AND pending.order_key = wanted.order_key
+                    ORDER BY event_id LIMIT wanted.most + {_LATECOMERS}
+                ) AS first
+            ) AS front
+            WHERE NOT front.busy AND NOT front.held AND front.place <= wanted.most
+        )
+        UPDATE webhooks.pending SET due_at = now() + $4::interval, claims = pending.claims + 1, leased = true
+        FROM chosen JOIN webhooks.events ON events.id = chosen.event_id
+        WHERE pending.endpoint_id = chosen.endpoint_id AND pending.event_id = chosen.event_id
+            AND pending.claims = chosen.claims
+        RETURNING {CLAIMED}
+        """,
+        [endpoint_id for endpoint_id, _, _ in wanted],
+        [key for _, key, _ in wanted],
+        [most for _, _, most in wanted],
+        lease,
+    )
+    return sorted((Claimed(*row) for row in rows), key=lambda claimed: claimed.event_id)
+
+
+async def pass_by(pool: Pool) -> None:
+    """Take out of the order what has held up others for long enough, save where the endpoint gives it up instead."""
+    await pool.execute(
+        """
+        UPDATE webhooks.pending SET order_key = NULL, hold_until = NULL
+        FROM webhooks.endpoints
+        WHERE pending.hold_until <= now() AND endpoints.id = pending.endpoint_id
+            AND endpoints.fifo ->> 'after_hold' IS DISTINCT FROM 'drop'
+        """
+    )
+
+
+async def reserve(pool: Pool, wanted: Sequence[tuple[UUID, int, int]]) -> dict[UUID, float]:
+    """Plan attempts, given as (endpoint, how many, rate in a second), behind all that is planned.
+
+    Returns in how many seconds the first of each endpoint may begin; the others follow at even distances.
+    """
+    rows = await pool.fetch(
+        f"""
+        WITH {ASYNCHRONOUS}
+        INSERT INTO webhooks.paces AS pace (endpoint_id, next_at)
+        SELECT endpoint_id, now() + many * make_interval(secs => 1.0 / rate)
+        FROM asynchronous, unnest($1::uuid[], $2::int[], $3::int[]) AS wanted (endpoint_id, many, rate)
+        ORDER BY endpoint_id
+        ON CONFLICT (endpoint_id) DO UPDATE
+            SET next_at = greatest(pace.next_at, now()) + (excluded.next_at - now())
+        RETURNING endpoint_id, next_at - now() AS until
+        """,
+        [endpoint_id for endpoint_id, _, _ in wanted],
+        [many for _, many, _ in wanted],
+        [rate for _, _, rate in wanted],
+    )
+    planned = {endpoint_id: many / rate for endpoint_id, many, rate in wanted}
+    return {row["endpoint_id"]: row["until"].total_seconds() - planned[row["endpoint_id"]] for row in rows}
