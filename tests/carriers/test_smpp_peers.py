@@ -314,19 +314,50 @@ async def test_a_bind_nobody_answers_is_tried_again(peer: Peer, start_client: St
     await client.bound()
 
 
-async def test_attempts_grow_rarer(start_client: StartClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    pauses = []
+Pauses = list[tuple[float, float]]
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> Pauses:
+    """Between which times each pause before an attempt was chosen; none of them is waited for."""
+    chosen: Pauses = []
 
     def choose(least_s: float, most_s: float) -> float:
-        pauses.append((least_s, most_s))
+        chosen.append((least_s, most_s))
         return 0.001
 
     monkeypatch.setattr("ghasi.carriers.smpp.line.random.uniform", choose)
+    return chosen
+
+
+async def test_attempts_grow_rarer(start_client: StartClient, pauses: Pauses) -> None:
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))  # and nobody else can have the port meanwhile
         await start_client(deaf.getsockname()[1], timing=Timing(least_backoff_s=0.02, most_backoff_s=0.32))
         await eventually(lambda: len(pauses) >= 6)
     assert pauses[:6] == [(longest / 2, longest) for longest in (0.02, 0.04, 0.08, 0.16, 0.32, 0.32)]
+
+
+@pytest.mark.parametrize("useful", ["submit", "receipt", "nothing"])
+async def test_an_smsc_that_ends_its_links_is_soon_asked_again_if_they_were_of_use(
+    peer: Peer, start_client: StartClient, pauses: Pauses, useful: str
+) -> None:
+    client = await start_client(peer.port, timing=Timing(least_backoff_s=30, most_backoff_s=300))
+    for number in range(4):
+        link = await peer.accept()
+        await client.bound()
+        if useful == "submit":
+            waiting = client.carrier.submit(text_to("+93701234567", str(number)))
+            link.write(SUBMIT_SM_RESP, (await link.read())[2], b"7\0")
+            await waiting
+        elif useful == "receipt":
+            link.write(DELIVER_SM, 1, receipt_body())
+            assert await link.read() == (DELIVER_SM_RESP, 0, 1, b"\0")
+        link.write(UNBIND, 3)
+        assert (await link.read())[0] == UNBIND_RESP
+        await eventually(lambda so_far=number: len(pauses) > so_far)
+    longest = [most_s for _, most_s in pauses]
+    assert longest == ([30, 60, 120, 240] if useful == "nothing" else [30] * 4)
 
 
 async def test_it_refuses_to_hold_more_receipts_than_it_can(

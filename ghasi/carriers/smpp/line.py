@@ -49,7 +49,10 @@ class Line:
             await self._task
 
     async def _keep_connected(self) -> None:
-        """Connect, and after each end again, waiting longer each time unless the link had lasted."""
+        """Connect, and after each end again, waiting longer each time unless the link had lasted or been of use.
+
+        An SMSC that ends every link after some hundred messages would otherwise be away most of the time.
+        """
         loop, timing = asyncio.get_running_loop(), self._terms.timing
         failures = 0
         while True:
@@ -58,7 +61,8 @@ class Line:
             if self._stopping:
                 return
             longest = min(timing.least_backoff_s * 2 ** min(failures, 16), timing.most_backoff_s)
-            if bound and loop.time() - begun > longest * 2:
+            useful = self.link is not None and self.link.useful
+            if bound and (useful or loop.time() - begun > longest * 2):
                 failures, longest = 0, timing.least_backoff_s
             failures += 1
             # jitter: the links of many processes, broken together, must not come back together

@@ -63,6 +63,8 @@ class Link(asyncio.Protocol):
         self.outstanding: dict[int, tuple[Result, float]] = {}
         self.open = False
         """Bound, not closing; segments may be submitted unless it is a receiver."""
+        self.useful = False
+        """Whether a submit was accepted, or something came in."""
         self._writer = Writer(loop, lambda: self.abort("the socket took nothing while requests came in"))
         self._send = self._writer.send
         self._reader = pdu.FrameReader()
@@ -202,7 +204,7 @@ class Link(asyncio.Protocol):
         if self._unbound is not None and not self.outstanding:
             self._loop.call_soon(self._answer_unbind)
         if frame.status == statuses.ESME_ROK:
-            self._not_bound = 0
+            self._not_bound, self.useful = 0, True
             try:
                 message_id = pdu.decode_message_id(frame.body)[:LONGEST_ID] or None
             except pdu.PduError:
@@ -234,6 +236,7 @@ class Link(asyncio.Protocol):
             self._answer_delivery(sequence, statuses.ESME_RX_T_APPN, command)
             return
         self._to_acknowledge += 1
+        self.useful = True
         self._unacknowledged[sequence] = self._unacknowledged.get(sequence, 0) + 1
         if isinstance(word, Receipt):
             receipts.append(word)
