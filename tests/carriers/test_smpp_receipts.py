@@ -272,7 +272,34 @@ def test_receipts_by_their_text_alone_where_that_was_asked_for() -> None:
     assert not ReceiptReader(configured()).is_receipt(message)
     reader = ReceiptReader(configured(receipts_by_text=True))
     assert reader.is_receipt(message)
-    assert not reader.is_receipt(deliver("id:1 is what I want", esm_class=0))
+    for text in (
+        "id:1 sub:001 dlvrd:001 submit date:2611221228 done date:2611221229 stat:DELIVRD text:Hello",
+        "id:1 stat:UNDELIV err:027",
+        "ID:1 DONE DATE:261122122911 STAT:delivrd ERR:",
+    ):
+        assert reader.is_receipt(deliver(text, esm_class=0)), text
+    for text in (
+        "id:1 is what I want",
+        "id:1 what about its stat:us",
+        "My ID: 4711, status: failed",
+        "id:1 text:stat:DELIVRD",
+        "text id:1 stat:DELIVRD",
+    ):
+        assert not reader.is_receipt(deliver(text, esm_class=0)), text
+
+
+def test_states_of_ones_own_count_in_receipts_by_text() -> None:
+    told = configured(receipts_by_text=True, receipt_states={"DELIVERED_OK": "delivered"})
+    assert ReceiptReader(told).is_receipt(deliver("id:1 stat:DELIVERED_OK", esm_class=0))
+    assert not ReceiptReader(configured(receipts_by_text=True)).is_receipt(
+        deliver("id:1 stat:DELIVERED_OK", esm_class=0)
+    )
+
+
+def test_a_text_of_64_kib_is_told_from_a_receipt_in_no_time() -> None:
+    reader = ReceiptReader(configured(receipts_by_text=True))
+    for piece in ("id:1 ", " stat:", "text", "id:1 stat:a "):
+        assert not reader.is_receipt(deliver(esm_class=0, tlvs={MESSAGE_PAYLOAD: (piece * 65536)[:65000].encode()}))
 
 
 @pytest.mark.parametrize("date", ["20261122122911", "261122122911"])

@@ -59,6 +59,8 @@ _MAY_BE_EXPLAINED = frozenset({"undelivered", "failed", "expired"})
 """States whose error code may be a more telling one."""
 
 _APPENDIX_B = re.compile(r"id:([^\s\0]+) .*?done date:(\d+) stat:(\w+) err:([^\s\0]*)", re.IGNORECASE | re.DOTALL)
+_BY_TEXT = re.compile(r"\s*id:[^\s\0]+ .*?\bstat:(\w+)", re.IGNORECASE | re.DOTALL)
+"""What is surely no person's: the fields that every receipt has, in their place and without a space."""
 _NAMES = {
     "id": r"(?:msg|message)?[ _]?id",
     "stat": r"(?:message|msg)?[ _]?(?:stat(?:us|e)?)",
@@ -119,7 +121,11 @@ class ReceiptReader:
 
     def is_receipt(self, message: ShortMessage) -> bool:
         """Tell a receipt as the module's is_receipt does, and by its text where that was asked for."""
-        return is_receipt(message) or (self._by_text and _APPENDIX_B.match(_text_of(message)) is not None)
+        return is_receipt(message) or (self._by_text and self._reads_as_receipt(_text_of(message)))
+
+    def _reads_as_receipt(self, text: str) -> bool:
+        found = _BY_TEXT.match(text, 0, _quoted(text))
+        return found is not None and found[1].upper() in self._states
 
     def read(self, message: ShortMessage, now: datetime) -> ReadReceipt | None:
         """Read a receipt, or return None when it names no message.
