@@ -59,7 +59,7 @@ CODES: dict[str, Code] = {
     "gateway_exists": Code(409, "Another gateway process holds the lease", "Run one gateway process."),
     # sms-orchestrator
     "invalid_number": Code(422, "The number is not one that can be called", "Use E.164: +93701234567."),
-    "invalid_sender": Code(422, "The sender is invalid", "Use E.164, 3 to 8 digits, or 1 to 11 letters and digits."),
+    "invalid_sender": Code(422, "The sender is invalid", "Use E.164, 3 to 8 digits, or a name of up to 11 characters."),
     "body_too_long": Code(422, "The text needs more than 10 segments", "Shorten it, or send it as several messages."),
     "account_suspended": Code(403, "The account is suspended", "Ask the operator."),
     "country_not_allowed": Code(403, "The account may not send to this country", "Ask the operator to allow it."),

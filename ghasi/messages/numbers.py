@@ -8,6 +8,7 @@ import phonenumbers
 from ghasi.contract.errors import invalid
 
 _SHORT_CODE = re.compile(r"[0-9]{3,8}")
+_NAME_RULE = "a name of 1 to 11 letters, digits, spaces and . _ & -, with a letter in it"
 _NAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9 ._&-]{1,11}")
 _DIGITS = re.compile(r"\+[1-9][0-9]{5,14}")
 INVALID_NUMBER = "must be a valid phone number in E.164, for example +93701234567"
@@ -57,8 +58,7 @@ def parse_sender(text: str | None) -> str | None:
     number = _number(text)
     if number is not None and phonenumbers.is_possible_number(number):
         return text
-    raise invalid("from", "must be E.164, a short code of 3 to 8 digits, or a name of 1 to 11 letters and digits",
-                  "invalid_sender")  # fmt: skip
+    raise invalid("from", f"must be E.164, a short code of 3 to 8 digits, or {_NAME_RULE}", "invalid_sender")
 
 
 def number_filter(text: str) -> str:

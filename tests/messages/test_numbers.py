@@ -41,7 +41,7 @@ def test_what_is_accepted_is_what_phonenumbers_calls_valid_e164(text: str) -> No
             parse_recipient(text)
 
 
-@pytest.mark.parametrize("text", ["Ghasi", "A", "123", "12345678", "+93701234567", "AT&T", "My Shop"])
+@pytest.mark.parametrize("text", ["Ghasi", "A", "123", "12345678", "+93701234567", "AT&T", "My Shop", "a_b.c-d"])
 def test_good_senders(text: str) -> None:
     assert parse_sender(text) == text
 
@@ -50,5 +50,6 @@ def test_good_senders(text: str) -> None:
     "text", ["", " Ghasi", "Ghasi ", "12", "123456789", "twelve chars", "Über", "a\nb", "+12", "...", "+"]
 )
 def test_bad_senders(text: str) -> None:
-    with pytest.raises(Problem, match="invalid_sender"):
+    with pytest.raises(Problem, match="invalid_sender") as raised:
         parse_sender(text)
+    assert "letters, digits, spaces and . _ & -" in raised.value.errors[0].message
