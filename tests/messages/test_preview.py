@@ -1,6 +1,7 @@
 """What a preview says of a text, of a number being typed, and of what the account may send; it writes nothing."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -49,6 +50,16 @@ async def test_what_forces_ucs2_is_named_with_what_to_write_instead(customer: Cu
         ("\u00a0", "U+00A0", "NO-BREAK SPACE", 1, " "),
         ("\u2026", "U+2026", "HORIZONTAL ELLIPSIS", 1, "..."),
         ("\U0001f600", "U+1F600", "GRINNING FACE", 1, None),
+    ]
+
+
+async def test_all_that_is_sent_may_be_previewed(customer: Customer) -> None:
+    message = {"to": AFGHAN, "body": "Hello", "from": "Bakery", "reference": "order-1", "validity_s": 600}
+    in_time = (datetime.now(UTC) + timedelta(minutes=6)).isoformat()
+    assert await preview(customer, **message, send_at=in_time) == await preview(customer, **message)
+    too_soon = (datetime.now(UTC) + timedelta(minutes=4)).isoformat()
+    assert errors_of(await preview(customer, **message, send_at=too_soon)) == [
+        ("send_at", "must be 5 minutes to 30 days from now")
     ]
 
 

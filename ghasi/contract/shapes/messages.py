@@ -161,11 +161,17 @@ class MessageExportQuery(Input, frozen=True, kw_only=True):
 
 
 class PreviewInput(Input, frozen=True, kw_only=True):
-    """A text as it is being written; without `to` there is no country and no price."""
+    """A message as it is being written; without `to` there is no country and no price.
+
+    It may have all that a message to be sent has; `reference` and `validity_s` change nothing here.
+    """
 
     body: Annotated[str, Meta(max_length=20000)]
     to: Annotated[str, Meta(max_length=32)] | None = None
     sender: Annotated[str, Meta(max_length=32)] | None = field(default=None, name="from")
+    reference: Reference | None = None
+    send_at: SendAt | None = None
+    validity_s: Validity | None = None
     smart_encoding: bool = False
 
 

@@ -20,6 +20,7 @@ from ghasi.messages.sending import prices, queries
 from ghasi.messages.sending.accepting import first_id_of, opt_out_refusal
 from ghasi.messages.sending.accounts import AccountRules, cap_refusal, country_refusal
 from ghasi.messages.sending.look_alikes import describe, make_gsm7, suggest
+from ghasi.messages.sending.scheduling import check_send_at
 from ghasi.messages.sending.service import MOST_SEGMENTS, Sending, length_refusal
 from ghasi.storage.pool import Pool
 
@@ -44,6 +45,7 @@ async def preview_message(sending: Sending, caller: Caller, body: PreviewInput, 
         errors.append(FieldError(field="body", message="must not be empty"))
     elif size.segments > MOST_SEGMENTS:
         errors.append(FieldError(field="body", message=length_refusal(size.segments)))
+    _check_time(body.send_at, errors)
     rules = await sending.accounts.rules_of(caller.account_id, now)
     await _check_account(sending, caller, rules, recipient, errors)
     if recipient is not None and sender_is_good:
@@ -93,6 +95,15 @@ def _read_recipient(to: str | None, errors: list[FieldError]) -> Recipient | Non
     except Problem as problem:
         errors += problem.errors
         return None
+
+
+def _check_time(send_at: datetime | None, errors: list[FieldError]) -> None:
+    if send_at is None:
+        return
+    try:
+        check_send_at(send_at, datetime.now(UTC))
+    except Problem as problem:
+        errors += problem.errors
 
 
 def _check_sender(sender: str | None, errors: list[FieldError]) -> bool:
