@@ -56,6 +56,7 @@ RECEIPTS: dict[str, Any] = {
         ({"receipts": RECEIPTS | {"secret": "short"}}, "$.receipts.secret"),
         ({"receipts": RECEIPTS | {"verify": "cookie:x"}}, "`verify`"),
         ({"receipts": RECEIPTS | {"verify": "header:a b"}}, "`verify`"),
+        ({"receipts": RECEIPTS | {"verify": "hmac-sha256:X-Signature", "format": "query"}}, "in the query"),
         ({"receipts": RECEIPTS | {"verify": "header:X-Forwarded-Secret"}}, "gateway drops"),
         ({"receipts": RECEIPTS | {"verify": "hmac-sha256:x_ghasi_signature"}}, "gateway drops"),
         ({"receipts": RECEIPTS | {"states": {"ok": "arrived"}}}, "$.receipts.states"),

@@ -95,6 +95,8 @@ class ReceiptRules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise ValueError("`verify`: names no header")
         if found[1] != "query" and _NEVER_ARRIVES.fullmatch(found[2].lower().replace("_", "-")):
             raise ValueError("`verify`: names a header that the gateway drops")
+        if found[1].startswith("hmac") and self.format == "query":
+            raise ValueError("`verify`: a signature is of the body, and proves nothing that is in the query")
         for key, given in (("list", self.receipts), ("id", self.id), ("detail", self.detail or "")):
             _check(key, parse_pointer, (given,))
         _check("status", parse_pointer, pointers_of(self.status))
