@@ -346,6 +346,12 @@ EXTENSIONS: tuple[Row, ...] = (
         summary="For carriers over HTTP: take receipts, proved by the secret agreed on",
     ),
     Row(
+        operation="take_carrier_query", method="GET", path="/v1/carriers/{carrierName}/receipts",
+        upstreams=(Upstream.ORCHESTRATOR,), auth=Auth.NONE, limit=None, timeout_s=TIMEOUT_SEND_S, success=204,
+        takes_any_body=True, problems=("not_found", "invalid_callback", "invalid_request"), extension=True,
+        summary="For carriers over HTTP that report by GET: the same, from the query",
+    ),
+    Row(
         operation="export_messages", method="GET", path="/v1/messages/export", upstreams=(Upstream.STORE,),
         auth=Auth.BEARER, scope="messages:read", limit=EXPORT_LIMIT, timeout_s=TIMEOUT_MESSAGES_S,
         query=shapes.MessageExportQuery, media=CSV, streams=True, extension=True,

@@ -67,6 +67,7 @@ async def serve(resources: Resources) -> AsyncIterator[dict[str, Handler]]:
         "preview_message": preview_message,
         "export_messages": export_messages,
         "take_carrier_report": reports.take,
+        "take_carrier_query": reports.take,
         **sender_routes.handlers(resources.pool, sending.accounts.forget),
     }
     await asyncio.gather(sending.batcher.drain(), sending_batches.batcher.drain())

@@ -35,6 +35,7 @@ from tests.routes.world import (
     CARRIER_SECRET,
     MESSAGE,
     OPT_OUT,
+    QUERY_CARRIER,
     WEBHOOK,
     Customer,
     World,
@@ -362,34 +363,38 @@ async def report(world: World, *, secret: str = CARRIER_SECRET, body: bytes | No
     return await world.call("POST", target, headers={"x-secret": secret}, **given)
 
 
-@provokes("take_carrier_report", 204)
-async def report_a_receipt(worlds: Worlds) -> Answer:
-    return await report(await worlds.plain())
+async def report_by_get(world: World, *, secret: str = CARRIER_SECRET, body: bytes | None = None) -> Answer:
+    target = target_of(BY_OPERATION["take_carrier_query"], QUERY_CARRIER)
+    receipt = f"&id={new_id()}&status=delivered" if body is None else ""
+    return await world.call("GET", f"{target}?secret={secret}{receipt}")
 
 
-@provokes("take_carrier_report", 401, "invalid_callback")
-async def report_without_the_secret(worlds: Worlds) -> Answer:
-    return await report(await worlds.plain(), secret="hunter2")
+for _operation, _report in (("take_carrier_report", report), ("take_carrier_query", report_by_get)):
 
-
-@provokes("take_carrier_report", 422, "invalid_request")
-async def report_nothing(worlds: Worlds) -> Answer:
-    return await report(await worlds.plain(), body=b"{}")
-
-
-@provokes("take_carrier_report", 500, "internal_error")
-async def report_to_a_fault(worlds: Worlds) -> Answer:
-    """The ledger drops what the database refuses for good, so that the fault is in the reading."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ghasi.messages.dispatch.carrier_reports.read_reports", None)
+    @provokes(_operation, 204)
+    async def report_a_receipt(worlds: Worlds, report: Any = _report) -> Answer:
         return await report(await worlds.plain())
 
+    @provokes(_operation, 401, "invalid_callback")
+    async def report_without_the_secret(worlds: Worlds, report: Any = _report) -> Answer:
+        return await report(await worlds.plain(), secret="hunter2")
 
-@provokes("take_carrier_report", 503, "service_unavailable")
-async def report_while_the_database_is_away(worlds: Worlds) -> Answer:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ghasi.messages.dispatch.carrier_reports.COMMIT_WITHIN_S", 0.3)
-        return await report((await worlds.away()).world)
+    @provokes(_operation, 422, "invalid_request")
+    async def report_nothing(worlds: Worlds, report: Any = _report) -> Answer:
+        return await report(await worlds.plain(), body=b"{}")
+
+    @provokes(_operation, 500, "internal_error")
+    async def report_to_a_fault(worlds: Worlds, report: Any = _report) -> Answer:
+        """The ledger drops what the database refuses for good, so that the fault is in the reading."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("ghasi.messages.dispatch.carrier_reports.read_reports", None)
+            return await report(await worlds.plain())
+
+    @provokes(_operation, 503, "service_unavailable")
+    async def report_while_the_database_is_away(worlds: Worlds, report: Any = _report) -> Answer:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("ghasi.messages.dispatch.carrier_reports.COMMIT_WITHIN_S", 0.3)
+            return await report((await worlds.away()).world)
 
 
 @provokes("list_senders", 200)

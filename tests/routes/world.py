@@ -206,6 +206,7 @@ def cookie_of(answer: Answer) -> str:
 MESSAGE = {"to": "+46700000010", "body": "Hello"}
 OPT_OUT = {"to": "+46700000010"}
 CARRIER, CARRIER_SECRET = "aggregator", "hunter2-hunter2"
+QUERY_CARRIER = "old-aggregator"
 CARRIERS_FILE = f"""
 [[carrier]]
 name = "{CARRIER}"
@@ -215,6 +216,19 @@ body = {{ to = "{{to}}", text = "{{text}}" }}
 [carrier.receipts]
 secret = "{CARRIER_SECRET}"
 verify = "header:X-Secret"
+id = "/id"
+status = "/status"
+states = {{ delivered = "delivered" }}
+
+[[carrier]]
+name = "{QUERY_CARRIER}"
+kind = "http"
+url = "https://sms.example.net/"
+body = {{ to = "{{to}}", text = "{{text}}" }}
+[carrier.receipts]
+secret = "{CARRIER_SECRET}"
+verify = "query:secret"
+format = "query"
 id = "/id"
 status = "/status"
 states = {{ delivered = "delivered" }}
