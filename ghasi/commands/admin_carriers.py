@@ -18,6 +18,7 @@ carriers = App(name="carriers", help="Connections to operators: what they do, an
 HERE = Operator()
 
 
+@carriers.default
 @carriers.command(name="list")
 def list_carriers(*, operator: OperatorFlags = HERE) -> None:
     """List carriers as the workers see them, with what waits for them and how well they deliver; --json has it all."""

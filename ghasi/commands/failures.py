@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import asyncpg
-from cyclopts import CycloptsError
+from cyclopts import CycloptsError, UnusedCliTokensError
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
@@ -44,7 +44,7 @@ def explain(error: Exception) -> Failure | None:
         case CycloptsError(__cause__=ValidationError() as cause):  # settings, some of them given as flags
             failure = explain(cause)
         case CycloptsError():
-            failure = Failure(" ".join(str(error).split()), USAGE)
+            failure = Failure(_explain_usage(error), USAGE)
         case Problem():
             failure = Failure(_explain_problem(error), FAILED if error.code == "not_found" else USAGE)
         case UnicodeDecodeError():
@@ -60,6 +60,12 @@ def explain(error: Exception) -> Failure | None:
         case _:
             return None
     return failure
+
+
+def _explain_usage(error: CycloptsError) -> str:
+    if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
+        return f'Unknown command or argument "{error.unused_tokens[0]}"; --help lists what there is.'
+    return " ".join(str(error).split())
 
 
 def _explain_setting(fault: ErrorDetails) -> str:

@@ -65,6 +65,8 @@ def test_the_list_adds_up_what_living_workers_see(commands: Commands) -> None:  
     assert (roshan["submitted"], roshan["resubmitted"], roshan["refused"]) == (1_234_567, 3, 12)
     assert (awcc["mode"], awcc["bound"], awcc["delivery_rate"]) == ("drained", False, None)
     assert "`port`" in roshan["file_fault"]
+    assert [row["name"] for row in commands.json("admin", "carriers")] == ["roshan", "awcc"]
+    assert 'Unknown command or argument "pase"' in commands.run("admin", "carriers", "pase", "roshan", expect=2).stderr
     done = commands.run("admin", "carriers", "list")
     assert "1625" in done.stdout
     assert "95.0%" in done.stdout
