@@ -7,12 +7,14 @@ from cyclopts import App, Parameter
 
 from ghasi.commands.operator import Operator, OperatorFlags, do
 from ghasi.commands.output import print_line, print_rows
+from ghasi.contract.errors import Problem
 from ghasi.messages.keeping import partitions
 from ghasi.messages.keeping.partitions import Detached, Partition
 
 storage = App(name="storage", help="Months of messages: how large they are, and taking old ones out.")
 
 HERE = Operator()
+Before = Annotated[str | None, Parameter(help="All months before this one, which stays")]
 Drop = Annotated[bool, Parameter(help="Delete the month's table too", negative="")]
 _UNITS = ("B", "KB", "MB", "GB", "TB")
 _KILO = 1024
@@ -45,11 +47,27 @@ def _size(size_bytes: float) -> str:
 
 
 @storage.command(name="detach")
-def detach(month: str, *, drop: Drop = False, operator: OperatorFlags = HERE) -> None:
-    """Take a month (2026-05) out of what Ghasi reads; its table stays, to be saved or dropped."""
-    done = do(operator, lambda it: partitions.detach(it.pool, month, drop=drop, actor=operator.actor))
-    known = asdict(done) | {"next": _next(done)}
-    print_line("\n".join((_said(done), *_next(done))), known, as_json=operator.json)
+def detach(
+    month: str | None = None, *, before: Before = None, drop: Drop = False, operator: OperatorFlags = HERE
+) -> None:
+    """Take a month (2026-05), or all before one, out of what Ghasi reads; the tables stay, to be saved or dropped."""
+    if month is not None and before is None:
+        done = do(operator, lambda it: partitions.detach(it.pool, month, drop=drop, actor=operator.actor))
+        print_line(_told(done), _known(done), as_json=operator.json)
+    elif before is not None and month is None:
+        old = do(operator, lambda it: partitions.detach_before(it.pool, before, drop=drop, actor=operator.actor))
+        told = "\n".join(map(_told, old)) or f"There are no months before {before} to be detached."
+        print_line(told, {"detached": [_known(one) for one in old]}, as_json=operator.json)
+    else:
+        raise Problem("invalid_request", "Name a month, or one by --before that all older ones are before.")
+
+
+def _known(done: Detached) -> dict[str, Any]:
+    return asdict(done) | {"next": _next(done)}
+
+
+def _told(done: Detached) -> str:
+    return "\n".join((_said(done), *_next(done)))
 
 
 def _said(done: Detached) -> str:

@@ -75,7 +75,7 @@ async def test_a_month_that_is_needed_stays(pool: Pool, old: UUID, resources: Re
         assert "is needed until" in (await refused(pool, month)).detail
     assert "is needed until 2026-12-13" in (await refused(pool, "2026-10")).detail
     assert (await refused(pool, "2026-04")).code == "not_found"
-    for nonsense in ("2026", "2026-13", "other", "2026_05", "0"):
+    for nonsense in ("2026", "2026-13", "0000-05", "other", "2026_05", "0"):
         assert (await refused(pool, nonsense)).code == "invalid_request"
     await pool.execute("INSERT INTO messages.dispatch (message_id, due_at, expires_at) VALUES ($1, now(), now())", old)
     assert "have not ended" in (await refused(pool, OLD)).detail
@@ -84,6 +84,28 @@ async def test_a_month_that_is_needed_stays(pool: Pool, old: UUID, resources: Re
     assert "housekeeping" in (await refused(pool, OLD)).detail
     await retention.end_unreceipted(pool, Ledger(pool, resources.bells), NOW)
     assert (await detach(pool, "2026-09")).tries == 1
+
+
+async def test_all_months_before_one_are_detached_up_to_one_that_is_needed(pool: Pool, old: UUID) -> None:
+    for month in ("2025-12-01", "2026-04-01"):
+        await pool.execute("SELECT messages.make_partition($1::text::date)", month)
+    await detach(pool, "2026-04")
+
+    async def detach_before(month: str, *, drop: bool = False) -> list[str]:
+        return [
+            one.month for one in await partitions.detach_before(pool, month, drop=drop, actor="operator:ann", now=NOW)
+        ]
+
+    assert await detach_before("2025-12") == []
+    assert await detach_before(OLD, drop=True) == ["2025-12"]
+    with pytest.raises(Problem, match="invalid_request") as refusal:
+        await detach_before("2026-11")
+    assert "2026-10 is needed until" in refusal.value.detail
+    with pytest.raises(Problem, match="invalid_request"):
+        await detach_before("2026-13")
+    listed = {one.month: one.attached for one in await partitions.list_partitions(pool)}
+    assert "2025-12" not in listed
+    assert [month for month, attached in listed.items() if not attached] == ["2026-09", OLD, "2026-04"]
 
 
 async def test_who_holds_the_table_is_not_waited_for_long(
@@ -153,6 +175,15 @@ async def test_the_commands_and_the_way_back(database_url: str, pool: Pool, cust
     assert (await customer.call("GET", f"/v1/messages/{old}")).status == 404
     await pool.execute(attach)
     assert (await customer.get(str(old)))["body"] == "old"
+    status, out, error = await command(database_url, "detach", "--before", "2026-06", "--json")
+    assert (status, error) == (0, "")
+    assert [one["month"] for one in json.loads(out)["detached"]] == [OLD]
+    status, out, error = await command(database_url, "detach", "--before", "2026-06")
+    assert (status, out, error) == (0, "There are no months before 2026-06 to be detached.\n", "")
+    for arguments in ([], [OLD, "--before", "2026-06"]):
+        status, out, error = await command(database_url, "detach", *arguments)
+        assert (status, out) == (2, "")
+        assert "Name a month" in error
     current = f"{datetime.now(UTC):%Y-%m}"
     status, out, error = await command(database_url, "detach", current)
     assert (status, out) == (2, "")

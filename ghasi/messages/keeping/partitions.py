@@ -69,10 +69,7 @@ async def detach(pool: Pool, month: str, *, drop: bool, actor: str, now: datetim
     not_found, service_unavailable while the lock cannot be had.
     """
     now = now or datetime.now(UTC)
-    found = _MONTH.fullmatch(month)
-    if found is None:
-        raise Problem("invalid_request", f"{month!r} is no month such as 2026-05")
-    begin = date(int(found[1]), int(found[2]), 1)
+    begin = _read_month(month)
     end = begin + timedelta(days=monthrange(begin.year, begin.month)[1])
     first, beyond = (_bound(datetime(day.year, day.month, 1, tzinfo=UTC)) for day in (begin, end))
     table = f"messages_{begin:%Y_%m}"
@@ -92,6 +89,26 @@ async def detach(pool: Pool, month: str, *, drop: bool, actor: str, now: datetim
         await partition_queries.drop_partition(pool, table)
         await audit.record(pool, actor=actor, action="partition.dropped", subject=table)
     return Detached(table, month, first, beyond, drop, tries)
+
+
+async def detach_before(
+    pool: Pool, month: str, *, drop: bool, actor: str, now: datetime | None = None
+) -> list[Detached]:
+    """Detach all months before one, the oldest first, and return them; what was detached before stays as it is.
+
+    Raises Problem as `detach` does, for the first month that has to stay; those before it are detached by then.
+    """
+    beyond = f"{_read_month(month):%Y-%m}"
+    known = await list_partitions(pool)
+    old = sorted(one.month for one in known if one.attached and one.month is not None and one.month < beyond)
+    return [await detach(pool, each, drop=drop, actor=actor, now=now) for each in old]
+
+
+def _read_month(month: str) -> date:
+    found = _MONTH.fullmatch(month)
+    if found is None or found[1] == "0000":
+        raise Problem("invalid_request", f"{month!r} is no month such as 2026-05")
+    return date(int(found[1]), int(found[2]), 1)
 
 
 def _bound(at: datetime) -> UUID:
