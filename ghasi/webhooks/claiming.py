@@ -132,9 +132,9 @@ class Claims:
         """Give the lanes what was claimed; return the endpoints."""
         ids = list({delivery.endpoint_id for delivery in claimed})
         endpoints = {endpoint.id: endpoint for endpoint in await queries.list_sealed(self._pool, ids)}
-        taken: list[tuple[Lane, Claimed]] = []
+        paced: list[tuple[Lane, Claimed]] = []
         unwanted, beyond = [], []
-        promised: Counter[UUID] = Counter()
+        planned: Counter[UUID] = Counter()
         for delivery in claimed:
             endpoint = endpoints.get(delivery.endpoint_id)
             lease = (delivery.endpoint_id, delivery.event_id, delivery.claims)
@@ -144,31 +144,35 @@ class Claims:
             lane = self._find_lane(endpoint)
             if lane is None:  # its deliveries come back when the lease ends, and wait for the right key
                 continue
-            paced = endpoint.rate_per_s is not None
-            if lane.share.room <= promised[endpoint.account_id] or (paced and lane.room <= promised[endpoint.id]):
+            if self._lanes.room(lane) <= planned[endpoint.id]:
                 lane.more = True
                 beyond.append(lease)
-                continue
-            promised[endpoint.account_id] += 1
-            promised[endpoint.id] += 1
-            taken.append((lane, delivery))
-        begins = await self._reserve(taken)
-        for lane, delivery in taken:
-            self._lanes.add(lane, _job(delivery, start_by, begins.next(lane)))
+            elif endpoint.rate_per_s is None:
+                self._lanes.add(lane, _job(delivery, start_by))
+            else:
+                planned[endpoint.id] += 1
+                paced.append((lane, delivery))
         self._lanes.start()
+        if paced:
+            await self._add_paced(paced, start_by)
         if unwanted:
             await delivery_queries.cancel(self._pool, unwanted)
         if beyond:
             await delivery_queries.release(self._pool, beyond)
         return endpoints
 
-    async def _reserve(self, taken: Sequence[tuple[Lane, Claimed]]) -> "_Begins":
-        rates = {lane.target.endpoint_id: lane.target.rate_per_s for lane, _ in taken}
-        counts = Counter(lane.target.endpoint_id for lane, _ in taken)
-        wanted = sorted((one, counts[one], rate) for one, rate in rates.items() if rate is not None)
-        if not wanted:
-            return _Begins({}, 0.0)
-        return _Begins(await order_queries.reserve(self._pool, wanted), time.monotonic())
+    async def _add_paced(self, paced: Sequence[tuple[Lane, Claimed]], start_by: float) -> None:
+        """Give the lanes of endpoints with a rate what was claimed, each attempt behind the one planned before it."""
+        rates = {lane.target.endpoint_id: lane.target.rate_per_s or 1 for lane, _ in paced}
+        counts = Counter(lane.target.endpoint_id for lane, _ in paced)
+        waits_s = await order_queries.reserve(self._pool, [(one, counts[one], rate) for one, rate in rates.items()])
+        now = time.monotonic()
+        begins = {endpoint_id: now + wait_s for endpoint_id, wait_s in waits_s.items()}
+        for lane, delivery in paced:
+            endpoint_id = lane.target.endpoint_id
+            self._lanes.add(lane, _job(delivery, start_by, begins[endpoint_id]))
+            begins[endpoint_id] += 1 / rates[endpoint_id]
+        self._lanes.start()
 
     def _find_lane(self, endpoint: SealedEndpoint) -> Lane | None:
         try:
@@ -178,27 +182,12 @@ class Claims:
             return None
 
 
-class _Begins:
-    """When attempts may begin, as monotonic times: of endpoints with a rate one after the other, else at once (0)."""
-
-    def __init__(self, waits_s: dict[UUID, float], now: float) -> None:
-        self._next = {endpoint_id: now + wait_s for endpoint_id, wait_s in waits_s.items()}
-
-    def next(self, lane: Lane) -> float:
-        rate = lane.target.rate_per_s
-        begin = self._next.get(lane.target.endpoint_id)
-        if rate is None or begin is None:
-            return 0.0
-        self._next[lane.target.endpoint_id] = begin + 1 / rate
-        return begin
-
-
 def _wanted(endpoint: SealedEndpoint, delivery: Claimed) -> bool:
     """Say whether an endpoint still wants a delivery: neither deleted nor disabled since it became pending."""
     return endpoint.live and (endpoint.dropped_before is None or delivery.queued_at > endpoint.dropped_before)
 
 
-def _job(delivery: Claimed, start_by: float, not_before: float) -> Job:
+def _job(delivery: Claimed, start_by: float, not_before: float = 0.0) -> Job:
     return Job(
         delivery.event_id,
         str(delivery.event_id),

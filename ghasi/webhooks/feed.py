@@ -47,6 +47,7 @@ class Feed:
         self._uncommitted: list[tuple[Lane, Job]] = []
         self._overflowed: list[Lane] = []
         self._promised: Counter[UUID] = Counter()
+        self._promised_unproven = 0
 
     async def handle(self, connection: Connection, events: Sequence[Event]) -> None:
         """Write the deliveries of a batch of events, and delete the texts that are to go; safe to repeat."""
@@ -58,6 +59,7 @@ class Feed:
     async def _feed(self, connection: Connection, events: Sequence[Event]) -> None:
         self._uncommitted, self._overflowed, self._to_be_claimed = [], [], False
         self._promised.clear()
+        self._promised_unproven = 0
         start_by = time.monotonic() + self._pace.lease_s - self._pace.timeout_s - self._pace.spare_s
         endpoints = by_account(await queries.list_enabled(connection, list({event.account_id for event in events})))
         if not endpoints:
@@ -91,6 +93,7 @@ class Feed:
             if lane is not None and leased:
                 self._promised[endpoint.id] += 1
                 self._promised[endpoint.account_id] += 1
+                self._promised_unproven += not lane.proven
                 self._uncommitted.append((lane, Job(event.id, str(event.id), body, 0, 1, event.at, start_by)))
             elif lane is not None:
                 self._overflowed.append(lane)
@@ -106,8 +109,9 @@ class Feed:
 
     def _has_room(self, lane: Lane) -> bool:
         return (
-            self._lanes.room(lane) > self._promised[lane.target.endpoint_id]
+            lane.room > self._promised[lane.target.endpoint_id]
             and lane.share.room > self._promised[lane.target.account_id]
+            and (lane.proven or self._lanes.unproven_room > self._promised_unproven)
             and len(self._lanes) + len(self._uncommitted) < self._pace.most_in_memory
         )
 

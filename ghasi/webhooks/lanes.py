@@ -77,9 +77,12 @@ class Lanes:
 
     def room(self, lane: Lane) -> int:
         """Return how many jobs a lane takes."""
-        if not lane.proven:
-            return min(lane.room, max(0, self._pace.most_in_memory // 2 - self._unproven))
-        return lane.room
+        return lane.room if lane.proven else min(lane.room, self.unproven_room)
+
+    @property
+    def unproven_room(self) -> int:
+        """How many jobs of endpoints that are not proven there is room for, all together."""
+        return max(0, self._pace.most_in_memory // 2 - self._unproven)
 
     def rooms(self) -> dict[UUID, int]:
         """Return how many jobs a lane takes, of each where that is not what an unknown endpoint is given."""

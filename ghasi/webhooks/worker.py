@@ -8,7 +8,9 @@ endpoints. What is sent again or as a test is claimed as a retry is; the bell `w
 
 import asyncio
 import contextlib
+import resource
 from collections.abc import Sequence
+from dataclasses import replace
 
 import aiohttp
 import structlog
@@ -39,7 +41,18 @@ _PRUNED_AT_ONCE = 5000
 _MOST_COUNTED = 1_000_000
 _COUNT_EVERY_S = 15.0
 _LOOK_FOR_SLOW_EVERY_S = 0.1
+_OTHER_FILES = 200
+"""Open files of everything else in the process: the database's connections, name lookups, idle connections."""
 _DEFAULT_PACE = Pace()
+
+
+def within_open_files(pace: Pace) -> Pace:
+    """Return a pace by which attempts do not run out of open files: that would look like the endpoints' fault."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    in_flight = max(1, min(pace.most_in_flight, files // 2))
+    return replace(
+        pace, most_in_flight=in_flight, most_slow=max(0, min(pace.most_slow, files - in_flight - _OTHER_FILES))
+    )
 
 
 async def work(resources: Resources, *, pace: Pace = _DEFAULT_PACE, lookup: Lookup = look_up) -> None:
@@ -47,6 +60,7 @@ async def work(resources: Resources, *, pace: Pace = _DEFAULT_PACE, lookup: Look
 
     Cancelled, it stops at once, as a kill would; `pace` and `lookup` are for tests.
     """
+    pace = within_open_files(pace)
     async with open_session(private_allowed=resources.settings.dev, timeout_s=pace.timeout_s, lookup=lookup) as session:
         await _Worker(resources, pace, session).run()
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from aiohttp import web
 from yarl import URL
 
@@ -16,7 +17,7 @@ from ghasi.webhooks.lane import Job, Lane
 from ghasi.webhooks.lanes import Lanes, Outcome
 from ghasi.webhooks.model import Pace
 from ghasi.webhooks.targets import Target
-from ghasi.webhooks.worker import work
+from ghasi.webhooks.worker import within_open_files, work
 from tests.webhooks.conftest import (
     QUICK,
     Customer,
@@ -201,3 +202,60 @@ async def test_a_job_whose_lease_is_too_short_is_left_to_the_next_claim() -> Non
     lanes.start()
     await until(lambda: len(lanes) == 0)
     assert tried == ["in time"]
+
+
+@pytest.mark.parametrize(("files", "in_flight", "slow"), [(1_000_000, 500, 1500), (1024, 500, 324), (256, 128, 0)])
+def test_attempts_do_not_run_out_of_open_files(
+    monkeypatch: pytest.MonkeyPatch, files: int, in_flight: int, slow: int
+) -> None:
+    monkeypatch.setattr("resource.getrlimit", lambda _: (files, files))
+    pace = within_open_files(Pace())
+    assert (pace.most_in_flight, pace.most_slow) == (in_flight, slow)
+
+
+async def test_attempts_that_take_long_leave_their_places_to_others(
+    resources: Resources, pool: Pool, receiver: Receiver, app: Any
+) -> None:
+    """Ten accounts hang in more attempts than may run at once: one that does not waits for none of them."""
+    held = 0
+
+    async def hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        nonlocal held
+        held += 1
+        await reader.read()
+
+    other = Customer(app)
+    await other.create(receiver.url)
+    async with raw_server(hang) as url:
+        for _ in range(10):
+            customer = Customer(app)
+            await customer.create(url)
+            await publish(pool, customer.account_id, 10)
+        pace = replace(QUICK, most_in_flight=20, most_in_flight_per_account=8, slow_after_s=0.2, drain_s=0.1)
+        async with working(resources, pace):
+            await until(lambda: held >= 20)
+            (event,) = await publish(pool, other.account_id)
+            await until(lambda: str(event.id) in receiver.ids, 5.0)
+            await until(lambda: held == 80)  # of each account what it may have
+
+
+async def test_endpoints_that_never_answered_fill_no_more_than_half_of_the_memory(
+    resources: Resources, pool: Pool, receiver: Receiver, app: Any
+) -> None:
+    async def hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    other = Customer(app)
+    await other.create(receiver.url)
+    pace = replace(QUICK, most_in_memory=100, slow_after_s=0.1, drain_s=0.1)
+    async with raw_server(hang) as url, working(resources, pace):
+        await publish(pool, other.account_id)
+        await until(lambda: len(receiver.got) == 1)  # it has answered
+        for _ in range(20):
+            customer = Customer(app)
+            await customer.create(url)
+            await publish(pool, customer.account_id, 20)
+        await until(lambda: pool.fetchval("SELECT count(*) = 400 FROM webhooks.pending"))
+        assert await pool.fetchval("SELECT count(*) FROM webhooks.pending WHERE leased") <= 50
+        await publish(pool, other.account_id, 200)
+        await until(lambda: len(receiver.ids) == 201, 10)
