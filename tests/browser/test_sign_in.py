@@ -10,18 +10,22 @@ from uuid import uuid4
 
 import aiohttp
 import pytest
-from playwright.async_api import BrowserContext, Page, expect
+from playwright.async_api import Browser, BrowserContext, Page, Route, expect
 from playwright.async_api import TimeoutError as TooLate
-from starlette.routing import Route
+from starlette.routing import Route as PortalRoute
 
 from ghasi.portal.app import portal_app
 from ghasi.settings import Settings
 from tests.browser.conftest import Console, audit, let_in
 from tests.end_to_end.customer import Customer
 from tests.end_to_end.deployment import Deployment
+from tests.live import live
 
 PASSWORD = "correct horse"  # what a customer signs up with
 REFUSED = "status of 400"
+ANDROID = (
+    "Mozilla/5.0 (Linux; Android 14; Pixel 8) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0 Mobile Safari/537.36"
+)
 UNAUTHORIZED = "status of 401|Error Code 401"
 ID = "0199f3a0-0000-7000-8000-000000000001"
 OPEN = {"/sign-in", "/sign-up", "/reset-password", "/join", "/sign-out", "/healthz", "/favicon.ico", "/assets/{name}"}
@@ -164,6 +168,34 @@ async def test_a_new_password_is_set_by_the_link_of_a_mail(
     await expect(page).to_have_url(deployment.portal + "/")
 
 
+@pytest.mark.parametrize("has_google", [True, False])
+async def test_google_is_asked_only_where_it_is_offered_on_a_phone_too(
+    browser: Browser, page: Page, console: Console, has_google: bool
+) -> None:
+    """The SDK is the real one; what it asks Google for is held back here."""
+    own = Settings(firebase_project_id="acme", firebase_api_key="key", firebase_google=has_google)
+    elsewhere: list[str] = []
+
+    async def hold_back(route: Route) -> None:
+        elsewhere.append(route.request.url.partition("?")[0])
+        await route.abort()
+
+    async with live(portal_app(own)) as url:
+        phone = await browser.new_context(user_agent=ANDROID, viewport={"width": 360, "height": 740})
+        phone.on("console", console.take)
+        for tab in (page, await phone.new_page()):
+            await tab.route(lambda asked: not asked.startswith(url), hold_back)
+            await tab.goto(url + "/sign-in")
+            await expect(tab.get_by_role("button", name="Sign in", exact=True)).to_be_enabled()
+            if has_google:
+                console.expect("ERR_FAILED")
+                await tab.get_by_role("button", name="Continue with Google").click()
+                await expect(tab.get_by_role("alert")).to_contain_text("cannot be reached right now")
+            await tab.wait_for_load_state("networkidle")
+        await phone.close()
+    assert set(elsewhere) == ({"https://apis.google.com/js/api.js"} if has_google else set())
+
+
 async def reset_link(deployment: Deployment, email: str) -> str:
     """What a mail would hold: the identity server of a development machine lists it."""
     origin = deployment.identity.partition("/identitytoolkit")[0]
@@ -184,7 +216,7 @@ async def test_without_the_role_there_is_no_way_in(page: Page, customer: Custome
     await expect(page.get_by_role("heading", name="No access to the portal")).to_be_visible()
     await audit(page)
 
-    routes = [route for route in portal_app(Settings()).routes if isinstance(route, Route)]
+    routes = [route for route in portal_app(Settings()).routes if isinstance(route, PortalRoute)]
     guarded = [(method, route) for route in routes for method in route.methods or () if route.path not in OPEN]
     assert len(guarded) > 40
     for method, route in guarded:

@@ -10,9 +10,7 @@ import { brotliCompressSync, constants, gzipSync } from "node:zlib";
 import { build } from "esbuild";
 
 // One line here is one more script: `NAME` is bundled from assets/NAME and asset("NAME") gives its path.
-const SCRIPTS = ["portal.js", "chart.js", "sign_in.js", "sign_in_google.js", "reference.js", "send.js"];
-// The Firebase SDK's build for workers is the same without other sites' pop-ups: 5 KB less, where none is needed.
-const CONDITIONS = { "sign_in.js": { conditions: ["webworker", "module"] } };
+const SCRIPTS = ["portal.js", "chart.js", "sign_in.js", "reference.js", "send.js"];
 const STYLES = ["portal.css", "reference.css"];
 const FONTS = ["latin", "latin-ext", "cyrillic", "cyrillic-ext", "greek"];
 const PICTURES = ["mark.svg"];
@@ -64,6 +62,28 @@ const LEAN_CHARTS = {
   },
 };
 
+// Of the Firebase SDK's other ways to sign in and to keep who has, esbuild holds on to the classes that get a static
+// field below them: without it they go, and 5 KB with them.
+const UNUSED = [
+  ...["PhoneAuthProvider", "FacebookAuthProvider", "GithubAuthProvider", "TwitterAuthProvider"],
+  ...["PhoneMultiFactorGenerator", "TotpMultiFactorGenerator"],
+  ...["BrowserLocalPersistence", "CookiePersistence", "IndexedDBLocalPersistence", "Receiver"],
+];
+const LEAN_SIGN_IN = {
+  name: "lean-sign-in",
+  setup(to) {
+    to.onLoad({ filter: /@firebase[\\/]auth[\\/]dist[\\/]esm[\\/]index-\w+\.js$/ }, ({ path }) => {
+      let text = readFileSync(path, "utf8");
+      for (const name of UNUSED) {
+        const lean = text.replace(new RegExp(`^${name}\\.\\w+ = .*;$`, "gm"), "");
+        if (lean === text) throw new Error(`The Firebase SDK's ${name} is not what it was: see LEAN_SIGN_IN`);
+        text = lean;
+      }
+      return { contents: text };
+    });
+  },
+};
+
 async function scripts() {
   const comments = [];
   for (const name of SCRIPTS.filter((script) => existsSync(join(HERE, script)))) {
@@ -75,8 +95,7 @@ async function scripts() {
       write: false,
       format: "esm",
       target: "es2022",
-      ...CONDITIONS[name],
-      plugins: [LEAN_CHARTS],
+      plugins: [LEAN_CHARTS, LEAN_SIGN_IN],
       legalComments: "external",
       logLevel: "warning",
       // htmx has an eval that its setting allowEval=false, and the policy of every page, keep shut

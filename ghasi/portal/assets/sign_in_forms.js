@@ -193,8 +193,7 @@ function serve(form, identity, code) {
     showInvitation();
     submit();
   });
-  const google = document.querySelector("[data-google]");
-  google?.addEventListener("click", () => act(form, async () => openPortal(await identity.signInWithGoogle())));
+  googleButton()?.addEventListener("click", () => act(form, async () => openPortal(await identity.signInWithGoogle())));
 }
 
 // What a link from an email asks for: a new password, or an address to be verified.
@@ -222,14 +221,18 @@ async function followLink(identity, code) {
   }
 }
 
-export function start(google) {
+function googleButton() {
+  return document.querySelector("[data-google]");
+}
+
+export function start() {
   const main = document.querySelector("main[data-identity]");
   showInvitation();
   const code = takeCode();
   const forms = [...document.querySelectorAll("form[data-does]")];
   let identity;
   try {
-    identity = openIdentity(JSON.parse(main.dataset.identity), google);
+    identity = openIdentity({ ...JSON.parse(main.dataset.identity), hasGoogle: googleButton() !== null });
   } catch (error) {
     for (const form of forms) complain(form, [explain(error)]);
     return;

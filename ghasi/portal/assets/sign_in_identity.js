@@ -4,22 +4,26 @@
 import { initializeApp } from "@firebase/app";
 import {
   applyActionCode,
+  browserPopupRedirectResolver,
   confirmPasswordReset,
   connectAuthEmulator,
   createUserWithEmailAndPassword,
+  GoogleAuthProvider,
   inMemoryPersistence,
   initializeAuth,
   sendPasswordResetEmail,
   signInWithEmailAndPassword,
+  signInWithPopup,
   updateProfile,
   verifyPasswordResetCode,
 } from "@firebase/auth";
 
 // Each function throws the SDK's errors, whose `code` is "auth/...".
-export function openIdentity({ apiKey, projectId, authDomain, emulator }, google) {
+export function openIdentity({ apiKey, projectId, authDomain, emulator, hasGoogle }) {
   const auth = initializeAuth(initializeApp({ apiKey, projectId, authDomain }), {
     persistence: inMemoryPersistence,
-    popupRedirectResolver: google?.resolver,
+    // on phones the SDK loads Google's script for it at once, which the policy forbids where Google is not offered
+    popupRedirectResolver: hasGoogle ? browserPopupRedirectResolver : undefined,
   });
   if (emulator) connectAuthEmulator(auth, emulator, { disableWarnings: true });
   let created = null; // whom this page has created: what failed after that is tried again without it
@@ -42,7 +46,7 @@ export function openIdentity({ apiKey, projectId, authDomain, emulator }, google
     hasCreated: (email) => created?.email === email,
 
     async signInWithGoogle() {
-      const { user } = await google.signIn(auth);
+      const { user } = await signInWithPopup(auth, new GoogleAuthProvider());
       return user.getIdToken();
     },
 
