@@ -26,6 +26,7 @@ async def live(app: Any, *, server_header: bool = True) -> AsyncIterator[str]:
         proxy_headers=False,
         server_header=server_header,
         timeout_graceful_shutdown=2,
+        timeout_keep_alive=75,  # as in production: with 5 s a slow machine's client asks as the connection is closed
     )
     server = _Server(config)
     running = asyncio.create_task(server.serve(sockets=[listener]))

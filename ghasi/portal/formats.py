@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, localcontext
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote
 from zoneinfo import ZoneInfo
 
@@ -27,6 +27,7 @@ NOTHING = "—"
 NO_COUNTRY = "ZZ"
 """CLDR's Unknown Region, which the API gives for numbers of no country."""
 LANGUAGES_READ = 5
+SHOWN_CHARACTERS = 160
 _DIGITS = 40
 _AMOUNT = re.compile(r"-?\d{1,20}(?:\.(\d{1,12}))?", re.ASCII)
 _CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
@@ -98,8 +99,8 @@ def read_time(value: Any) -> datetime | None:
     return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
-def write_when(value: Any, reader: Reader) -> str:
-    """Write date and time: Nov 22, 2026, 6:00 PM."""
+def write_when(value: Any, reader: Reader, precision: Literal["short", "medium"] = "short") -> str:
+    """Write date and time: Nov 22, 2026, 6:00 PM; `medium` has the seconds too."""
     at = read_time(value)
     if at is None:
         return NOTHING if value is None else str(value)
@@ -108,7 +109,7 @@ def write_when(value: Any, reader: Reader) -> str:
     except OverflowError:
         return str(value)
     day = format_date(local.date(), "medium", reader.locale)
-    return f"{day}, {format_time(local, 'short', tzinfo=reader.zone, locale=reader.locale)}"
+    return f"{day}, {format_time(local, precision, tzinfo=reader.zone, locale=reader.locale)}"
 
 
 def write_day(value: Any, reader: Reader) -> str:
@@ -135,7 +136,9 @@ def write_ago(value: Any, reader: Reader) -> Markup:
     if at is None:
         return Markup("{}").format(NOTHING if value is None else value)
     words = _write_since(at - datetime.now(UTC), reader.locale)
-    return Markup('<time datetime="{}" title="{}">{}</time>').format(at.isoformat(), write_when(at, reader), words)
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(
+        at.isoformat(), write_when(at, reader, "medium"), words
+    )
 
 
 def _write_since(elapsed: timedelta, locale: Locale) -> str:
@@ -211,6 +214,12 @@ def when(context: Context, value: Any) -> str:
 
 
 @pass_context
+def to_the_second(context: Context, value: Any) -> str:
+    """`{{ event.at | to_the_second }}`: date and time, for what happens within a minute."""
+    return write_when(value, _reader(context), "medium")
+
+
+@pass_context
 def day(context: Context, value: Any) -> str:
     """`{{ invoice.period_start | day }}`: the day alone."""
     return write_day(value, _reader(context))
@@ -240,4 +249,13 @@ def percent(context: Context, value: Any, digits: int = 1) -> str:
     return write_percent(value, _reader(context), digits)
 
 
-FILTERS = {"when": when, "day": day, "ago": ago, "money": money, "number": number, "percent": percent}
+def cut(text: str | None) -> str:
+    """`{{ message.body | cut }}`: as much of a text as a row can show."""
+    words = " ".join((text or "")[: 2 * SHOWN_CHARACTERS].split())
+    return words if len(words) <= SHOWN_CHARACTERS else f"{words[:SHOWN_CHARACTERS]}…"
+
+
+FILTERS = {
+    "when": when, "to_the_second": to_the_second, "day": day, "ago": ago, "money": money, "number": number,
+    "percent": percent, "cut": cut,
+}  # fmt: skip

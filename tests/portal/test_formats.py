@@ -36,15 +36,16 @@ def plain(text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("locale", "zone", "written"),
+    ("locale", "zone", "written", "to_the_second"),
     [
-        ("en", "UTC", "Nov 22, 2026, 6:00 PM"),
-        ("en-GB", "Asia/Kabul", "22 Nov 2026, 22:30"),
-        ("de", "Asia/Tokyo", "23.11.2026, 03:00"),
+        ("en", "UTC", "Nov 22, 2026, 6:00 PM", "Nov 22, 2026, 6:00:00 PM"),
+        ("en-GB", "Asia/Kabul", "22 Nov 2026, 22:30", "22 Nov 2026, 22:30:00"),
+        ("de", "Asia/Tokyo", "23.11.2026, 03:00", "23.11.2026, 03:00:00"),
     ],
 )
-def test_times(locale: str, zone: str, written: str) -> None:
+def test_times(locale: str, zone: str, written: str, to_the_second: str) -> None:
     assert plain(write_when(AT, reader(locale, zone))) == written
+    assert plain(write_when(AT, reader(locale, zone), "medium")) == to_the_second
     assert written.startswith(plain(write_day(AT, reader(locale, zone))))
 
 

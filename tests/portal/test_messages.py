@@ -331,14 +331,14 @@ async def test_a_message_that_has_ended(visitor: Browser, api: FakeApi) -> None:
     api.answers["get_message"] = detail(
         ("accepted", AT, None),
         ("sent", AT, "taken by simulated"),
-        ("delivered", AT, None),
+        ("delivered", AT.replace("00.000Z", "07.000Z"), None),
         body=body,
         reference=HOSTILE,
     )
     shown = await visitor.get(f"/messages/{ID}", Accept_Language="de")
     assert shown.status == 200
     assert len(api.seen) == 1
-    for text in (HOSTILE, "GSM-7", "Afghanistan", "taken by simulated", "+93701234567", ID):
+    for text in (HOSTILE, "GSM-7", "Afghanistan", "taken by simulated", "+93701234567", ID, ":30:07"):
         assert text in shown.text
     assert any("data-live-stop" in attributes for _, attributes in shown.tags)
     assert shown.input("message")["hx-trigger"] == "never"

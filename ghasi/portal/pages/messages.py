@@ -23,7 +23,6 @@ from ghasi.portal.rendering import page, part
 from ghasi.portal.sessions import Visit
 
 PAGE_ROWS = 50
-SHOWN_CHARACTERS = 160
 CSV = "text/csv; charset=utf-8"
 log = structlog.get_logger("ghasi.portal")
 
@@ -63,14 +62,8 @@ async def show_list(request: Request, visit: Visit) -> Response:
         return refuse_place(error, visit, "/messages")
     return part(
         "messages/list.html", visit=visit, messages=found.data, filters=filters, place=place,
-        newer=place.newer("/messages"), older=place.older("/messages", found.next_cursor), cut=_cut,
+        newer=place.newer("/messages"), older=place.older("/messages", found.next_cursor),
     )  # fmt: skip
-
-
-def _cut(text: str | None) -> str:
-    """Return as much of a text as a row can show."""
-    words = " ".join((text or "")[: 2 * SHOWN_CHARACTERS].split())
-    return words if len(words) <= SHOWN_CHARACTERS else f"{words[:SHOWN_CHARACTERS]}…"
 
 
 class _Download(StreamingResponse):
