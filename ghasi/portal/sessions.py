@@ -6,6 +6,7 @@ API's is. Nothing is kept here between requests.
 
 import asyncio
 import hashlib
+import math
 import re
 import time
 from base64 import urlsafe_b64decode
@@ -29,6 +30,7 @@ from ghasi.settings import Settings
 T = TypeVar("T")
 ROLE = "customer"
 LONGEST_COOKIE_S = 86400
+RENEWED_BEFORE_END_S = 60.0
 _TOKEN = re.compile(r"[\w-]+\.([\w-]+)\.[\w-]+", re.ASCII)
 _COOKIE_VALUE = re.compile(r"[\x21\x23-\x2b\x2d-\x3a\x3c-\x5b\x5d-\x7e]{1,1000}")  # RFC 6265, section 4.1.1
 log = structlog.get_logger("ghasi.portal")
@@ -41,7 +43,7 @@ class SignedOutError(Exception):
 class Claims(msgspec.Struct, frozen=True):
     """The claims of the contract's section 3 that the portal reads; `exp` is a Unix time in seconds.
 
-    The optional ones are OpenID Connect's (core, section 5.1) and the account's name; a token may lack them.
+    The optional ones are OpenID Connect's (core, section 5.1), the account's name and `iat`; a token may lack them.
     """
 
     sub: str
@@ -53,6 +55,13 @@ class Claims(msgspec.Struct, frozen=True):
     account_name: str | None = None
     locale: str | None = None
     zoneinfo: str | None = None
+    iat: float | None = None
+
+    @property
+    def ends_soon(self) -> bool:
+        """Say whether a minute of the token's life is left, or less: a tenth of a life that is short."""
+        life_s = self.exp - self.iat if self.iat is not None else math.inf
+        return self.exp - time.time() <= min(RENEWED_BEFORE_END_S, life_s / 10)
 
     @property
     def initials(self) -> str:
@@ -159,7 +168,7 @@ def find_claims(request: Request) -> Claims | None:
 
 
 async def get_visit(request: Request) -> Visit:
-    """Open this request's session, renewed by the refresh cookie when the access token has ended.
+    """Open this request's session, renewed by the refresh cookie when the access token has ended or is about to.
 
     Raises SignedOutError, and ApiError or ApiUnreachableError when the API can't say.
     """
@@ -169,7 +178,10 @@ async def get_visit(request: Request) -> Visit:
         api = client_for(request)
         api.token = request.cookies[portal.access_cookie]
         if not await portal.signatures.is_forged(api, api.token):
-            return Visit(request, api, claims, is_renewed=False)
+            visit = Visit(request, api, claims, is_renewed=False)
+            if claims.ends_soon and find_refresh_cookie(request) is not None:
+                await _try_renewing(visit)  # or else the token is good for what is asked now
+            return visit
         _forget_access(request, portal)
     api, claims = await _renew(request, portal)
     return Visit(request, api, claims, is_renewed=True)
@@ -214,6 +226,11 @@ async def renew(visit: Visit) -> bool:
     under_way = portal.renewals.get(_key(cookie)) if cookie is not None else None
     if under_way is not None:
         await asyncio.wait({under_way})
+    return await _try_renewing(visit)
+
+
+async def _try_renewing(visit: Visit) -> bool:
+    portal: Portal = visit.request.app.state.portal
     try:
         visit.api, visit.claims = await _renew(visit.request, portal)
     except (SignedOutError, GhasiError) as error:

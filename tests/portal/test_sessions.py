@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import time
 
 import aiohttp
 import pytest
@@ -81,6 +82,36 @@ async def test_an_ended_access_token_is_renewed_and_both_cookies_are_replaced(br
     assert api.calls("list_messages")[0].header("authorization") == f"Bearer {fresh}"
 
 
+async def test_a_token_that_is_about_to_end_is_renewed_before_it_does(browser: Browser, api: FakeApi) -> None:
+    fresh = token()
+    api.answers["refresh_session"] = session(fresh, "grt_1")
+    browser.set(ghasi_access=token(40), ghasi_refresh="grt_0")
+    assert (await browser.get("/probe")).status == 200
+    assert len(api.calls("refresh_session")) == 1
+    assert api.calls("list_messages")[0].header("authorization") == f"Bearer {fresh}"
+    assert browser.cookies == {"ghasi_access": fresh, "ghasi_refresh": "grt_1"}
+
+
+@pytest.mark.parametrize("refused", [Given(401, {"message": "Unauthorized"}), Given(503, {"message": "x"}), LIMITED])
+async def test_while_a_token_is_good_nobody_is_sent_away(browser: Browser, api: FakeApi, refused: Given) -> None:
+    ending = token(40)
+    api.answers["refresh_session"] = refused
+    browser.set(ghasi_access=ending, ghasi_refresh="grt_0")
+    assert (await browser.get("/probe")).status == 200
+    assert len(api.calls("refresh_session")) == 1
+    assert api.calls("list_messages")[0].header("authorization") == f"Bearer {ending}"
+    assert browser.cookies == {"ghasi_access": ending, "ghasi_refresh": "grt_0"}
+
+
+async def test_a_token_is_not_renewed_over_and_over(browser: Browser, api: FakeApi) -> None:
+    browser.set(ghasi_access=token(40))
+    assert (await browser.get("/probe")).status == 200  # nothing to renew it by
+    for lasting in (token(90), token(40, iat=time.time())):
+        browser.set(ghasi_access=lasting, ghasi_refresh="grt_0")
+        assert (await browser.get("/probe")).status == 200
+    assert api.calls("refresh_session") == []
+
+
 async def test_requests_side_by_side_renew_once(place: Place, browser: Browser, api: FakeApi) -> None:
     go_on = asyncio.Event()
     fresh = token()
@@ -90,7 +121,7 @@ async def test_requests_side_by_side_renew_once(place: Place, browser: Browser, 
         return session(fresh, "grt_1")
 
     api.answers["refresh_session"] = slowly
-    browser.set(ghasi_refresh="grt_0")
+    browser.set(ghasi_access=token(40), ghasi_refresh="grt_0")
     async with Browser(place.url) as other:
         other.set(ghasi_refresh="grt_other")
         before = place.counted.requests
