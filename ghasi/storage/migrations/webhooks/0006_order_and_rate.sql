@@ -13,6 +13,6 @@ CREATE INDEX pending_holding ON webhooks.pending (hold_until) WHERE hold_until I
 -- Of endpoints with a rate: when the next attempt may begin that no worker has planned yet. It is lost in a crash, at the
 -- cost of a second's attempts.
 CREATE UNLOGGED TABLE webhooks.paces (
-    endpoint_id uuid PRIMARY KEY,
+    endpoint_id uuid PRIMARY KEY REFERENCES webhooks.endpoints ON DELETE CASCADE,
     next_at timestamptz NOT NULL
 ) WITH (fillfactor = 20);
