@@ -32,6 +32,22 @@ class WebhookOptions(TypedDict, total=False):
     fifo: shapes.Fifo | UnsetType | None
 
 
+class LogFilters(TypedDict, total=False):
+    """What logs of webhooks are filtered by; see shapes.LogQuery."""
+
+    response_status: str | None
+    event_type: str | None
+    message_id: str | None
+    created_after: datetime | None
+    created_before: datetime | None
+
+
+class DeliveryFilters(LogFilters, total=False):
+    """What logs of deliveries are filtered by."""
+
+    status: shapes.DeliveryStatus | None
+
+
 class Ghasi(Transport):
     """Calls the API at `base_url` for one caller: `token` is an API key or an access token.
 
@@ -304,24 +320,38 @@ class Ghasi(Transport):
         return await self._call("send_test_event", shapes.Delivery, path={"webhookId": webhook_id}, body=body)
 
     async def list_deliveries(
+        self, webhook_id: str, *, limit: int = 50, cursor: str | None = None, **filters: Unpack[DeliveryFilters]
+    ) -> shapes.Page[shapes.Delivery]:
+        """Return a page of the deliveries to an endpoint, newest first; a short one may have a next."""
+        query = shapes.DeliveryQuery(limit=limit, cursor=cursor, **filters)
+        path = {"webhookId": webhook_id}
+        return await self._call("list_deliveries", shapes.Page[shapes.Delivery], path=path, query=query)
+
+    async def list_account_deliveries(
+        self,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        webhook_id: str | None = None,
+        **filters: Unpack[DeliveryFilters],
+    ) -> shapes.Page[shapes.Delivery]:
+        """Return a page of the deliveries to all endpoints, newest first; a short one may have a next."""
+        query = shapes.AccountDeliveryQuery(limit=limit, cursor=cursor, webhook_id=webhook_id, **filters)
+        return await self._call("list_account_deliveries", shapes.Page[shapes.Delivery], query=query)
+
+    async def list_attempts(
         self,
         webhook_id: str,
         *,
         limit: int = 50,
         cursor: str | None = None,
-        status: shapes.DeliveryStatus | None = None,
-        event_type: str | None = None,
-        message_id: str | None = None,
-        created_after: datetime | None = None,
-        created_before: datetime | None = None,
-    ) -> shapes.Page[shapes.Delivery]:
-        """Return a page of the deliveries to an endpoint, newest first."""
-        query = shapes.DeliveryQuery(
-            limit=limit, cursor=cursor, status=status, event_type=event_type, message_id=message_id,
-            created_after=created_after, created_before=created_before,
-        )  # fmt: skip
+        outcome: Literal["succeeded", "failed"] | None = None,
+        **filters: Unpack[LogFilters],
+    ) -> shapes.Page[shapes.LoggedAttempt]:
+        """Return a page of the attempts to deliver to an endpoint, of the newest event first."""
+        query = shapes.AttemptQuery(limit=limit, cursor=cursor, outcome=outcome, **filters)
         path = {"webhookId": webhook_id}
-        return await self._call("list_deliveries", shapes.Page[shapes.Delivery], path=path, query=query)
+        return await self._call("list_attempts", shapes.Page[shapes.LoggedAttempt], path=path, query=query)
 
     async def get_delivery(self, webhook_id: str, delivery_id: str) -> shapes.DeliveryDetail:
         """Return a delivery with its attempts."""
@@ -337,6 +367,27 @@ class Ghasi(Transport):
         """Send all deliveries again that failed since a time."""
         path = {"webhookId": webhook_id}
         return await self._call("recover_deliveries", shapes.Recovered, path=path, body=shapes.Recovery(since=since))
+
+    async def replay_events(
+        self,
+        webhook_id: str,
+        since: datetime,
+        *,
+        until: datetime | None = None,
+        event_types: Sequence[str] | None = None,
+        cursor: str | None = None,
+    ) -> shapes.Replayed:
+        """Send an endpoint the stored events of a time that it asks for now, the oldest first; `cursor` goes on."""
+        types = None if event_types is None else list(event_types)
+        body = shapes.Replay(since=since, until=until, event_types=types, cursor=cursor)
+        return await self._call("replay_events", shapes.Replayed, path={"webhookId": webhook_id}, body=body)
+
+    async def dry_run_event(
+        self, event_type: str, data: shapes.EventSample | None = None, *, message_id: str | None = None
+    ) -> shapes.DryRunResult:
+        """Show which endpoints an event would reach and why; nothing is sent."""
+        body = shapes.DryRun(event_type=event_type, data=data, message_id=message_id)
+        return await self._call("dry_run_event", shapes.DryRunResult, body=body)
 
     # billing-service
 

@@ -390,6 +390,20 @@ EXTENSIONS: tuple[Row, ...] = (
         summary="List the deliveries to an endpoint, newest first",
     ),
     Row(
+        # an exact path comes before /v1/webhooks/{webhookId}, and no id is `deliveries`
+        operation="list_account_deliveries", method="GET", path="/v1/webhooks/deliveries",
+        upstreams=(Upstream.WEBHOOKS,), auth=Auth.BEARER, scope="webhooks:read", limit=READ_LIMIT,
+        timeout_s=TIMEOUT_WEBHOOKS_S, query=shapes.AccountDeliveryQuery, response=shapes.Page[shapes.Delivery],
+        problems=("invalid_cursor",), extension=True, summary="List the deliveries to all endpoints, newest first",
+    ),
+    Row(
+        operation="list_attempts", method="GET", path="/v1/webhooks/{webhookId}/attempts",
+        upstreams=(Upstream.WEBHOOKS,), auth=Auth.BEARER, scope="webhooks:read", limit=READ_LIMIT,
+        timeout_s=TIMEOUT_WEBHOOKS_S, query=shapes.AttemptQuery, response=shapes.Page[shapes.LoggedAttempt],
+        problems=("not_found", "invalid_cursor"), extension=True,
+        summary="List the attempts to deliver to an endpoint, those of the newest event first",
+    ),
+    Row(
         operation="get_delivery", method="GET", path="/v1/webhooks/{webhookId}/deliveries/{deliveryId}",
         upstreams=(Upstream.WEBHOOKS,), auth=Auth.BEARER, scope="webhooks:read", limit=READ_LIMIT,
         timeout_s=TIMEOUT_WEBHOOKS_S, response=shapes.DeliveryDetail, problems=("not_found",), extension=True,
@@ -408,6 +422,19 @@ EXTENSIONS: tuple[Row, ...] = (
         timeout_s=TIMEOUT_WEBHOOKS_S, body=shapes.Recovery, success=202, response=shapes.Recovered,
         problems=("not_found", "webhook_disabled"), extension=True,
         summary="Send all deliveries again that failed since a time",
+    ),
+    Row(
+        operation="replay_events", method="POST", path="/v1/webhooks/{webhookId}/replay",
+        upstreams=(Upstream.WEBHOOKS,), auth=Auth.BEARER, scope="webhooks:write", limit=WRITE_LIMIT,
+        timeout_s=TIMEOUT_WEBHOOKS_S, body=shapes.Replay, success=202, response=shapes.Replayed,
+        problems=("not_found", "webhook_disabled", "invalid_cursor"), extension=True,
+        summary="Send an endpoint the events of a time that it asks for now, also those from before it was there",
+    ),
+    Row(
+        operation="dry_run_event", method="POST", path="/v1/webhooks/dry-run", upstreams=(Upstream.WEBHOOKS,),
+        auth=Auth.BEARER, scope="webhooks:read", limit=PREVIEW_LIMIT, timeout_s=TIMEOUT_WEBHOOKS_S,
+        body=shapes.DryRun, response=shapes.DryRunResult, problems=("not_found",), extension=True,
+        summary="Show which endpoints an event would reach and why; nothing is sent",
     ),
     # billing-service
     Row(

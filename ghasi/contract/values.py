@@ -103,20 +103,20 @@ def micros(amount: str) -> int:
     return int(scaled)
 
 
-def encode_cursor(*position: str | int) -> str:
+def encode_cursor(*position: str | int | UUID) -> str:
     """Make an opaque cursor of a keyset position."""
     return base64.urlsafe_b64encode(msgspec.json.encode(position)).rstrip(b"=").decode()
 
 
 def page_of(
-    rows: Sequence[Row], limit: int, shape: Callable[[Row], Shape], position: Callable[[Row], tuple[UUID, ...]]
+    rows: Sequence[Row], limit: int, shape: Callable[[Row], Shape], position: Callable[[Row], tuple[UUID | int, ...]]
 ) -> Page[Shape]:
     """Make a page of rows, of which one more was asked for than it may have: that one says that there is a next page.
 
-    `position` are the ids that the list is ordered by, of which the cursor is made.
+    `position` is what the list is ordered by, of which the cursor is made.
     """
     page = rows[:limit]
-    next_cursor = encode_cursor(*map(str, position(page[-1]))) if len(rows) > limit else None
+    next_cursor = encode_cursor(*position(page[-1])) if len(rows) > limit else None
     return Page([shape(row) for row in page], next_cursor)
 
 
@@ -127,11 +127,16 @@ def decode_id_cursor(cursor: str | None) -> UUID | None:
 
 def decode_ids_cursor(cursor: str, most: int) -> tuple[UUID, ...]:
     """Read a cursor that holds one to `most` ids; raises Problem invalid_cursor."""
-    try:
-        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        ids = msgspec.json.decode(raw, type=tuple[UUID, ...])
-    except (binascii.Error, msgspec.DecodeError, UnicodeError, ValueError) as error:
-        raise Problem("invalid_cursor") from error
+    ids = decode_cursor(cursor, tuple[UUID, ...])
     if not 1 <= len(ids) <= most:
         raise Problem("invalid_cursor")
     return ids
+
+
+def decode_cursor(cursor: str, position: type[Shape]) -> Shape:
+    """Read a cursor that holds such a position; raises Problem invalid_cursor."""
+    try:
+        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        return msgspec.json.decode(raw, type=position)
+    except (binascii.Error, msgspec.DecodeError, UnicodeError, ValueError) as error:
+        raise Problem("invalid_cursor") from error

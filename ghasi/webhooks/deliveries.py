@@ -19,17 +19,14 @@ from ghasi.contract.shapes import (
     Delivery,
     DeliveryAttempt,
     DeliveryDetail,
-    DeliveryQuery,
     DeliveryStatus,
     Page,
     PageQuery,
     Recovered,
 )
 from ghasi.contract.values import (
-    decode_id_cursor,
     decode_ids_cursor,
     first_id,
-    first_id_after,
     id_time,
     new_id,
     optional_rfc3339,
@@ -42,7 +39,7 @@ from ghasi.storage.pool import Connection, Pool
 from ghasi.webhooks import log_queries, queries
 from ghasi.webhooks.examples import example_data
 from ghasi.webhooks.feed import encode_body
-from ghasi.webhooks.model import EVENT_TYPES, MOST_RECOVERED, RETENTION, Attempted, Logged, LoggedDetail
+from ghasi.webhooks.model import EVENT_TYPES, MOST_RECOVERED, RETENTION, Attempted, Endpoint, Logged, LoggedDetail
 from ghasi.webhooks.service import record_change
 
 _SHOWN: dict[str, DeliveryStatus] = {
@@ -51,38 +48,8 @@ _SHOWN: dict[str, DeliveryStatus] = {
     "exhausted": "failed",
     "canceled": "canceled",
 }
-_STORED: dict[DeliveryStatus, str] = {shown: state for state, shown in _SHOWN.items()}
+STORED: dict[DeliveryStatus, str] = {shown: state for state, shown in _SHOWN.items()}
 _MILLISECOND = timedelta(milliseconds=1)
-
-
-async def list_deliveries(pool: Pool, caller: Caller, endpoint_id: UUID, query: DeliveryQuery) -> Page[Delivery]:
-    """Return a page of the deliveries to an endpoint, newest first.
-
-    Raises Problem not_found, invalid_cursor, and invalid_request for an event type or a message id that is none.
-    """
-    before = decode_id_cursor(query.cursor)
-    _check_type(query.event_type)
-    message_id = None if query.message_id is None else _message_id(query.message_id)
-    if await queries.find_endpoint(pool, caller.account_id, endpoint_id) is None:
-        raise Problem("not_found")
-    oldest = _oldest()
-    if query.created_after is not None:
-        oldest = max(oldest, first_id_after(query.created_after))
-    if query.created_before is not None:
-        until = first_id(query.created_before)
-        before = until if before is None else min(before, until)
-    rows = await log_queries.list_deliveries(
-        pool,
-        caller.account_id,
-        endpoint_id,
-        query.limit + 1,
-        oldest=oldest,
-        before=before,
-        state=None if query.status is None else _STORED[query.status],
-        event_type=query.event_type,
-        message_id=message_id,
-    )
-    return page_of(rows, query.limit, _delivery, lambda row: (row.event_id,))
 
 
 async def list_message_deliveries(pool: Pool, caller: Caller, message_id: UUID, query: PageQuery) -> Page[Delivery]:
@@ -95,16 +62,16 @@ async def list_message_deliveries(pool: Pool, caller: Caller, message_id: UUID, 
         ids = decode_ids_cursor(query.cursor, 2)
         before = (ids[0], ids[1] if len(ids) > 1 else UUID(int=0))
     rows = await log_queries.list_message_deliveries(
-        pool, caller.account_id, message_id, query.limit + 1, oldest=_oldest(), before=before
+        pool, caller.account_id, message_id, query.limit + 1, oldest=oldest_kept(), before=before
     )
-    return page_of(rows, query.limit, _delivery, lambda row: (row.event_id, row.endpoint_id))
+    return page_of(rows, query.limit, delivery_shown, lambda row: (row.event_id, row.endpoint_id))
 
 
 async def get_delivery(pool: Pool, caller: Caller, endpoint_id: UUID, event_id: UUID) -> DeliveryDetail:
     """Return a delivery with its latest attempts, oldest first; raises Problem not_found."""
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
         found = await log_queries.find_delivery_detail(
-            connection, caller.account_id, endpoint_id, event_id, oldest=_oldest()
+            connection, caller.account_id, endpoint_id, event_id, oldest=oldest_kept()
         )
         if found is None:
             raise Problem("not_found")
@@ -120,8 +87,8 @@ async def resend_delivery(
     Takes the endpoint's lock, so that disabling it comes wholly before or wholly after.
     """
     async with pool.acquire() as connection, connection.transaction():
-        await _lock_enabled(connection, caller, endpoint_id)
-        oldest = _oldest()
+        await lock_enabled(connection, caller, endpoint_id)
+        oldest = oldest_kept()
         if event_id < oldest:
             raise Problem("not_found")
         if not await log_queries.hasten(connection, caller.account_id, endpoint_id, event_id):
@@ -133,7 +100,7 @@ async def resend_delivery(
             connection, caller, "webhook.delivery_resent", endpoint_id, request_id, delivery_id=str(event_id)
         )
     bells.ring("webhooks")
-    return _delivery(delivery)
+    return delivery_shown(delivery)
 
 
 async def recover_deliveries(
@@ -144,9 +111,9 @@ async def recover_deliveries(
     At most MOST_RECOVERED, the oldest first: another call takes the next. Raises Problem not_found, webhook_disabled.
     """
     async with pool.acquire() as connection, connection.transaction():
-        await _lock_enabled(connection, caller, endpoint_id)
+        await lock_enabled(connection, caller, endpoint_id)
         count = await log_queries.reopen_failed(
-            connection, caller.account_id, endpoint_id, max(first_id(since), _oldest()), MOST_RECOVERED
+            connection, caller.account_id, endpoint_id, max(first_id(since), oldest_kept()), MOST_RECOVERED
         )
         await record_change(
             connection,
@@ -168,44 +135,48 @@ async def send_test_event(
 
     Raises Problem invalid_request where there is no such event, not_found, webhook_disabled.
     """
-    _check_type(event_type)
+    check_type(event_type)
     async with pool.acquire() as connection, connection.transaction():
-        await _lock_enabled(connection, caller, endpoint_id)
+        await lock_enabled(connection, caller, endpoint_id)
         event_id = new_id()
         at = id_time(event_id)
         body = encode_body(event_type, at, example_data(event_type))
         await log_queries.insert_test(connection, caller.account_id, endpoint_id, (event_id, event_type, at, body))
         await record_change(connection, caller, "webhook.tested", endpoint_id, request_id, event_type=event_type)
     bells.ring("webhooks")
-    return _delivery(Logged(endpoint_id, event_id, event_type, None, "pending", 0, None, None, at))
+    return delivery_shown(Logged(endpoint_id, event_id, event_type, None, "pending", 0, None, None, at))
 
 
-async def _lock_enabled(connection: Connection, caller: Caller, endpoint_id: UUID) -> None:
+async def lock_enabled(connection: Connection, caller: Caller, endpoint_id: UUID) -> Endpoint:
+    """Return an endpoint, locked until the transaction ends; raises Problem not_found, webhook_disabled."""
     endpoint = await queries.lock_endpoint(connection, caller.account_id, endpoint_id)
     if endpoint is None:
         raise Problem("not_found")
     if not endpoint.enabled:
         raise Problem("webhook_disabled")
+    return endpoint
 
 
-def _oldest() -> UUID:
+def oldest_kept() -> UUID:
     """Return the least id of what is not too old yet to be shown and sent again."""
     return first_id(datetime.now(UTC) - RETENTION)
 
 
-def _check_type(event_type: str | None) -> None:
+def check_type(event_type: str | None, field: str = "event_type") -> None:
+    """Raise Problem invalid_request, which names the field, for a type of event that is none."""
     if event_type is not None and event_type not in EVENT_TYPES:
-        raise invalid("event_type", f"must be one of {', '.join(EVENT_TYPES)}")
+        raise invalid(field, f"must be one of {', '.join(EVENT_TYPES)}")
 
 
-def _message_id(text: str) -> UUID:
+def read_id(field: str, text: str) -> UUID:
+    """Read an id from a body or a query; raises Problem invalid_request that names its field."""
     try:
         return parse_id(text)
     except Problem:
-        raise invalid("message_id", "is not an id of a message") from None
+        raise invalid(field, "is not an id") from None
 
 
-def _delivery(row: Logged) -> Delivery:
+def delivery_shown(row: Logged) -> Delivery:
     """Return a delivery as the API shows it; it was created when its event was."""
     return Delivery(
         id=str(row.event_id),
@@ -222,16 +193,17 @@ def _delivery(row: Logged) -> Delivery:
 
 
 def _detail(row: Logged, more: LoggedDetail, attempts: list[Attempted]) -> DeliveryDetail:
-    shown = [_attempt(attempt) for attempt in attempts]
+    shown = [attempt_shown(attempt) for attempt in attempts]
     if more.duration_ms is not None and row.completed_at is not None:
         last = attempts[-1].number if attempts else 0
         at = row.completed_at - more.duration_ms * _MILLISECOND
         ended = Attempted(max(row.attempts, last + 1), at, more.duration_ms, row.status_code, more.response, None)
-        shown.append(_attempt(ended))
-    return DeliveryDetail(**msgspec.structs.asdict(_delivery(row)), url=more.url, body=more.body, attempts=shown)
+        shown.append(attempt_shown(ended))
+    return DeliveryDetail(**msgspec.structs.asdict(delivery_shown(row)), url=more.url, body=more.body, attempts=shown)
 
 
-def _attempt(attempt: Attempted) -> DeliveryAttempt:
+def attempt_shown(attempt: Attempted) -> DeliveryAttempt:
+    """Return an attempt as the API shows it."""
     return DeliveryAttempt(
         number=attempt.number,
         at=rfc3339(attempt.at),

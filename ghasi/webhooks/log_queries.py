@@ -1,82 +1,40 @@
 """The SQL of deliveries as customers see them and send them again; the worker's own is in delivery_queries.py.
 
 A delivery is in webhooks.pending or in webhooks.deliveries. Both have the primary key (endpoint_id, event_id) and ids
-carry their time, so that a list is a walk down two indexes, merged. Nothing older than it is kept is shown: every
-function takes the least id that is young enough, as `oldest`.
+carry their time. Nothing older than it is kept is shown: every function takes the least id that is young enough, as
+`oldest`. Lists that may be long have their SQL in list_queries.py.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
 from ghasi.storage.pool import Connection, Pool, Record
 from ghasi.webhooks.model import MOST_ATTEMPTS_SHOWN, Attempted, Logged, LoggedDetail
 
-_PENDING = """
+PENDING = """
     SELECT endpoint_id, event_id, 'pending' AS state, attempts, NULL::smallint AS status_code,
         NULL::timestamptz AS completed_at, CASE WHEN leased THEN least(due_at, now()) ELSE due_at END AS due_at
     FROM webhooks.pending
 """
-_OVER = """
+OVER = """
     SELECT endpoint_id, event_id, state, attempts, status_code, completed_at, NULL::timestamptz AS due_at
     FROM webhooks.deliveries
 """
-_SHOWN = """
+SHOWN = """
     SELECT found.endpoint_id, found.event_id, events.type, events.message_id, found.state, found.attempts,
-        CASE found.state WHEN 'succeeded' THEN found.status_code ELSE (
-            SELECT tried.status_code FROM webhooks.attempts AS tried
-            WHERE tried.endpoint_id = found.endpoint_id AND tried.event_id = found.event_id
-            ORDER BY tried.number DESC LIMIT 1
-        ) END AS status_code,
-        found.completed_at, found.due_at
+        coalesce(last.status_code, found.status_code) AS status_code, found.completed_at, found.due_at
 """
+JOINED = """
+    JOIN webhooks.events ON events.id = found.event_id
+    LEFT JOIN LATERAL (
+        SELECT tried.number, tried.status_code FROM webhooks.attempts AS tried
+        WHERE tried.endpoint_id = found.endpoint_id AND tried.event_id = found.event_id
+        ORDER BY tried.number DESC LIMIT 1
+    ) AS last ON found.state <> 'succeeded'
+"""
+"""What is known of deliveries `found`: their events, and the last attempt of those that did not succeed."""
 _OWN = "endpoint_id = (SELECT id FROM webhooks.endpoints WHERE account_id = $1 AND id = $2 AND deleted_at IS NULL)"
-
-
-async def list_deliveries(
-    pool: Pool,
-    account_id: UUID,
-    endpoint_id: UUID,
-    most: int,
-    *,
-    oldest: UUID,
-    before: UUID | None,
-    state: str | None,
-    event_type: str | None,
-    message_id: UUID | None,
-) -> list[Logged]:
-    """Return up to `most` deliveries to an account's endpoint, newest first, of events from `oldest` to `before`."""
-    conditions, values = [_OWN, "event_id >= $4"], [account_id, endpoint_id, most, oldest]
-
-    def add(condition: str, value: object) -> None:
-        values.append(value)
-        conditions.append(condition.format(f"${len(values)}"))
-
-    if before is not None:
-        add("event_id < {}", before)
-    if event_type is not None:  # row by row, in the order of the index: the page is full long before the log ends
-        add("(SELECT type FROM webhooks.events WHERE id = event_id) = {}", event_type)
-    if message_id is not None:
-        add(
-            "event_id = ANY(ARRAY(SELECT id FROM webhooks.events WHERE account_id = $1 AND message_id = {}))",
-            message_id,
-        )
-    where = " AND ".join(conditions)
-    branches = []
-    if state in (None, "pending"):
-        branches.append(f"({_PENDING} WHERE {where} ORDER BY event_id DESC LIMIT $3)")
-    if state != "pending":
-        # a constant, so that the index of failed ones is known to have them all
-        only = "" if state is None else f" AND state = '{state}'"
-        branches.append(f"({_OVER} WHERE {where}{only} ORDER BY event_id DESC LIMIT $3)")
-    rows = await pool.fetch(
-        f"""
-        {_SHOWN}
-        FROM ({" UNION ALL ".join(branches)}) AS found JOIN webhooks.events ON events.id = found.event_id
-        ORDER BY found.event_id DESC LIMIT $3
-        """,
-        *values,
-    )
-    return [Logged(*row) for row in rows]
 
 
 async def list_message_deliveries(
@@ -95,9 +53,7 @@ async def list_message_deliveries(
     """
     rows = await pool.fetch(
         f"""
-        {_SHOWN}
-        FROM ({_PENDING} {where} UNION ALL {_OVER} {where}) AS found
-            JOIN webhooks.events ON events.id = found.event_id
+        {SHOWN} FROM ({PENDING} {where} UNION ALL {OVER} {where}) AS found {JOINED}
         ORDER BY found.event_id DESC, found.endpoint_id DESC LIMIT $3
         """,
         account_id,
@@ -133,10 +89,11 @@ async def _find(connection: Connection, more: str, values: tuple[UUID, UUID, UUI
     where = f"WHERE {_OWN} AND event_id = $3 AND event_id >= $4"
     return await connection.fetchrow(
         f"""
-        {_SHOWN} {more}
-        FROM ({_PENDING} {where} UNION ALL {_OVER} {where}) AS found
-            JOIN webhooks.events ON events.id = found.event_id AND events.account_id = $1
-            LEFT JOIN webhooks.deliveries AS ended USING (endpoint_id, event_id)
+        {SHOWN} {more}
+        FROM ({PENDING} {where} UNION ALL {OVER} {where}) AS found {JOINED}
+            LEFT JOIN webhooks.deliveries AS ended
+                ON ended.endpoint_id = found.endpoint_id AND ended.event_id = found.event_id
+        WHERE events.account_id = $1
         """,
         *values,
     )
@@ -187,6 +144,11 @@ async def reopen_failed(connection: Connection, account_id: UUID, endpoint_id: U
     return await _reopen(connection, which, account_id, endpoint_id, since, most)
 
 
+async def reopen_all(connection: Connection, account_id: UUID, endpoint_id: UUID, event_ids: Sequence[UUID]) -> int:
+    """Reopen those of some deliveries that are over; return how many. Whoever calls it has locked the events."""
+    return await _reopen(connection, "event_id = ANY($3)", account_id, endpoint_id, event_ids)
+
+
 async def _reopen(connection: Connection, which: str, *values: object) -> int:
     """Move deliveries back from the log; an attempt that succeeded becomes a row of its own, lest it be forgotten.
 
@@ -231,7 +193,8 @@ async def insert_test(
     await connection.execute(
         """
         WITH event AS (
-            INSERT INTO webhooks.events (id, account_id, type, at, body) VALUES ($3, $1, $4, $5, $6) RETURNING id
+            INSERT INTO webhooks.events (id, account_id, type, at, body, test) VALUES ($3, $1, $4, $5, $6, true)
+            RETURNING id
         )
         INSERT INTO webhooks.pending (endpoint_id, event_id, due_at, queued_at)
         SELECT endpoints.id, event.id, now(), clock_timestamp() FROM webhooks.endpoints, event

@@ -1,12 +1,13 @@
 """Which endpoints an event reaches: by its type, and by the endpoint's filter. Keeps and sends nothing."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 from msgspec import Struct
 
-from ghasi.contract.shapes import EventFilter, Fifo
-from ghasi.webhooks.model import SealedEndpoint
+from ghasi.contract.shapes import EventFilter, Fifo, FilterField
+from ghasi.webhooks.model import Endpoint, SealedEndpoint
 
 
 class EventFields(Struct, frozen=True, rename={"sender": "from"}):
@@ -24,6 +25,18 @@ fields_of = msgspec.json.Decoder(EventFields).decode
 """Reads the fields from the `data` of an event about a message, which is JSON."""
 
 
+class _Body(Struct, frozen=True):
+    data: EventFields
+
+
+_decode_body = msgspec.json.Decoder(_Body).decode
+
+
+def fields_of_body(body: str) -> EventFields:
+    """Read the fields from the whole of what is sent of an event."""
+    return _decode_body(body).data
+
+
 def wanting(endpoints: Sequence[SealedEndpoint], event_type: str, data: str) -> list[SealedEndpoint]:
     """Return the endpoints that an event about a message reaches; its `data` is read only where a filter asks."""
     found = [one for one in endpoints if wants_type(one.events, event_type)]
@@ -38,7 +51,16 @@ def wants_type(patterns: Sequence[str], event_type: str) -> bool:
     return "*" in patterns or event_type in patterns or event_type.partition(".")[0] + ".*" in patterns
 
 
-def mismatch(wanted: EventFilter, fields: EventFields) -> str | None:
+def refusal(endpoint: Endpoint, event_type: str, fields: EventFields) -> FilterField | Literal["event_type"] | None:
+    """Return what keeps an event from an endpoint, `event_type` or a field of its filter, or None: it gets it."""
+    if not wants_type(endpoint.events, event_type):
+        return "event_type"
+    if endpoint.filter is None or not event_type.startswith("message."):
+        return None
+    return mismatch(endpoint.filter, fields)
+
+
+def mismatch(wanted: EventFilter, fields: EventFields) -> FilterField | None:
     """Return the name of the first field that a filter does not let pass, or None: then it passes."""
     if wanted.country is not None and fields.country not in wanted.country:
         return "country"

@@ -34,6 +34,8 @@ A reason, once published, never changes its meaning.
 
 MOST_RECOVERED = 10_000
 """Deliveries that one call of recover sends again, the oldest first; the next call takes the next."""
+MOST_REPLAYED = 10_000
+"""Events that one call of replay looks at, the oldest first; its cursor takes the next."""
 MOST_ATTEMPTS_SHOWN = 200
 """Of a delivery that was sent again and again, the latest."""
 
@@ -147,6 +149,15 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event as it was kept; `body` is what is sent of it, None where it was not asked for."""
+
+    id: UUID
+    type: str
+    body: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Logged:
     """A delivery as customers see it: pending or over. `status_code` is of the last attempt.
 
@@ -184,6 +195,15 @@ class Attempted:
     status_code: int | None
     response: str | None
     error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedAttempt(Attempted):
+    """One attempt in an endpoint's log, with the event that it was to deliver."""
+
+    event_id: UUID
+    event_type: str
+    message_id: UUID | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from ghasi.contract.values import parse_id
 from ghasi.storage.bells import Bells
 from ghasi.storage.pool import Pool
 from ghasi.storage.resources import Resources
-from ghasi.webhooks import deliveries, service
+from ghasi.webhooks import deliveries, dry_runs, lists, replays, service
 
 
 @asynccontextmanager
@@ -58,19 +58,41 @@ async def serve(resources: Resources) -> AsyncIterator[dict[str, Handler]]:
         "update_webhook": update_webhook,
         "delete_webhook": delete_webhook,
         "rotate_webhook_secret": rotate_webhook_secret,
+        **_lists(pool),
         **_deliveries(pool, resources.bells),
     }
 
 
-def _deliveries(pool: Pool, bells: Bells) -> dict[str, Handler]:
-    """Give the handlers of the delivery log."""
+def _lists(pool: Pool) -> dict[str, Handler]:
+    """Give the handlers of what only shows."""
 
     async def list_message_deliveries(call: Call) -> Reply:
         message_id = parse_id(call.path["messageId"])
         return Reply(await deliveries.list_message_deliveries(pool, call.caller, message_id, call.query))
 
     async def list_deliveries(call: Call) -> Reply:
-        return Reply(await deliveries.list_deliveries(pool, call.caller, parse_id(call.path["webhookId"]), call.query))
+        return Reply(await lists.list_deliveries(pool, call.caller, parse_id(call.path["webhookId"]), call.query))
+
+    async def list_account_deliveries(call: Call) -> Reply:
+        return Reply(await lists.list_account_deliveries(pool, call.caller, call.query))
+
+    async def list_attempts(call: Call) -> Reply:
+        return Reply(await lists.list_attempts(pool, call.caller, parse_id(call.path["webhookId"]), call.query))
+
+    async def dry_run_event(call: Call) -> Reply:
+        return Reply(await dry_runs.dry_run_event(pool, call.caller, call.body))
+
+    return {
+        "list_message_deliveries": list_message_deliveries,
+        "list_deliveries": list_deliveries,
+        "list_account_deliveries": list_account_deliveries,
+        "list_attempts": list_attempts,
+        "dry_run_event": dry_run_event,
+    }
+
+
+def _deliveries(pool: Pool, bells: Bells) -> dict[str, Handler]:
+    """Give the handlers of deliveries, and of what is sent again."""
 
     async def get_delivery(call: Call) -> Reply:
         return Reply(await deliveries.get_delivery(pool, call.caller, *_ids(call)))
@@ -88,6 +110,12 @@ def _deliveries(pool: Pool, bells: Bells) -> dict[str, Handler]:
             )
         )
 
+    async def replay_events(call: Call) -> Reply:
+        endpoint_id = parse_id(call.path["webhookId"])
+        return Reply(
+            await replays.replay_events(pool, bells, call.caller, endpoint_id, call.body, request_id=call.request_id)
+        )
+
     async def send_test_event(call: Call) -> Reply:
         endpoint_id = parse_id(call.path["webhookId"])
         return Reply(
@@ -97,11 +125,10 @@ def _deliveries(pool: Pool, bells: Bells) -> dict[str, Handler]:
         )
 
     return {
-        "list_message_deliveries": list_message_deliveries,
-        "list_deliveries": list_deliveries,
         "get_delivery": get_delivery,
         "resend_delivery": resend_delivery,
         "recover_deliveries": recover_deliveries,
+        "replay_events": replay_events,
         "send_test_event": send_test_event,
     }
 

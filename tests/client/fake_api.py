@@ -192,6 +192,10 @@ SAMPLES: dict[str, Any] = {
     ),
     "resend_delivery": DELIVERY,
     "recover_deliveries": shapes.Recovered(3),
+    "list_account_deliveries": shapes.Page([DELIVERY], None),
+    "list_attempts": shapes.Page([shapes.LoggedAttempt(1, AT, 81, 204, "", None, ID, "message.delivered", ID)], None),
+    "replay_events": shapes.Replayed(3, None),
+    "dry_run_event": shapes.DryRunResult([shapes.Reach(ID, HOOK.url, None, True, "reached", None)]),
     "get_summary": shapes.Summary(
         AT, AT, OUTCOME, OUTCOME, [shapes.SummaryRow(*msgspec.structs.astuple(OUTCOME), AT, AT)], "USD"
     ),

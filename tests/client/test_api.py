@@ -83,6 +83,10 @@ async def test_there_is_a_method_for_each_route_of_the_contract(ghasi: Ghasi, ap
         "get_delivery": ghasi.get_delivery(ID, ID),
         "resend_delivery": ghasi.resend_delivery(ID, ID),
         "recover_deliveries": ghasi.recover_deliveries(ID, SINCE),
+        "list_account_deliveries": ghasi.list_account_deliveries(webhook_id=ID, response_status="5xx"),
+        "list_attempts": ghasi.list_attempts(ID, outcome="failed", response_status="none", message_id=ID),
+        "replay_events": ghasi.replay_events(ID, SINCE, event_types=["message.sent"], cursor="abc"),
+        "dry_run_event": ghasi.dry_run_event("message.sent", shapes.EventSample(country="AF", sender="Bakery")),
         "get_summary": ghasi.get_summary(since=SINCE, time_zone="Asia/Kabul"),
         "get_invoice_pdf": ghasi.get_invoice_pdf(ID),
         "list_invoices": ghasi.list_invoices(status="open"),
@@ -104,6 +108,8 @@ async def test_there_is_a_method_for_each_route_of_the_contract(ghasi: Ghasi, ap
     assert api.calls("send_message")[0].body == shapes.NewMessage(
         to="+93701234567", body="Hello", sender="Ghasi", validity_s=60
     )
+    replay = api.calls("replay_events")[0].body
+    assert replay == shapes.Replay(since=SINCE, event_types=["message.sent"], cursor="abc")
     update = api.calls("update_webhook")[0].body
     assert (update.description, update.enabled) == (None, UNSET)
 

@@ -467,7 +467,7 @@ async def with_a_webhook(row: Row, worlds: Worlds) -> Answer:
 
 for _operation, _status in (
     ("get_webhook", 200), ("update_webhook", 200), ("delete_webhook", 204), ("rotate_webhook_secret", 200),
-    ("send_test_event", 202), ("recover_deliveries", 202),
+    ("send_test_event", 202), ("recover_deliveries", 202), ("replay_events", 202), ("dry_run_event", 200),
 ):  # fmt: skip
     provokes(_operation, _status)(partial(with_a_webhook, BY_OPERATION[_operation]))
 
@@ -478,7 +478,10 @@ async def with_a_delivery(row: Row, worlds: Worlds) -> Answer:
     return await ask(customer, row, resource_id=ids[: len(row.parameters)])
 
 
-for _operation, _status in (("list_deliveries", 200), ("get_delivery", 200), ("resend_delivery", 202)):
+for _operation, _status in (
+    ("list_deliveries", 200), ("list_account_deliveries", 200), ("list_attempts", 200), ("get_delivery", 200),
+    ("resend_delivery", 202),
+):  # fmt: skip
     provokes(_operation, _status)(partial(with_a_delivery, BY_OPERATION[_operation]))
 
 
@@ -821,8 +824,22 @@ async def disabled(row: Row, worlds: Worlds) -> Answer:
     return await ask(customer, row, resource_id=ids[: len(row.parameters)])
 
 
-for _operation in ("send_test_event", "resend_delivery", "recover_deliveries"):
+for _operation in ("send_test_event", "resend_delivery", "recover_deliveries", "replay_events"):
     provokes(_operation, 409, "webhook_disabled")(partial(disabled, BY_OPERATION[_operation]))
+
+
+@provokes("replay_events", 422, "invalid_cursor")
+async def replay_from_nowhere(worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    row = BY_OPERATION["replay_events"]
+    return await ask(customer, row, json=(body_of(row) or {}) | {"cursor": "nonsense"})
+
+
+@provokes("dry_run_event", 404, "not_found")
+async def dry_run_of_no_message(worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    row = BY_OPERATION["dry_run_event"]
+    return await ask(customer, row, json=(body_of(row) or {}) | {"message_id": str(new_id())})
 
 
 @provokes("create_webhook", 409, "too_many_webhooks")

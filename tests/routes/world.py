@@ -250,6 +250,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "update_webhook": WEBHOOK,
     "send_test_event": {"event_type": "message.delivered"},
     "recover_deliveries": {"since": "2026-01-01T00:00:00Z"},
+    "replay_events": {"since": "2026-01-01T00:00:00Z"},
+    "dry_run_event": {"event_type": "message.delivered"},
 }
 
 

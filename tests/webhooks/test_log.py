@@ -37,8 +37,9 @@ async def store(
     age: timedelta = timedelta(),
     event_type: str = "message.delivered",
     message_id: UUID | None = None,
+    answered: int | None = 500,
 ) -> str:
-    """Write a delivery as a worker leaves it, of an event so old, and return its id."""
+    """Write a delivery as a worker leaves it, of an event so old, and return its id; `answered` where it failed."""
     event_id = UUID(int=first_id(datetime.now(UTC) - age).int + new_id().int % 2**62)
     await pool.execute(
         "INSERT INTO webhooks.events (id, account_id, message_id, type, at, body) VALUES ($1, $2, $3, $4, $5, '{}')",
@@ -62,8 +63,8 @@ async def store(
     if state != "succeeded":
         await pool.execute(
             "INSERT INTO webhooks.attempts (endpoint_id, event_id, number, at, duration_ms, status_code, error) "
-            "VALUES ($1, $2, 1, now(), 5, 500, 'status: the endpoint answered 500')",
-            endpoint_id, event_id,
+            "VALUES ($1, $2, 1, now(), 5, $3, 'status: it failed')",
+            endpoint_id, event_id, answered,
         )  # fmt: skip
     return str(event_id)
 

@@ -41,7 +41,7 @@ _LIMITED = {
     "sends": "POST `/v1/messages`",
     "reads": "Every other GET",
     "writes": "Every other write (an extension)",
-    "previews": "POST /v1/messages/preview (an extension)",
+    "previews": "POST /v1/messages/preview and /v1/webhooks/dry-run (extensions)",
     "exports": "GET /v1/messages/export (an extension)",
     "batches": "POST /v1/messages/batch (an extension), up to 1,000 messages each",
 }

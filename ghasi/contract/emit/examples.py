@@ -87,6 +87,17 @@ _DELIVERY = shapes.Delivery(
     completed_at="2026-11-22T09:41:08.201Z",
     next_attempt_at=None,
 )
+_ATTEMPT = shapes.LoggedAttempt(
+    number=1,
+    at="2026-11-22T09:41:08.120Z",
+    duration_ms=81,
+    response_status=503,
+    response_body="try later",
+    error="status: the endpoint answered 503",
+    delivery_id=_DELIVERY.id,
+    event_type=_DELIVERY.event_type,
+    message_id=_MESSAGE.id,
+)
 _INVITATION = shapes.Invitation(
     id="01936f06-4b2d-7c10-8f7e-6d5c4b3a2910",
     email="omid@example.com",
@@ -248,6 +259,22 @@ _EXAMPLES: tuple[Any, ...] = (
     shapes.TestEvent(),
     shapes.Recovery(since=datetime(2026, 11, 22, 9, tzinfo=UTC)),
     shapes.Recovered(deliveries=12),
+    shapes.Replay(
+        since=datetime(2026, 11, 22, tzinfo=UTC), until=datetime(2026, 11, 23, tzinfo=UTC),
+        event_types=["message.delivered"],
+    ),
+    shapes.Replayed(deliveries=348, next_cursor=None),
+    shapes.DryRun(
+        event_type="message.delivered", data=shapes.EventSample(country="AF", reference="order-1042", sender="Bakery")
+    ),
+    shapes.DryRunResult(
+        data=[
+            shapes.Reach(
+                webhook_id=_WEBHOOK.id, url=_WEBHOOK.url, description=_WEBHOOK.description, reached=True,
+                reason="reached", field=None,
+            )
+        ]
+    ),
     shapes.Summary(
         since="2026-11-21T00:00:00.000Z",
         until="2026-11-22T00:00:00.000Z",
@@ -272,6 +299,7 @@ _EXAMPLES: tuple[Any, ...] = (
     shapes.Page(data=[_MEMBER], next_cursor=None),
     shapes.Page(data=[_INVITATION], next_cursor=None),
     shapes.Page(data=[_DELIVERY], next_cursor=None),
+    shapes.Page(data=[_ATTEMPT], next_cursor=None),
     shapes.Page(data=[_SENDER], next_cursor=None),
     shapes.Page(data=[_OPT_OUT], next_cursor=None),
 )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from ghasi.contract.shapes.common import Input, Moment, PageQuery
+from ghasi.contract.shapes.common import Cursor, Input, Moment, PageQuery
 from ghasi.contract.shapes.messages import MessageStatus
 
 EventPattern = Annotated[str, Meta(min_length=1, max_length=60, pattern=r"^(\*|[a-z_]+\.(\*|[a-z_]+))$")]
@@ -17,6 +17,7 @@ _Some = Meta(min_length=1, max_length=100)
 MetadataName = Annotated[str, Meta(min_length=1, max_length=40)]
 MetadataValue = Annotated[str, Meta(max_length=500)]
 FifoKey = Literal["endpoint", "message", "to", "from", "reference"]
+FilterField = Literal["country", "status", "reference", "sender"]
 AfterHold = Literal["skip", "drop"]
 
 
@@ -131,14 +132,49 @@ class DeliveryDetail(Delivery, frozen=True):
     attempts: list[DeliveryAttempt]
 
 
-class DeliveryQuery(PageQuery, frozen=True, kw_only=True):
-    """Filters of an endpoint's delivery log; times bound `created_at`, both exclusive."""
+class LoggedAttempt(DeliveryAttempt, frozen=True):
+    """An attempt in an endpoint's log, with the delivery that it was of."""
 
-    status: DeliveryStatus | None = None
+    delivery_id: str
+    event_type: str
+    message_id: str | None
+
+
+_Id = Annotated[str, Meta(min_length=36, max_length=36)]
+ResponseStatus = Annotated[
+    str, Meta(pattern="^([1-9][0-9]{2}|[1-9]xx|none)$", description="as 503, a class as 5xx, or none: no answer came")
+]
+
+
+class LogQuery(PageQuery, frozen=True, kw_only=True):
+    """Filters of every log of webhooks; times bound the event's `created_at`, both exclusive.
+
+    A page may have fewer rows than `limit`, or none, and still a `next_cursor`: there may be more further back.
+    """
+
+    response_status: ResponseStatus | None = None
     event_type: EventType | None = None
-    message_id: Annotated[str, Meta(min_length=36, max_length=36)] | None = None
+    message_id: _Id | None = None
     created_after: Moment | None = None
     created_before: Moment | None = None
+
+
+class DeliveryQuery(LogQuery, frozen=True, kw_only=True):
+    """Filters of an endpoint's delivery log; `response_status` is of the last attempt."""
+
+    status: DeliveryStatus | None = None
+
+
+class AccountDeliveryQuery(DeliveryQuery, frozen=True, kw_only=True):
+    """Filters of the log of deliveries to all endpoints of an account."""
+
+    webhook_id: _Id | None = None
+
+
+class AttemptQuery(LogQuery, frozen=True, kw_only=True):
+    """Filters of an endpoint's attempts."""
+
+    outcome: Literal["succeeded", "failed"] | None = None
 
 
 class TestEvent(Input, frozen=True, kw_only=True):
@@ -157,3 +193,57 @@ class Recovered(Struct, frozen=True):
     """How many deliveries are sent again."""
 
     deliveries: int
+
+
+class Replay(Input, frozen=True, kw_only=True):
+    """Of which time an endpoint is to get the events that it asks for now; without `until` those up to now.
+
+    `cursor` goes on where the answer before ended; the other fields stay as they were.
+    """
+
+    since: Moment
+    until: Moment | None = None
+    event_types: Annotated[list[EventType], Meta(min_length=1, max_length=50)] | None = None
+    cursor: Cursor | None = None
+
+
+class Replayed(Struct, frozen=True):
+    """How many deliveries are sent; `next_cursor` is null when there are no further events in the range."""
+
+    deliveries: int
+    next_cursor: str | None
+
+
+class EventSample(Input, frozen=True, kw_only=True, rename={"sender": "from"}):
+    """What a filter asks of an event's message."""
+
+    country: Country | None = None
+    status: MessageStatus | None = None
+    reference: Annotated[str, Meta(max_length=255)] | None = None
+    sender: Annotated[str, Meta(max_length=255)] | None = None
+    to: Annotated[str, Meta(max_length=255)] | None = None
+
+
+class DryRun(Input, frozen=True, kw_only=True):
+    """An event that might be: of a message that is told of in `data`, or as it was of the message of an id."""
+
+    event_type: EventType
+    data: EventSample | None = None
+    message_id: _Id | None = None
+
+
+class Reach(Struct, frozen=True):
+    """Whether an event would reach an endpoint and, if not, why; `field` is what its filter does not let pass."""
+
+    webhook_id: str
+    url: str
+    description: str | None
+    reached: bool
+    reason: Literal["reached", "disabled", "event_type", "filter"]
+    field: FilterField | None
+
+
+class DryRunResult(Struct, frozen=True):
+    """What an event would reach: every endpoint of the account, the newest first."""
+
+    data: list[Reach]
