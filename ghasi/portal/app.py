@@ -30,6 +30,7 @@ from ghasi.portal.pages import (
     people,
     preferences,
     reference,
+    replays,
     send,
     senders,
     sign_in,
@@ -78,6 +79,7 @@ def portal_app(settings: Settings) -> Starlette:
             *api_keys.ROUTES,
             *webhooks.ROUTES,
             *deliveries.ROUTES,
+            *replays.ROUTES,
             *sign_in.ROUTES,
             Route("/assets/{name}", serve_asset),
             Route("/favicon.ico", _show_mark),  # asked for beside what has no link to it, such as a PDF

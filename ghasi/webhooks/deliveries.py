@@ -1,4 +1,4 @@
-"""The rules of the delivery log: what is shown of a delivery, and when it is sent again, or a test is.
+"""The rules of deliveries: what is shown of one, and when it is sent again, or a test is. Lists of them are lists'.
 
 A delivery's id on the wire is its event's, which webhook-id carries in every attempt, resends too. Sent again, whatever
 became of it, it is due at once: one attempt and, should that fail, the schedule from its beginning; attempts go on

@@ -212,7 +212,7 @@ async def test_a_receiver_that_fails(portal: Page, customer: Customer) -> None:
         await portal.get_by_role("button", name="Filter").click()
         await expect(portal.get_by_text("No deliveries match")).to_be_visible()
         await expect(portal).to_have_url(
-            re.compile(f"/webhooks/{endpoint['id']}\\?status=failed&event=#deliveries-title$")
+            re.compile(f"/webhooks/{endpoint['id']}\\?status=failed&event=&response=#deliveries-title$")
         )
         await portal.get_by_label("Status").select_option("Succeeded")
         await portal.get_by_role("button", name="Filter").click()

@@ -37,7 +37,8 @@ HOOK_PATH, DELIVERY_PATH = f"/webhooks/{ID}", f"/webhooks/{ID}/deliveries/{OTHER
 CHANGES = [
     (f"{HOOK_PATH}/switch", "update_webhook"), (f"{HOOK_PATH}/rotate", "rotate_webhook_secret"),
     (f"{HOOK_PATH}/delete", "delete_webhook"), (f"{HOOK_PATH}/test", "send_test_event"),
-    (f"{HOOK_PATH}/recover", "recover_deliveries"), (f"{DELIVERY_PATH}/resend", "resend_delivery"),
+    (f"{HOOK_PATH}/recover", "recover_deliveries"), (f"{HOOK_PATH}/replay", "replay_events"),
+    (f"{DELIVERY_PATH}/resend", "resend_delivery"),
 ]  # fmt: skip
 
 
@@ -118,6 +119,10 @@ async def test_what_creating_asks_for(visitor: Browser, api: FakeApi) -> None:
         events=["message.*"],
         description="a\nb",
         headers={"X-Token": "a secret of theirs", "X-Empty": ""},
+        filter=None,
+        rate_per_s=None,
+        fifo=None,
+        metadata={},
     )
     assert call.header("idempotency-key") == FORM_KEY
     assert "whsec_c2VjcmV0" in shown.text
@@ -218,7 +223,8 @@ async def test_without_the_pages_script(visitor: Browser, api: FakeApi) -> None:
 
 async def test_the_edit_form_holds_the_endpoint(visitor: Browser, api: FakeApi) -> None:
     events = ["message.sent", "message.received"]
-    api.answers["get_webhook"] = Given(200, hook(events=events, description=HOSTILE, enabled=False))
+    odd = hook(events=events, description=HOSTILE, enabled=False, header_names=["X-Token", HOSTILE])
+    api.answers["get_webhook"] = Given(200, odd)
     for path in (f"{HOOK_PATH}/edit", f"{HOOK_PATH}/edit/form"):
         shown = await visitor.get(path)
         assert shown.input("url")["value"] == HOOK.url
@@ -226,7 +232,8 @@ async def test_the_edit_form_holds_the_endpoint(visitor: Browser, api: FakeApi) 
         assert [one["value"] for one in named(shown, "events") if "checked" in one] == events
         assert "checked" not in named(shown, "enabled")[0]
         assert HOSTILE in shown.text
-        assert "leave this empty to keep them" in shown.text
+        assert "Leave this empty to keep the present ones" in shown.text
+        assert f"X-Token: •••• {HOSTILE}: ••••" in " ".join(shown.text.split())
         assert not [one for one in named(shown, "header_value") if one.get("value")]
 
 
@@ -268,7 +275,7 @@ async def test_an_endpoint_with_hostile_text(visitor: Browser, api: FakeApi) -> 
         assert not [one for tag, one in shown.tags if tag == "script" and not str(one.get("src")).startswith("/assets")]
         assert not [one for one in links(shown) if "javascript" in str(one)]
         assert "It is disabled and gets no events." in shown.text
-        assert len([one for _, one in shown.tags if "disabled" in one]) == 2
+        assert len([one for _, one in shown.tags if "disabled" in one]) == 3
 
 
 @pytest.mark.parametrize("path", [HOOK_PATH, f"{HOOK_PATH}/edit", DELIVERY_PATH])
@@ -317,7 +324,7 @@ async def test_parts_that_fail_say_so(visitor: Browser, api: FakeApi) -> None:
 async def test_changes_that_fail_leave_the_page(visitor: Browser, api: FakeApi, *, path: str, operation: str) -> None:
     api.answers[operation] = Given(409, {"code": "webhook_disabled", "detail": "Enable it first."})
     shown = await visitor.post(path, **SCRIPT)
-    if operation == "recover_deliveries":
+    if operation in {"recover_deliveries", "replay_events"}:
         assert (shown.status, "Enable it first." in shown.text) == (422, True)
     else:
         assert (shown.status, shown.raw, shown.headers["hx-reswap"]) == (409, "", "none")
@@ -368,16 +375,17 @@ async def test_deleting(visitor: Browser, api: FakeApi) -> None:
 
 async def test_the_log_keeps_its_filters(visitor: Browser, api: FakeApi) -> None:
     api.answers["list_deliveries"] = Given(200, shapes.Page([DELIVERY], "third"))
-    query = "status=failed&event=message.sent"
+    query = "status=failed&event=message.sent&response=5xx"
     page = await visitor.get(f"{HOOK_PATH}?{query}&nonsense=1")
     assert f"{HOOK_PATH}/log?{query}" in [one.get("hx-get") for _, one in page.tags]
-    assert [one["value"] for tag, one in page.tags if tag == "option" and "selected" in one][-2:] == [
-        "failed", "message.sent",
+    assert [one["value"] for tag, one in page.tags if tag == "option" and "selected" in one][-3:] == [
+        "failed", "message.sent", "5xx",
     ]  # fmt: skip
     assert [one["data-live"] for _, one in page.tags if one.get("id") == "deliveries"] == ["6"]
     shown = await visitor.get(f"{HOOK_PATH}/log?{query}&cursor=second", **SCRIPT)
     asked = api.calls("list_deliveries")[0].query
     assert (asked.status, asked.event_type, asked.cursor) == ("failed", "message.sent", "second")
+    assert asked.response_status == "5xx"
     assert links(shown) == [
         f"{HOOK_PATH}/deliveries/{ID}",
         f"{HOOK_PATH}?{query}#deliveries-title",
@@ -388,9 +396,9 @@ async def test_the_log_keeps_its_filters(visitor: Browser, api: FakeApi) -> None
 
 
 async def test_filters_that_are_none_are_left_out(visitor: Browser, api: FakeApi) -> None:
-    await visitor.get(f"{HOOK_PATH}/log?status={HOSTILE}&event=message.nothing", **SCRIPT)
+    await visitor.get(f"{HOOK_PATH}/log?status={HOSTILE}&event=message.nothing&response=99", **SCRIPT)
     asked = api.calls("list_deliveries")[0].query
-    assert (asked.status, asked.event_type) == (None, None)
+    assert (asked.status, asked.event_type, asked.response_status) == (None, None, None)
     api.answers["list_deliveries"] = Given(200, shapes.Page([], None))
     assert "Nothing delivered yet" in (await visitor.get(f"{HOOK_PATH}/log", **SCRIPT)).text
     assert "No deliveries match" in (await visitor.get(f"{HOOK_PATH}/log?status=failed", **SCRIPT)).text
@@ -398,6 +406,20 @@ async def test_filters_that_are_none_are_left_out(visitor: Browser, api: FakeApi
     api.answers["list_deliveries"] = Given(422, {"code": "invalid_cursor", "detail": "x"})
     shown = await visitor.get(f"{HOOK_PATH}/log?cursor=x", **SCRIPT)
     assert (shown.status, "This page of the list does not exist." in shown.text) == (422, True)
+
+
+async def test_one_response_status_is_asked_for_by_its_address(visitor: Browser, api: FakeApi) -> None:
+    shown = await visitor.get(f"{HOOK_PATH}?response=503")
+    assert [one["value"] for tag, one in shown.tags if tag == "option" and "selected" in one][-1] == "503"
+    await visitor.get(f"{HOOK_PATH}/log?response=503", **SCRIPT)
+    assert api.calls("list_deliveries")[0].query.response_status == "503"
+
+
+async def test_a_page_that_found_nothing_leads_further_back(visitor: Browser, api: FakeApi) -> None:
+    api.answers["list_deliveries"] = Given(200, shapes.Page([], "further"))
+    shown = await visitor.get(f"{HOOK_PATH}/log?response=none", **SCRIPT)
+    assert "Nothing among these deliveries" in shown.text
+    assert set(links(shown)) == {f"{HOOK_PATH}?response=none&cursor=further#deliveries-title"}
 
 
 async def test_what_has_just_begun_is_looked_at_more_often(visitor: Browser, api: FakeApi) -> None:

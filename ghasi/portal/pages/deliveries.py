@@ -4,10 +4,12 @@ Owns how the log is filtered and shown. Sends nothing by itself: it asks the API
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
+from zoneinfo import ZoneInfo
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -44,6 +46,10 @@ SINCE_OPTIONS = (
     ("custom", "Since a time of choice"),
 )
 _HOURS = {"1": 1, "24": 24, "168": 168}
+NO_TIME, STILL_TO_COME = "Choose a day and a time.", "This is still to come."
+ANSWERS = {"2xx": "2xx", "3xx": "3xx", "4xx": "4xx", "5xx": "5xx", "none": "No answer"}
+"""What an attempt may have come to, by class; an address may have one status alone."""
+_ONE_STATUS = re.compile(r"[1-9]\d\d", re.ASCII)
 _NOT_SHOWN = {
     code: f"\u27e8U+{code:04X}\u27e9"
     for code in (
@@ -94,17 +100,21 @@ def _place(request: Request) -> Place:
         filters["status"] = given["status"]
     if given.get("event") in MESSAGE_EVENTS:
         filters["event"] = given["event"]
+    if (answer := given.get("response", "")) in ANSWERS or _ONE_STATUS.fullmatch(answer):
+        filters["response"] = answer
     return place_of(request, filters)
 
 
 def log_context(request: Request, webhook_id: str) -> dict[str, Any]:
     """Return what the page of an endpoint needs for its log."""
     place = _place(request)
+    answer = [place.filters["response"]] if "response" in place.filters else []
     return {
         "place": place,
         "log_path": place.path(f"/webhooks/{webhook_id}/log"),
         "status_filter": [("", "Any"), *((status, status.capitalize()) for status in STATUSES)],
         "event_filter": [("", "Any"), *((event, event) for event in MESSAGE_EVENTS)],
+        "response_filter": [("", "Any"), *(ANSWERS | {one: ANSWERS.get(one, one) for one in answer}).items()],
     }
 
 
@@ -116,7 +126,12 @@ async def show_log(request: Request, visit: Visit) -> Response:
     async def ask(api: Ghasi) -> Page[Delivery]:
         status: Any = place.filters.get("status")
         return await api.list_deliveries(
-            webhook_id, limit=PAGE_ROWS, cursor=place.cursor, status=status, event_type=place.filters.get("event")
+            webhook_id,
+            limit=PAGE_ROWS,
+            cursor=place.cursor,
+            status=status,
+            event_type=place.filters.get("event"),
+            response_status=place.filters.get("response"),
         )
 
     try:
@@ -162,20 +177,24 @@ def recover_context(
     }
 
 
+def read_since(choice: str, typed: str, zone: ZoneInfo) -> datetime | None:
+    """Return the time that one of SINCE_OPTIONS stands for; None where the one of choice is none."""
+    if choice in _HOURS:
+        return datetime.now(UTC) - timedelta(hours=_HOURS[choice])
+    return read_local_time(typed, zone)
+
+
 async def recover(request: Request, visit: Visit) -> Response:
     """Send all deliveries again that failed since a time."""
     webhook_id = id_of(request, "webhook_id")
     form = await read_form(request)
     choice, typed = form.get("since", "24"), form.get("at", "").strip()
-    if choice in _HOURS:
-        since: datetime | None = datetime.now(UTC) - timedelta(hours=_HOURS[choice])
-    else:
-        since = read_local_time(typed, reader_for(visit).zone)
+    since = read_since(choice, typed, reader_for(visit).zone)
     errors = {}
     if since is None:
-        errors["at"] = "Choose a day and a time."
+        errors["at"] = NO_TIME
     elif since > datetime.now(UTC):
-        errors["at"] = "This is still to come."
+        errors["at"] = STILL_TO_COME
     else:
         begin = since
         try:

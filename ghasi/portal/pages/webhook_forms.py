@@ -14,6 +14,8 @@ from ghasi.client.errors import ApiError
 from ghasi.contract.errors import CODES
 from ghasi.contract.shapes import MESSAGE_EVENTS, Webhook
 from ghasi.portal.forms import input_errors, key_of, new_key, sentence
+from ghasi.portal.pages import webhook_options
+from ghasi.portal.pages.webhook_options import OptionInput, Options
 
 MAX_FORM_BYTES = 128 * 1024
 """20 headers of 1,100 characters, percent-encoded, and the rest."""
@@ -38,15 +40,16 @@ ALREADY_CREATED = (
 SENT_BEFORE = (
     "This form has created an endpoint already, before you changed it. Look at the list before you add another."
 )
-_FIELDS = {"url": "url", "events": "events", "description": "description", "invalid_url": "url"}
-_PLACES = ("", "url", "events", "description", "headers")
+_FIELDS = {"invalid_url": "url", **{name: name for name in ("url", "events", "description", "headers")}}
+_PLACES = ("", "url", "events", "description", "headers", *webhook_options.PLACES)
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
     """What stands in the form. `choice` is one of the two patterns for all events, or CHOSEN with those in `events`.
 
-    `extra_events` are what the endpoint has besides those of the contract. `headers` is not shown by any template.
+    `extra_events` are what the endpoint has besides those of the contract. `headers` is not shown by any template;
+    `header_names` are of the headers that it has.
     """
 
     key: str
@@ -59,6 +62,8 @@ class Draft:
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     headers_removed: bool = False
     has_everything: bool = False
+    header_names: tuple[str, ...] = ()
+    options: Options = field(default_factory=Options)
 
     @property
     def patterns(self) -> list[str]:
@@ -71,6 +76,11 @@ class Draft:
         if self.headers:
             return dict(self.headers)
         return None if self.headers_removed else UNSET
+
+    @property
+    def option_input(self) -> OptionInput:
+        """What else the API is asked for."""
+        return self.options.inputs
 
 
 def empty_draft() -> Draft:
@@ -90,6 +100,8 @@ def draft_of(webhook: Webhook) -> Draft:
         description=webhook.description or "",
         enabled=webhook.enabled,
         has_everything=EVERYTHING in webhook.events,
+        header_names=tuple(webhook.header_names),
+        options=webhook_options.options_of(webhook),
     )
 
 
@@ -112,6 +124,8 @@ def read_draft(form: ImmutableMultiDict[str, str]) -> Draft:
         ),
         headers_removed=form.get("headers_removed") == "on",
         has_everything=form.get("has_everything") == "on",
+        header_names=tuple(form.getlist("header_names")),
+        options=webhook_options.read_options(form),
     )
 
 
@@ -127,7 +141,7 @@ def find_faults(draft: Draft) -> dict[str, str]:
         faults["headers"] = "A value lacks its header's name."
     elif len(set(names)) < len(names):
         faults["headers"] = "A header is there twice: names do not differ by case."
-    return faults
+    return faults | webhook_options.find_faults(draft.options)
 
 
 def refusal(error: ApiError) -> dict[str, str]:
@@ -140,7 +154,7 @@ def refusal(error: ApiError) -> dict[str, str]:
         return {"": f"{sentence(error.message)} {CODES[error.code].remedy}"}
     found = {
         name if name in _PLACES else "": sentence(text)
-        for name, text in input_errors(error, {**_FIELDS, "headers": "headers"}).items()
+        for name, text in input_errors(error, _FIELDS | webhook_options.FIELDS).items()
     }
     named = next((one for one in error.errors if one.field.startswith("headers.")), None)
     if named is not None:
@@ -166,4 +180,5 @@ def form_context(draft: Draft, action: str, errors: Mapping[str, str] | None = N
         "most_headers": MOST_HEADERS,
         "action": action,
         "is_new": is_new,
+        **webhook_options.context(draft.options),
     }

@@ -17,10 +17,11 @@ from ghasi.client.errors import ApiError, ApiUnreachableError
 from ghasi.contract.shapes import MESSAGE_EVENTS, Webhook
 from ghasi.portal.access import signed_in
 from ghasi.portal.forms import new_key, read_form
-from ghasi.portal.pages import webhook_forms
+from ghasi.portal.pages import webhook_forms, webhook_options
 from ghasi.portal.pages.deliveries import TEST_EVENT, log_context, recover_context
 from ghasi.portal.pages.opening import find_at_once, id_of
 from ghasi.portal.pages.paging import place_of, refuse_place
+from ghasi.portal.pages.replays import replay_context
 from ghasi.portal.pages.verification import SNIPPETS
 from ghasi.portal.rendering import Toast, add_events, go_to, is_htmx, nothing, page, part
 from ghasi.portal.sessions import Visit
@@ -80,6 +81,7 @@ async def create(request: Request, visit: Visit) -> Response:
                     description=draft.description or None,
                     headers=draft.header_input,
                     idempotency_key=draft.key,
+                    **draft.option_input,
                 )
             )
         except ApiError as error:
@@ -129,6 +131,7 @@ async def update(request: Request, visit: Visit) -> Response:
                     description=draft.description or None,
                     enabled=draft.enabled,
                     headers=draft.header_input,
+                    **draft.option_input,
                 )
             )
         except ApiError as error:
@@ -180,7 +183,10 @@ def _endpoint_context(visit: Visit, webhook: Webhook | None) -> dict[str, Any]:
         "reasons": REASONS,
         "event_options": [(event, event) for event in MESSAGE_EVENTS],
         "test_event": TEST_EVENT,
+        "wanted": webhook_options.wanted_by(webhook) if webhook else [],
+        "order_words": webhook_options.order_words(webhook) if webhook else "",
         **recover_context(visit, webhook.id if webhook else ""),
+        **replay_context(visit, webhook.id if webhook else ""),
     }
 
 
