@@ -39,8 +39,10 @@ Shown = TypeVar("Shown")
 
 
 class _AttemptPosition(NamedTuple):
+    """Where to go on: behind an attempt, or behind all of an event."""
+
     event_id: UUID
-    number: Annotated[int, msgspec.Meta(ge=0, le=LAST_NUMBER)]
+    number: Annotated[int, msgspec.Meta(ge=0, le=LAST_NUMBER)] = 0
 
 
 async def list_deliveries(pool: Pool, caller: Caller, endpoint_id: UUID, query: DeliveryQuery) -> Page[Delivery]:
