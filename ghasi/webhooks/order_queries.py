@@ -4,7 +4,7 @@ Rows with an order_key are found by the index (endpoint_id, order_key, event_id)
 the order in which they happened. What is leased of a key, or waits after a failure, holds up what comes behind it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -82,6 +82,21 @@ async def claim_runs(
         lease,
     )
     return sorted((Claimed(*row) for row in rows), key=lambda claimed: claimed.event_id)
+
+
+async def put_in_order(connection: Connection, endpoint_id: UUID, keys: Mapping[UUID, str | None]) -> None:
+    """Give an endpoint's pending deliveries, by event, their keys: those that nobody is at, and that have none."""
+    await connection.execute(
+        """
+        UPDATE webhooks.pending SET order_key = keyed.order_key
+        FROM unnest($2::uuid[], $3::text[]) AS keyed (event_id, order_key)
+        WHERE pending.endpoint_id = $1 AND pending.event_id = keyed.event_id AND keyed.order_key IS NOT NULL
+            AND pending.order_key IS NULL AND NOT pending.leased
+        """,
+        endpoint_id,
+        list(keys.keys()),
+        list(keys.values()),
+    )
 
 
 async def pass_by(pool: Pool) -> None:

@@ -3,8 +3,8 @@
 Sent is what the endpoint asks for now, by its patterns and its filter, whatever became of it before. Events are there
 for 30 days, and only those that some endpoint of the account wanted when they came: what nobody asked for was not kept.
 The webhook-id is the event's, as in every delivery of it. What is pending is left as it is; what is over is reopened as
-a resend does it; what was never sent is made. Test events are their endpoint's alone. Every replay is audited in its
-transaction, and the worker is woken after it.
+a resend does it; what was never sent is made. An endpoint that wants an order gets them in it. Test events are their
+endpoint's alone. Every replay is audited in its transaction, and the worker is woken after it.
 """
 
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ from ghasi.contract.shapes import Replay, Replayed
 from ghasi.contract.values import decode_ids_cursor, encode_cursor, first_id, optional_rfc3339, rfc3339
 from ghasi.storage.bells import Bells
 from ghasi.storage.pool import Pool
-from ghasi.webhooks import event_queries, log_queries
+from ghasi.webhooks import event_queries, log_queries, order_queries
 from ghasi.webhooks.deliveries import check_type, lock_enabled, oldest_kept
-from ghasi.webhooks.matching import EventFields, fields_of_body, refusal
+from ghasi.webhooks.matching import EventFields, fields_of_body, order_key, refusal
 from ghasi.webhooks.model import MOST_REPLAYED, Endpoint, StoredEvent
 from ghasi.webhooks.service import record_change
 
@@ -35,13 +35,17 @@ async def replay_events(
     since, until = _range(body)
     async with pool.acquire() as connection, connection.transaction():
         endpoint = await lock_enabled(connection, caller, endpoint_id)
+        with_bodies = endpoint.filter is not None or endpoint.fifo is not None
         events = await event_queries.lock_events(
-            connection, caller.account_id, since, until, MOST_REPLAYED, with_bodies=endpoint.filter is not None
+            connection, caller.account_id, since, until, MOST_REPLAYED, with_bodies=with_bodies
         )
-        chosen = _choose(endpoint, events, body.event_types)
+        keys = _choose(endpoint, events, body.event_types)
+        chosen = list(keys)
         # in this order: what is reopened is pending then, and is not made again
         count = await log_queries.reopen_all(connection, caller.account_id, endpoint_id, chosen)
         count += await event_queries.insert_unsent(connection, caller.account_id, endpoint_id, chosen)
+        if endpoint.fifo is not None:
+            await order_queries.put_in_order(connection, endpoint_id, keys)
         await record_change(
             connection,
             caller,
@@ -75,11 +79,12 @@ def _range(body: Replay) -> tuple[UUID, UUID]:
     return max(since, ids[0]), min(until, ids[1])
 
 
-def _choose(endpoint: Endpoint, events: Sequence[StoredEvent], types: Sequence[str] | None) -> list[UUID]:
-    """Return which events an endpoint gets."""
-    return [
-        event.id
-        for event in events
-        if (types is None or event.type in types)
-        and refusal(endpoint, event.type, EventFields() if event.body is None else fields_of_body(event.body)) is None
-    ]
+def _choose(endpoint: Endpoint, events: Sequence[StoredEvent], types: Sequence[str] | None) -> dict[UUID, str | None]:
+    """Return which events an endpoint gets, with the keys of their order."""
+    chosen = {}
+    for event in events:
+        if types is None or event.type in types:
+            fields = EventFields() if event.body is None else fields_of_body(event.body)
+            if refusal(endpoint, event.type, fields) is None:
+                chosen[event.id] = None if endpoint.fifo is None else order_key(endpoint.fifo, fields)
+    return chosen

@@ -134,9 +134,9 @@ NO_BATCHES: list[tuple[dict[str, Any], str]] = [
     ({"messages": [{"to": ONE}], "surprise": 1}, "surprise"),
     ({"body": "x\0", "recipients": [{"to": 1}]}, "body"),
     ({"body": "x", "recipients": [{}], "send_at": "0001-01-01T00:00:00Z"}, "send_at"),
-    ({"messages": [{"to": ONE}], "recipients": [{}]}, "body"),
+    ({"messages": [{"to": ONE}], "recipients": [{}]}, "messages[0].body"),
     ({"messages": [{"to": ONE}], "from": "Bakery"}, "from"),
-    ({"messages": [{"to": ONE}] * 1001}, "body"),
+    ({"messages": [{"to": ONE}] * 1001}, "messages[0].body"),
 ]  # fmt: skip
 
 

@@ -3,12 +3,14 @@
 import asyncio
 import random
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 import pytest
 from aiohttp import web
 
+from ghasi.contract.values import rfc3339
 from ghasi.storage.pool import Pool
 from ghasi.storage.resources import Resources
 from ghasi.webhooks.worker import work
@@ -212,3 +214,19 @@ async def test_a_rate_of_one_endpoint_delays_no_other(
         events = await publish(pool, customer.account_id, 20)
         await until(lambda: {str(event.id) for event in events} <= receiver.ids, 2.0)
     assert len(receiver.got) < 20 + 5
+
+
+async def test_a_replay_goes_in_order_too(
+    resources: Resources, pool: Pool, customer: Customer, receiver: Receiver
+) -> None:
+    before = datetime.now(UTC) - timedelta(seconds=1)
+    await customer.create(f"{receiver.url}?other", ["message.*"])
+    async with working(resources):
+        await publish_numbers(pool, customer, range(20))
+        await all_over(pool, 20)
+        receiver.got.clear()
+        made = await customer.create(receiver.url, fifo={"by": "endpoint"})
+        answer = await customer.call("POST", f"/v1/webhooks/{made['id']}/replay", {"since": rfc3339(before)})
+        assert (answer.status, answer.json["deliveries"]) == (202, 20)
+        await all_over(pool, 40)
+    assert [number_of(one) for one in receiver.got] == list(range(20))
