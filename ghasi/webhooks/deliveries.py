@@ -16,6 +16,7 @@ import msgspec
 from ghasi.contract.errors import Problem, invalid
 from ghasi.contract.serving import Caller
 from ghasi.contract.shapes import (
+    EVENT_TYPES,
     Delivery,
     DeliveryAttempt,
     DeliveryDetail,
@@ -39,7 +40,7 @@ from ghasi.storage.pool import Connection, Pool
 from ghasi.webhooks import log_queries, queries
 from ghasi.webhooks.examples import example_data
 from ghasi.webhooks.feed import encode_body
-from ghasi.webhooks.model import EVENT_TYPES, MOST_RECOVERED, RETENTION, Attempted, Endpoint, Logged, LoggedDetail
+from ghasi.webhooks.model import MOST_RECOVERED, RETENTION, Attempted, Endpoint, Logged, LoggedDetail
 from ghasi.webhooks.service import record_change
 
 _SHOWN: dict[str, DeliveryStatus] = {

@@ -127,13 +127,13 @@ async def release(pool: Pool, leases: Sequence[tuple[UUID, UUID, int]]) -> None:
     )
 
 
-async def finish(connection: Connection | Pool, results: Sequence[Result]) -> None:
+async def finish(connection: Connection | Pool, results: Sequence[Result]) -> set[tuple[UUID, UUID]]:
     """Move deliveries that are over to the log: a failure only where its lease still holds, a success always.
 
     Unless they were sent again by hand since: then neither a failure that was the last by the schedule before ends
-    them, nor a success of an attempt that began before they were reopened.
+    them, nor a success of an attempt that began before they were reopened. Return those whose last retry failed.
     """
-    await connection.execute(
+    rows = await connection.fetch(
         f"""
         WITH {ASYNCHRONOUS}, over AS (
             SELECT * FROM asynchronous, unnest(
@@ -147,12 +147,14 @@ async def finish(connection: Connection | Pool, results: Sequence[Result]) -> No
                 AND CASE over.state WHEN 'succeeded' THEN over.claims > pending.claims_before
                     ELSE pending.claims = over.claims AND pending.attempts_before = over.attempts_before END
             RETURNING over.*, pending.claims AS claimed
+        ), logged AS (
+            INSERT INTO webhooks.deliveries
+                (endpoint_id, event_id, completed_at, attempts, claims, duration_ms, status_code, state, response)
+            SELECT endpoint_id, event_id, completed_at, attempts, claimed, duration_ms, status_code, state, response
+            FROM removed
+            ON CONFLICT DO NOTHING
         )
-        INSERT INTO webhooks.deliveries
-            (endpoint_id, event_id, completed_at, attempts, claims, duration_ms, status_code, state, response)
-        SELECT endpoint_id, event_id, completed_at, attempts, claimed, duration_ms, status_code, state, response
-        FROM removed
-        ON CONFLICT DO NOTHING
+        SELECT endpoint_id, event_id FROM removed WHERE state = 'exhausted'
         """,
         [result.endpoint_id for result in results],
         [result.event_id for result in results],
@@ -166,6 +168,7 @@ async def finish(connection: Connection | Pool, results: Sequence[Result]) -> No
         [result.status_code if result.error is None else None for result in results],
         [result.response if result.error is None else None for result in results],
     )
+    return {(row["endpoint_id"], row["event_id"]) for row in rows}
 
 
 async def insert_attempts(connection: Connection, results: Sequence[Result]) -> None:

@@ -1,9 +1,21 @@
-"""The message in a test event: always the same but for its status, and plainly nobody's. Keeps and sends nothing."""
+"""What test events carry: a message, always the same but for its status, or an endpoint, plainly nobody's.
+
+Keeps and sends nothing.
+"""
 
 import msgspec
+from msgspec import Struct
 
 from ghasi.contract.message_errors import MESSAGE_ERRORS
-from ghasi.contract.shapes import FINAL_STATUSES, Message, MessageError, Money
+from ghasi.contract.shapes import (
+    FINAL_STATUSES,
+    DisabledWebhook,
+    ExhaustedDelivery,
+    FailingWebhook,
+    Message,
+    MessageError,
+    Money,
+)
 
 _ERRORS = {
     "undelivered": "undeliverable",
@@ -32,13 +44,32 @@ _EXAMPLE = Message(
 )
 
 
+_ENDPOINT_ID, _URL = _EXAMPLE.id, "https://example.com/ghasi"
+_ABOUT_ENDPOINTS: dict[str, Struct] = {
+    "webhook.failing": FailingWebhook(
+        _ENDPOINT_ID, _URL, failing_since="2026-01-01T00:00:00.000Z", disables_at="2026-01-06T00:00:00.000Z"
+    ),
+    "webhook.disabled": DisabledWebhook(_ENDPOINT_ID, _URL, "failing", failing_since="2026-01-01T00:00:00.000Z"),
+    "webhook.exhausted": ExhaustedDelivery(
+        _ENDPOINT_ID,
+        _URL,
+        delivery_id=_EXAMPLE.id,
+        event_type="message.delivered",
+        message_id=_EXAMPLE.id,
+        attempts=8,
+        response_status=500,
+        error="status: the endpoint answered 500",
+    ),
+}
+
+
 def example_data(event_type: str) -> str:
-    """Return the `data` of a test event, one of model.EVENT_TYPES, as JSON."""
-    return msgspec.json.encode(example_message(event_type)).decode()
+    """Return the `data` of a test event, one of EVENT_TYPES, as JSON."""
+    return msgspec.json.encode(_ABOUT_ENDPOINTS.get(event_type) or example_message(event_type)).decode()
 
 
 def example_message(event_type: str) -> Message:
-    """Return the example message in the state that an event is about."""
+    """Return the example message in the state that an event about a message is about."""
     status = event_type.partition(".")[2]
     if status == "received":
         return msgspec.structs.replace(

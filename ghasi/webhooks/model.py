@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from ghasi.contract.shapes import MESSAGE_EVENTS, EventFilter, Fifo
+from ghasi.contract.shapes import DISABLED_AFTER, EVENT_TYPES, DisabledReason, EventFilter, Fifo
 
-EVENT_TYPES: tuple[str, ...] = MESSAGE_EVENTS
 PATTERNS: frozenset[str] = frozenset({"*", *EVENT_TYPES, *(kind.partition(".")[0] + ".*" for kind in EVENT_TYPES)})
 """What an endpoint may ask for."""
 MAX_ENDPOINTS = 100
@@ -26,11 +25,12 @@ PRUNED_AFTER = RETENTION + timedelta(minutes=1)
 SCHEDULE_S: tuple[float, ...] = (5, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600, 10 * 3600)
 """Seconds from one attempt to the next: eight attempts in all."""
 
-GONE = "gone"
-"""The one `disabled_reason`: the endpoint answered 410 Gone, and gets nothing more until it is enabled again.
-
-A reason, once published, never changes its meaning.
-"""
+GONE: DisabledReason = "gone"
+"""A `disabled_reason`: the endpoint answered 410 Gone. A reason, once published, never changes its meaning."""
+FAILING: DisabledReason = "failing"
+"""The other one: every attempt had failed for five days."""
+WARNED_AFTER_S: tuple[float, ...] = tuple(day * 86400 for day in (1, 3, 4))
+"""How long an endpoint has failed when its account is warned."""
 
 MOST_RECOVERED = 10_000
 """Deliveries that one call of recover sends again, the oldest first; the next call takes the next."""
@@ -123,7 +123,7 @@ class Result:
 
     `due_in_s` and `anew_in_s` are set on failure: when the next attempt is due, and when it is if the delivery was sent
     again by hand during this one, as `attempts_before`, which it was judged by, then tells. `error` is null on success,
-    else a stable code and what was wrong. `gone` when the endpoint is to be disabled for it.
+    else a stable code and what was wrong. `version` is the endpoint's to which it was made.
     """
 
     endpoint_id: UUID
@@ -139,7 +139,7 @@ class Result:
     response: str | None
     due_in_s: float | None = None
     anew_in_s: float | None = None
-    gone: int | None = None
+    version: int | None = None
     hold_until: datetime | None = None
 
     @property
@@ -155,6 +155,44 @@ class StoredEvent:
     id: UUID
     type: str
     body: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What attempts written together say of an endpoint.
+
+    `succeeded_at` is of the last that succeeded, `failed_at` of the first that failed after it. `version` is the
+    endpoint's to which the last that failed was made, `gone` its that answered 410.
+    """
+
+    endpoint_id: UUID
+    succeeded_at: datetime | None = None
+    failed_at: datetime | None = None
+    version: int | None = None
+    gone: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An enabled endpoint, locked; `warned` counts the warnings given since `failing_since`."""
+
+    id: UUID
+    account_id: UUID
+    url: str
+    version: int
+    failing_since: datetime | None
+    warned: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What becomes of an endpoint; `warns` when its account is to be warned, `reason` when it is to be disabled."""
+
+    standing: Standing
+    failing_since: datetime | None
+    warned: int = 0
+    warns: bool = False
+    reason: DisabledReason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,3 +274,5 @@ class Pace:
     claim_per_endpoint: int = 16
     claim_keys: int = 500
     run: int = 32
+    warned_after_s: tuple[float, ...] = WARNED_AFTER_S
+    disabled_after_s: float = DISABLED_AFTER.total_seconds()

@@ -220,15 +220,19 @@ async def delete_endpoint(connection: Connection, account_id: UUID, endpoint_id:
     return str(deleted) == "UPDATE 1"
 
 
-async def cancel_pending(connection: Connection, account_id: UUID, endpoint_id: UUID, most: int) -> None:
-    """Cancel up to `most` pending deliveries of an endpoint; workers cancel the others as they come to them."""
+async def cancel_pending(connection: Connection, endpoints: Sequence[tuple[UUID, UUID]], most: int) -> None:
+    """Cancel up to `most` pending deliveries of endpoints, given as (account, endpoint).
+
+    Workers cancel the others as they come to them.
+    """
     await connection.execute(
         """
         WITH removed AS (
             DELETE FROM webhooks.pending WHERE (endpoint_id, event_id) IN (
                 SELECT pending.endpoint_id, pending.event_id FROM webhooks.pending
                 JOIN webhooks.endpoints ON endpoints.id = pending.endpoint_id
-                WHERE endpoints.account_id = $1 AND pending.endpoint_id = $2
+                JOIN unnest($1::uuid[], $2::uuid[]) AS ended (account_id, endpoint_id)
+                    ON endpoints.account_id = ended.account_id AND endpoints.id = ended.endpoint_id
                 LIMIT $3 FOR UPDATE OF pending SKIP LOCKED
             )
             RETURNING endpoint_id, event_id, attempts, claims
@@ -237,30 +241,10 @@ async def cancel_pending(connection: Connection, account_id: UUID, endpoint_id: 
         SELECT endpoint_id, event_id, now(), attempts, claims, 'canceled' FROM removed
         ON CONFLICT DO NOTHING
         """,
-        account_id,
-        endpoint_id,
+        [account_id for account_id, _ in endpoints],
+        [endpoint_id for _, endpoint_id in endpoints],
         most,
     )
-
-
-async def disable_gone(
-    connection: Connection, gone: Sequence[tuple[UUID, int]], reason: str
-) -> list[tuple[UUID, UUID]]:
-    """Disable endpoints for a reason; return those that were enabled, as (account, endpoint)."""
-    rows = await connection.fetch(
-        """
-        UPDATE webhooks.endpoints
-        SET enabled = false, disabled_reason = $2, dropped_before = clock_timestamp(), updated_at = now(),
-            version = version + 1
-        FROM unnest($1::uuid[], $3::int[]) AS gone (endpoint_id, of_version)
-        WHERE id = endpoint_id AND version = of_version AND enabled AND deleted_at IS NULL
-        RETURNING account_id, id
-        """,
-        [endpoint_id for endpoint_id, _ in gone],
-        reason,
-        [version for _, version in gone],
-    )
-    return [(row["account_id"], row["id"]) for row in rows]
 
 
 async def list_enabled(connection: Connection, account_ids: Sequence[UUID]) -> list[SealedEndpoint]:

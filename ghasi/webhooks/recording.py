@@ -2,7 +2,8 @@
 
 An answer of 2xx ends a delivery; anything else is tried again after the schedule's next delay, give or take a fifth,
 and after the last of them no more; a resend begins the schedule anew. What goes in order holds up those behind it for
-as long as its endpoint says, from its first attempt on. 410 disables the endpoint. Sends nothing itself.
+as long as its endpoint says, from its first attempt on. What
+an attempt means for the endpoint is failing's, and who is told of it notices'. Sends nothing itself.
 """
 
 import random
@@ -12,12 +13,12 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from prometheus_client import Counter, Histogram
 
-from ghasi.storage import audit
 from ghasi.storage.batch import Batcher, QueueFullError
+from ghasi.storage.bells import Bells
 from ghasi.storage.pool import Pool
-from ghasi.webhooks import delivery_queries, queries
+from ghasi.webhooks import delivery_queries, failing, failing_queries, notices
 from ghasi.webhooks.lane import Job
-from ghasi.webhooks.model import CANCELED_AT_ONCE, EXHAUSTED, GONE, RETRY, SUCCEEDED, Pace, Result
+from ghasi.webhooks.model import EXHAUSTED, RETRY, SUCCEEDED, Pace, Result
 from ghasi.webhooks.sending import Answer
 from ghasi.webhooks.targets import Target
 
@@ -63,7 +64,7 @@ def judge(target: Target, job: Job, answer: Answer, pace: Pace) -> Result:
         answer.response,
         due_in_s,
         anew_in_s,
-        target.version if answer.status_code == 410 else None,  # noqa: PLR2004 - Gone
+        target.version,
         hold_until,
     )
 
@@ -89,15 +90,17 @@ def delay_s(step: int, retry_after_s: float | None, pace: Pace) -> float:
 class Recorder:
     """Writes results in the order they come, as many at a time as have gathered."""
 
-    def __init__(self, pool: Pool, written: Callable[[], None]) -> None:
+    def __init__(self, pool: Pool, bells: Bells, pace: Pace, written: Callable[[], None]) -> None:
         """`written` is called once the result of a job that goes in order is committed."""
         self._pool = pool
+        self._bells = bells
+        self._pace = pace
         self._written = written
         self._batcher: Batcher[Result, None] = Batcher(self._write, name="webhook attempts", attempts=None)
 
-    def record(self, target: Target, job: Job, answer: Answer, pace: Pace) -> bool:
+    def record(self, target: Target, job: Job, answer: Answer) -> bool:
         """Queue what became of an attempt, and tell whether its delivery is over; what is lost is attempted again."""
-        result = judge(target, job, answer, pace)
+        result = judge(target, job, answer, self._pace)
         _BY_OUTCOME[result.outcome].inc()
         if result.outcome == SUCCEEDED and not job.attempts_before:
             _latency_s.observe((datetime.now(UTC) - job.at).total_seconds())
@@ -118,25 +121,22 @@ class Recorder:
         del again  # every statement is safe to repeat
         over = [result for result in results if result.outcome != RETRY]
         failed = [result for result in results if result.error is not None]
+        tried = failing.sum_up(results)
+        # endpoints before their deliveries, as whoever changes an endpoint or sends again locks them: no deadlock
         if not failed:
+            await failing_queries.clear(self._pool, tried)
             await delivery_queries.finish(self._pool, over)
             return [None] * len(results)
-        gone = {result.endpoint_id: result.gone for result in failed if result.gone is not None}
         async with self._pool.acquire() as connection, connection.transaction():
-            # endpoints before their deliveries, as whoever changes an endpoint or sends again locks them: no deadlock
-            disabled = await queries.disable_gone(connection, sorted(gone.items()), GONE) if gone else []
+            verdicts = await failing.judge(connection, tried, self._pace)
             await delivery_queries.insert_attempts(connection, failed)
-            if over:
-                await delivery_queries.finish(connection, over)
+            exhausted = await delivery_queries.finish(connection, over) if over else set()
             await delivery_queries.postpone(connection, failed)
-            for account_id, endpoint_id in disabled:
-                await queries.cancel_pending(connection, account_id, endpoint_id, CANCELED_AT_ONCE)
-                await audit.record(
-                    connection,
-                    actor="system:webhooks",
-                    action="webhook.disabled",
-                    subject=str(endpoint_id),
-                    account_id=account_id,
-                    reason=GONE,
-                )
+            await failing.close(connection, verdicts)
+            told = notices.of_verdicts(verdicts, self._pace)
+            told += await notices.of_exhausted(connection, exhausted, failed)
+            is_written = await notices.write(connection, told)
+        failing.report(verdicts)
+        if is_written:
+            self._bells.ring("webhooks")
         return [None] * len(results)

@@ -107,7 +107,7 @@ async def update_webhook(
             connection, after, _seal(sealer, headers), headers_kept=headers is UNSET, pending_dropped=dropped
         )
         if dropped:
-            await queries.cancel_pending(connection, caller.account_id, endpoint_id, CANCELED_AT_ONCE)
+            await queries.cancel_pending(connection, [(caller.account_id, endpoint_id)], CANCELED_AT_ONCE)
         await record_change(
             connection, caller, "webhook.updated", endpoint_id, request_id, changed=_changed(before, after, headers)
         )
@@ -139,7 +139,7 @@ async def delete_webhook(pool: Pool, caller: Caller, endpoint_id: UUID, *, reque
     async with pool.acquire() as connection, connection.transaction():
         if not await queries.delete_endpoint(connection, caller.account_id, endpoint_id):
             raise Problem("not_found")
-        await queries.cancel_pending(connection, caller.account_id, endpoint_id, CANCELED_AT_ONCE)
+        await queries.cancel_pending(connection, [(caller.account_id, endpoint_id)], CANCELED_AT_ONCE)
         await record_change(connection, caller, "webhook.deleted", endpoint_id, request_id)
 
 

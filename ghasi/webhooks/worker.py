@@ -19,7 +19,7 @@ from prometheus_client import Gauge
 from ghasi.storage import outbox
 from ghasi.storage.pool import UNAVAILABLE, Pool
 from ghasi.storage.resources import Resources
-from ghasi.webhooks import delivery_queries, redaction
+from ghasi.webhooks import delivery_queries, failing_queries, redaction
 from ghasi.webhooks.addresses import Lookup, look_up
 from ghasi.webhooks.claiming import BEGINNING, Claims
 from ghasi.webhooks.feed import Feed
@@ -32,6 +32,9 @@ from ghasi.webhooks.targets import Targets
 
 log = structlog.get_logger("ghasi.webhooks")
 _due = Gauge("ghasi_webhook_due", "Deliveries that are due and wait for a worker", multiprocess_mode="livemax")
+_failing = Gauge(
+    "ghasi_webhook_endpoints_failing", "Enabled endpoints whose last attempts failed", multiprocess_mode="livemax"
+)
 _in_memory = Gauge(
     "ghasi_webhook_in_memory", "Deliveries leased by a worker, waiting or under way", multiprocess_mode="livesum"
 )
@@ -76,7 +79,7 @@ class _Worker:
         self._wake = resources.bells.event("webhooks")
         self._wake_ordered = resources.bells.event("webhooks")
         targets = Targets(resources.sealer)
-        self._recorder = Recorder(resources.pool, self._wake_ordered.set)
+        self._recorder = Recorder(resources.pool, resources.bells, pace, self._wake_ordered.set)
         self._lanes = Lanes(self._attempt, pace, self._wake, self._wake_ordered)
         self._feed = Feed(self._lanes, targets, pace, self._claim_fed)
         self._claims = Claims(resources.pool, pace, self._lanes, targets)
@@ -125,7 +128,7 @@ class _Worker:
     async def _attempt(self, lane: Lane, job: Job) -> Outcome:
         target = lane.target
         answer = await post(self._session, target, job.webhook_id, job.body)
-        over = self._recorder.record(target, job, answer, self._pace)
+        over = self._recorder.record(target, job, answer)
         answered = answer.status_code is not None and (
             answer.error is None or answer.error.startswith(("status", "redirect"))
         )
@@ -202,6 +205,7 @@ class _Worker:
         while True:
             with contextlib.suppress(*UNAVAILABLE):
                 _due.set(await delivery_queries.count_due(self._pool, _MOST_COUNTED))
+                _failing.set(await failing_queries.count_failing(self._pool))
             _in_memory.set(len(self._lanes))
             await asyncio.sleep(_COUNT_EVERY_S)
 

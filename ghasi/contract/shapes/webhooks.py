@@ -1,14 +1,15 @@
-"""What goes over the wire to and from webhook-dispatcher: endpoints, and the log of what was sent to them.
+"""What goes over the wire to and from webhook-dispatcher: endpoints, the log of what was sent to them, and events.
 
 Owns no rule beyond a field's own shape: when an attempt is made is the service's.
 """
 
+from datetime import timedelta
 from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from ghasi.contract.shapes.common import Cursor, Input, Moment, PageQuery
-from ghasi.contract.shapes.messages import MessageStatus
+from ghasi.contract.shapes.messages import MESSAGE_EVENTS, Message, MessageStatus
 
 EventPattern = Annotated[str, Meta(min_length=1, max_length=60, pattern=r"^(\*|[a-z_]+\.(\*|[a-z_]+))$")]
 Country = Annotated[str, Meta(pattern="^[A-Z]{2}$", description="ISO 3166-1 alpha-2")]
@@ -19,6 +20,9 @@ MetadataValue = Annotated[str, Meta(max_length=500)]
 FifoKey = Literal["endpoint", "message", "to", "from", "reference"]
 FilterField = Literal["country", "status", "reference", "sender"]
 AfterHold = Literal["skip", "drop"]
+DisabledReason = Literal["gone", "failing"]
+DISABLED_AFTER = timedelta(days=5)
+"""How long every attempt has to have failed for the next that fails to disable its endpoint."""
 
 
 class EventFilter(Input, frozen=True, kw_only=True, omit_defaults=True):
@@ -247,3 +251,53 @@ class DryRunResult(Struct, frozen=True):
     """What an event would reach: every endpoint of the account, the newest first."""
 
     data: list[Reach]
+
+
+class FailingWebhook(Struct, frozen=True):
+    """The data of `webhook.failing`: after one, three and four days in which every attempt to an endpoint failed.
+
+    It is disabled at `disables_at`, or by the first attempt that fails after it. `url` lacks its query.
+    """
+
+    webhook_id: str
+    url: str
+    failing_since: str
+    disables_at: str
+
+
+class DisabledWebhook(Struct, frozen=True):
+    """The data of `webhook.disabled`: Ghasi has disabled an endpoint; what was still to be delivered to it is canceled.
+
+    `url` lacks its query.
+    """
+
+    webhook_id: str
+    url: str
+    reason: DisabledReason
+    failing_since: str | None
+
+
+class ExhaustedDelivery(Struct, frozen=True):
+    """The data of `webhook.exhausted`: the last retry of a delivery has failed, and `error` says how.
+
+    `message_id` is null where the event was about none. `url` lacks its query.
+    """
+
+    webhook_id: str
+    url: str
+    delivery_id: str
+    event_type: str
+    message_id: str | None
+    attempts: int
+    response_status: int | None
+    error: str
+
+
+WEBHOOK_EVENT_DATA: dict[str, type[Struct]] = {
+    "webhook.failing": FailingWebhook,
+    "webhook.disabled": DisabledWebhook,
+    "webhook.exhausted": ExhaustedDelivery,
+}
+EVENT_DATA: dict[str, type[Struct]] = {**dict.fromkeys(MESSAGE_EVENTS, Message), **WEBHOOK_EVENT_DATA}
+"""Every type of event, with the shape of its `data`; those about an endpoint go to the account's other endpoints."""
+EVENT_TYPES: tuple[str, ...] = tuple(EVENT_DATA)
