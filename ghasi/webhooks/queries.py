@@ -161,6 +161,28 @@ async def list_endpoints(pool: Pool, account_id: UUID, before: UUID | None, limi
     return [_endpoint(row) for row in rows]
 
 
+async def list_everybodys(pool: Pool, account_id: UUID | None, *, failing: bool, most: int) -> list[Endpoint]:
+    """Return the endpoints of an account or, for operators, of all, newest first; `failing`: of those that fail."""
+    rows = await pool.fetch(
+        f"""
+        SELECT {_SHOWN} FROM webhooks.endpoints
+        WHERE deleted_at IS NULL AND ($1::uuid IS NULL OR account_id = $1) {"AND failing_since IS NOT NULL" * failing}
+        ORDER BY id DESC LIMIT $2
+        """,
+        account_id,
+        most,
+    )
+    return [_endpoint(row) for row in rows]
+
+
+async def find_account(connection: Connection, endpoint_id: UUID) -> UUID | None:
+    """Return whose an endpoint is, for operators."""
+    account_id: UUID | None = await connection.fetchval(
+        "SELECT account_id FROM webhooks.endpoints WHERE id = $1 AND deleted_at IS NULL", endpoint_id
+    )
+    return account_id
+
+
 async def update_endpoint(
     connection: Connection, endpoint: Endpoint, headers: bytes | None, *, headers_kept: bool, pending_dropped: bool
 ) -> None:

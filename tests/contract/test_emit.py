@@ -156,6 +156,15 @@ def test_an_example_is_of_its_shape(document: dict[str, Any], name: str) -> None
     jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker()).validate(EXAMPLES[name])
 
 
+def test_openapi_has_every_event_with_its_data(document: dict[str, Any]) -> None:
+    found = {}
+    for item in document["webhooks"].values():
+        event = item["post"]["requestBody"]["content"]["application/json"]["schema"]["properties"]
+        found |= dict.fromkeys(event["type"]["enum"], event["data"]["$ref"].rpartition("/")[2])
+    assert found == {event_type: shape.__name__ for event_type, shape in shapes.EVENT_DATA.items()}
+    assert set(found.values()) <= set(document["components"]["schemas"]) & set(EXAMPLES)
+
+
 def test_no_schema_refers_to_what_is_not_there(document: dict[str, Any]) -> None:
     def references(value: Any) -> list[str]:
         if isinstance(value, dict):

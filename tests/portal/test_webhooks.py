@@ -19,6 +19,7 @@ from structlog.testing import capture_logs
 
 from ghasi.contract import shapes
 from ghasi.contract.table import BY_OPERATION
+from ghasi.contract.values import rfc3339
 from ghasi.portal.pages import verification, webhook_forms
 from ghasi.portal.pages.deliveries import visible
 from ghasi.portal.pages.webhooks import ROTATION_UNKNOWN
@@ -246,6 +247,33 @@ async def test_an_endpoint_of_everything_stays_one(visitor: Browser, api: FakeAp
 
 
 @pytest.mark.parametrize(
+    ("before", "about", "after"),
+    [
+        (["message.*", "webhook.disabled"], ["webhook.disabled"], ["message.*", "webhook.disabled"]),
+        (["message.sent", "webhook.*"], list(shapes.WEBHOOK_EVENT_DATA), ["message.sent", "webhook.*"]),
+        (["webhook.failing"], ["webhook.failing"], ["webhook.failing"]),
+        (["message.sent", "later.kind"], [], ["message.sent", "later.kind"]),
+    ],
+    ids=str,
+)
+async def test_events_about_endpoints_are_asked_for_besides(
+    visitor: Browser, api: FakeApi, *, before: list[str], about: list[str], after: list[str]
+) -> None:
+    api.answers["get_webhook"] = Given(200, hook(events=before))
+    shown = await visitor.get(f"{HOOK_PATH}/edit")
+    assert [one["value"] for one in named(shown, "about") if "checked" in one] == about
+    sent = [
+        (name, str(one["value"]))
+        for name in ("choice", "events", "about", "extra_events")
+        for one in named(shown, name)
+        if "checked" in one or one.get("type") == "hidden"
+    ]
+    fields = {"idempotency_key": FORM_KEY, "url": "https://example.com/x", "description": ""}
+    await visitor.post(f"{HOOK_PATH}/edit", [*fields.items(), *sent], **SCRIPT)
+    assert api.calls("update_webhook")[0].body.events == after
+
+
+@pytest.mark.parametrize(
     ("fields", "headers"),
     [
         ({}, msgspec.UNSET),
@@ -263,6 +291,62 @@ async def test_saving(visitor: Browser, api: FakeApi, *, fields: Any, headers: A
     assert (call.body.enabled, call.body.description, call.body.headers) == (True, None, headers)
 
 
+# ---- what is to be known of one
+
+
+def days_ago(days: float) -> str:
+    return rfc3339(datetime.now(UTC) - timedelta(days=days))
+
+
+@pytest.mark.parametrize("path", ["/webhooks/list", HOOK_PATH, f"{HOOK_PATH}/endpoint"])
+@pytest.mark.parametrize(
+    ("changes", "words", "can_enable"),
+    [
+        ({"failing_since": days_ago(2)}, ["Every attempt has failed since", "is disabled on"], False),
+        ({"failing_since": days_ago(6)}, ["Every attempt has failed since", "The next one that fails"], False),
+        (
+            {"enabled": False, "disabled_reason": "failing", "failing_since": days_ago(7)},
+            ["Ghasi has disabled", "had failed for 5 days", "The first failed on"],
+            True,
+        ),
+        (
+            {"enabled": False, "disabled_reason": "gone", "failing_since": days_ago(0)},
+            ["Ghasi has disabled", "It answered 410 Gone"],
+            True,
+        ),
+        ({"enabled": False, "disabled_reason": "later"}, ["Ghasi has disabled", "later"], True),
+    ],
+    ids=["failing", "overdue", "failed", "gone", "later"],
+)
+async def test_an_endpoint_that_fails_or_was_disabled_says_so(
+    visitor: Browser, api: FakeApi, *, path: str, changes: dict[str, Any], words: list[str], can_enable: bool
+) -> None:
+    failing = hook(**changes)
+    api.answers |= {"get_webhook": Given(200, failing), "list_webhooks": Given(200, shapes.Page([failing], None))}
+    shown = await visitor.get(path)
+    (note,) = [one for _, one in shown.tags if "notice" in str(one.get("class")).split()]
+    assert note["data-tone"] == ("bad" if can_enable else "warn")
+    for text in words:
+        assert text in shown.text
+    assert ("Enable again" in shown.text) == can_enable
+    if can_enable:
+        button = shown.input(f"enable-{ID}")
+        assert (button["hx-post"], button["hx-vals"]) == (f"{HOOK_PATH}/switch", '{"enabled": "true"}')
+
+
+async def test_an_endpoint_that_is_well_or_that_its_owner_disabled_has_no_such_note(
+    visitor: Browser, api: FakeApi
+) -> None:
+    hooks = [hook(), hook(enabled=False, failing_since=days_ago(3))]
+    api.answers["list_webhooks"] = Given(200, shapes.Page(hooks, None))
+    shown = await visitor.get("/webhooks/list", **SCRIPT)
+    assert not [one for _, one in shown.tags if "notice" in str(one.get("class")).split()]
+    api.answers["get_webhook"] = Given(200, hooks[1])
+    shown = await visitor.get(HOOK_PATH)
+    assert "It is disabled and gets no events." in shown.text
+    assert "Enable again" not in shown.text
+
+
 # ---- one endpoint
 
 
@@ -274,7 +358,7 @@ async def test_an_endpoint_with_hostile_text(visitor: Browser, api: FakeApi) -> 
         assert HOSTILE in shown.text
         assert not [one for tag, one in shown.tags if tag == "script" and not str(one.get("src")).startswith("/assets")]
         assert not [one for one in links(shown) if "javascript" in str(one)]
-        assert "It is disabled and gets no events." in shown.text
+        assert "Ghasi has disabled this endpoint, and it gets no events." in shown.text
         assert len([one for _, one in shown.tags if "disabled" in one]) == 3
 
 
@@ -336,7 +420,7 @@ async def test_the_switch_leaves_the_rest_as_it_is(visitor: Browser, api: FakeAp
     api.answers["get_webhook"] = Given(200, hook(url="https://a.example/now", events=["message.sent"]))
     shown = await visitor.post(f"{HOOK_PATH}/switch", {"enabled": "false"}, **SCRIPT)
     assert (shown.status, trigger(shown)["toast"]["text"]) == (204, "Endpoint disabled")
-    assert trigger(shown)["refresh"] == "#endpoint, #deliveries"
+    assert trigger(shown)["refresh"] == "#endpoint, #deliveries, #webhooks"
     (call,) = api.calls("update_webhook")
     assert call.body == shapes.WebhookInput(url="https://a.example/now", events=["message.sent"], enabled=False)
     shown = await visitor.post(f"{HOOK_PATH}/switch", {"enabled": "true"}, **SCRIPT)

@@ -178,6 +178,54 @@ def test_things_are_counted(number: int, said: str) -> None:
     assert count(number, "invoice") == said
 
 
+@pytest.fixture
+async def endpoints(database_url: str, account: str) -> dict[str, str]:
+    """One endpoint that is well, one that fails, one that was disabled for it, and one deleted; by name."""
+    connection = await asyncpg.connect(database_url)
+    made = {name: str(new_id()) for name in ("well", "failing", "disabled", "deleted")}
+    for name, identifier in made.items():
+        owner = str(new_id()) if name == "well" else account
+        await connection.execute(
+            """
+            INSERT INTO webhooks.endpoints
+                (id, account_id, url, events, enabled, disabled_reason, secret, failing_since, created_at, updated_at,
+                    deleted_at)
+            VALUES ($1, $2, 'https://example.com/' || $3::text || '?token=hidden', '{*}', $3 <> 'disabled',
+                CASE $3 WHEN 'disabled' THEN 'failing' END, '', CASE WHEN $3 <> 'well' THEN now() END, now(), now(),
+                CASE $3 WHEN 'deleted' THEN now() END)
+            """,
+            identifier,
+            owner,
+            name,
+        )
+    await connection.close()
+    return made
+
+
+def test_endpoints_are_listed_and_enabled_again(commands: Commands, account: str, endpoints: dict[str, str]) -> None:
+    def listed(*flags: str) -> dict[str, str]:
+        rows = commands.json("admin", "webhooks", "list", *flags)
+        return {row["url"].rpartition("/")[2]: row["state"] for row in rows}
+
+    assert listed() == {"disabled": "disabled: failing", "failing": "failing", "well": "enabled"}
+    assert listed("--failing") == {"disabled": "disabled: failing", "failing": "failing"}
+    assert list(listed("--account", account, "--limit", "1")) == ["disabled"]
+    table = commands.run("admin", "webhooks", "list", "--failing").stdout
+    assert all(word in table for word in ("https://example.com/failing", "disabled: failing", "failing since", account))
+    assert "hidden" not in table
+    said = commands.run("admin", "webhooks", "enable", endpoints["disabled"], "--operator", "ann").stdout
+    assert said == f"https://example.com/disabled of account {account} is enabled\n"
+    assert listed("--failing") == {"failing": "failing"}
+    again = commands.json("admin", "webhooks", "enable", endpoints["disabled"])
+    assert (again["enabled"], again["disabled_reason"], again["failing_since"]) == (True, None, None)
+    (entry,) = commands.json("admin", "audit", "list", "--account", account)
+    assert (entry["actor"], entry["action"], entry["subject"]) == (
+        "operator:ann", "webhook.enabled", endpoints["disabled"],
+    )  # fmt: skip
+    for identifier in (endpoints["deleted"], str(new_id())):
+        assert "no endpoint" in commands.run("admin", "webhooks", "enable", identifier, expect=1).stderr
+
+
 def test_an_operator_on_an_empty_folder_makes_no_database() -> None:
     with place() as elsewhere:
         done = elsewhere.run("admin", "accounts", "list")

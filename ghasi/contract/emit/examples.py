@@ -257,6 +257,20 @@ _EXAMPLES: tuple[Any, ...] = (
         ],
     ),
     shapes.TestEvent(),
+    shapes.FailingWebhook(
+        _WEBHOOK.id, _WEBHOOK.url, failing_since="2026-11-22T09:30:00.000Z", disables_at="2026-11-27T09:30:00.000Z"
+    ),
+    shapes.DisabledWebhook(_WEBHOOK.id, _WEBHOOK.url, "failing", failing_since="2026-11-22T09:30:00.000Z"),
+    shapes.ExhaustedDelivery(
+        _WEBHOOK.id,
+        _WEBHOOK.url,
+        delivery_id=_DELIVERY.id,
+        event_type=_DELIVERY.event_type,
+        message_id=_MESSAGE.id,
+        attempts=8,
+        response_status=503,
+        error="status: the endpoint answered 503",
+    ),
     shapes.Recovery(since=datetime(2026, 11, 22, 9, tzinfo=UTC)),
     shapes.Recovered(deliveries=12),
     shapes.Replay(

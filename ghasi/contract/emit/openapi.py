@@ -14,6 +14,7 @@ import msgspec
 
 from ghasi import __version__
 from ghasi.contract import shapes
+from ghasi.contract.emit.events import event_operations
 from ghasi.contract.emit.examples import EXAMPLES, component_name
 from ghasi.contract.emit.samples import curl
 from ghasi.contract.emit.sections import SECTIONS, section_of
@@ -73,6 +74,7 @@ def openapi(settings: Settings | None = None) -> Json:
         "servers": _servers(settings),
         "tags": [{"name": name, "description": text} for name, text in SECTIONS.items()],
         "paths": paths,
+        "webhooks": event_operations(f"{_COMPONENTS}/schemas"),
         "components": {
             "schemas": schemas,
             "responses": dict(sorted(problems.items())),
@@ -281,8 +283,8 @@ def _headers() -> Json:
 
 
 def _schemas() -> Json:
-    """Return the JSON Schema (2020-12) of every shape of the rows, the problem and the gateway's error."""
-    wanted: list[Any] = [shapes.ProblemBody]
+    """Return the JSON Schema (2020-12) of every shape of the rows and events, the problem and the gateway's error."""
+    wanted: list[Any] = [shapes.ProblemBody, *shapes.EVENT_DATA.values()]
     for row in ROWS:
         wanted += [shape for shape in (row.body, row.query, row.response) if shape is not None]
     unique = list(dict.fromkeys(wanted))

@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from ghasi.client.api import Ghasi
 from ghasi.client.errors import ApiError
-from ghasi.contract.shapes import MESSAGE_EVENTS, Delivery, DeliveryDetail, DeliveryStatus, Page
+from ghasi.contract.shapes import EVENT_TYPES, WEBHOOK_EVENT_DATA, Delivery, DeliveryDetail, DeliveryStatus, Page
 from ghasi.portal.access import signed_in
 from ghasi.portal.formats import read_time
 from ghasi.portal.forms import input_errors, read_form, sentence
@@ -98,7 +98,7 @@ def _place(request: Request) -> Place:
     filters = {}
     if given.get("status") in STATUSES:
         filters["status"] = given["status"]
-    if given.get("event") in MESSAGE_EVENTS:
+    if given.get("event") in EVENT_TYPES:
         filters["event"] = given["event"]
     if (answer := given.get("response", "")) in ANSWERS or _ONE_STATUS.fullmatch(answer):
         filters["response"] = answer
@@ -113,7 +113,7 @@ def log_context(request: Request, webhook_id: str) -> dict[str, Any]:
         "place": place,
         "log_path": place.path(f"/webhooks/{webhook_id}/log"),
         "status_filter": [("", "Any"), *((status, status.capitalize()) for status in STATUSES)],
-        "event_filter": [("", "Any"), *((event, event) for event in MESSAGE_EVENTS)],
+        "event_filter": [("", "Any"), *((event, event) for event in EVENT_TYPES)],
         "response_filter": [("", "Any"), *(ANSWERS | {one: ANSWERS.get(one, one) for one in answer}).items()],
     }
 
@@ -223,7 +223,7 @@ async def show_delivery(request: Request, visit: Visit) -> Response:
     delivery = await find_at_once(visit, lambda api: api.get_delivery(webhook_id, delivery_id))
     return page(
         "webhooks/delivery.html", visit=visit, webhook_id=webhook_id, delivery_id=delivery_id,
-        shown=None if delivery is None else _shown(delivery), visible=visible,
+        shown=None if delivery is None else _shown(delivery), visible=visible, about_endpoints=WEBHOOK_EVENT_DATA,
     )  # fmt: skip
 
 
@@ -231,7 +231,10 @@ async def show_delivery_detail(request: Request, visit: Visit) -> Response:
     """Show a delivery as it stands now."""
     webhook_id, delivery_id = id_of(request, "webhook_id"), id_of(request, "delivery_id")
     delivery = await visit.ask(lambda api: api.get_delivery(webhook_id, delivery_id))
-    return part("webhooks/delivery_detail.html", visit=visit, shown=_shown(delivery), visible=visible)
+    return part(
+        "webhooks/delivery_detail.html", visit=visit, shown=_shown(delivery), visible=visible,
+        about_endpoints=WEBHOOK_EVENT_DATA,
+    )  # fmt: skip
 
 
 def _shown(delivery: DeliveryDetail) -> Shown:

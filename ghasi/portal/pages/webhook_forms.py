@@ -12,7 +12,7 @@ from starlette.datastructures import ImmutableMultiDict
 
 from ghasi.client.errors import ApiError
 from ghasi.contract.errors import CODES
-from ghasi.contract.shapes import MESSAGE_EVENTS, Webhook
+from ghasi.contract.shapes import MESSAGE_EVENTS, WEBHOOK_EVENT_DATA, Webhook
 from ghasi.portal.forms import input_errors, key_of, new_key, sentence
 from ghasi.portal.pages import webhook_options
 from ghasi.portal.pages.webhook_options import OptionInput, Options
@@ -20,7 +20,7 @@ from ghasi.portal.pages.webhook_options import OptionInput, Options
 MAX_FORM_BYTES = 128 * 1024
 """20 headers of 1,100 characters, percent-encoded, and the rest."""
 MOST_HEADERS = 20
-ALL_MESSAGES, EVERYTHING, CHOSEN = "message.*", "*", "chosen"
+ALL_MESSAGES, ABOUT_ENDPOINTS, EVERYTHING, CHOSEN = "message.*", "webhook.*", "*", "chosen"
 EVENT_WORDS: dict[str, str] = {
     "message.scheduled": "It waits for the time at which it is to be sent.",
     "message.accepted": "It is stored, and is on its way to a carrier.",
@@ -32,6 +32,9 @@ EVENT_WORDS: dict[str, str] = {
     "message.canceled": "It was canceled before it was sent.",
     "message.unknown": "Nobody can say what became of it.",
     "message.received": "A phone has sent it to one of your numbers.",
+    "webhook.failing": "Every attempt to one has failed for a day, for three, for four.",
+    "webhook.disabled": "Ghasi has disabled one, because it was gone or failed for five days.",
+    "webhook.exhausted": "The last retry of a delivery to one has failed.",
 }
 ALREADY_CREATED = (
     "The endpoint was created, but its secret cannot be shown again: "
@@ -48,8 +51,8 @@ _PLACES = ("", "url", "events", "description", "headers", *webhook_options.PLACE
 class Draft:
     """What stands in the form. `choice` is one of the two patterns for all events, or CHOSEN with those in `events`.
 
-    `extra_events` are what the endpoint has besides those of the contract. `headers` is not shown by any template;
-    `header_names` are of the headers that it has.
+    `about` are the events about endpoints, asked for besides. `extra_events` are what the endpoint has besides those of
+    the contract. `headers` is not shown by any template; `header_names` are of the headers that it has.
     """
 
     key: str
@@ -57,6 +60,7 @@ class Draft:
     choice: str = ALL_MESSAGES
     events: tuple[str, ...] = ()
     extra_events: tuple[str, ...] = ()
+    about: tuple[str, ...] = ()
     description: str = ""
     enabled: bool = True
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
@@ -68,7 +72,10 @@ class Draft:
     @property
     def patterns(self) -> list[str]:
         """What the API is asked for."""
-        return list(self.events) if self.choice == CHOSEN else [self.choice]
+        if self.choice == EVERYTHING:
+            return [EVERYTHING]
+        about = [ABOUT_ENDPOINTS] if set(self.about) == set(WEBHOOK_EVENT_DATA) else self.about
+        return [*(self.events if self.choice == CHOSEN else (self.choice,)), *about]
 
     @property
     def header_input(self) -> dict[str, str] | UnsetType | None:
@@ -91,12 +98,14 @@ def empty_draft() -> Draft:
 def draft_of(webhook: Webhook) -> Draft:
     """Make the draft of an endpoint that is to be edited."""
     choice = next((one for one in (EVERYTHING, ALL_MESSAGES) if one in webhook.events), CHOSEN)
+    singles = [one for one in webhook.events if "*" not in one and one not in WEBHOOK_EVENT_DATA]
     return Draft(
         key=new_key(),
         url=webhook.url,
         choice=choice,
-        events=tuple(webhook.events) if choice == CHOSEN else (),
-        extra_events=tuple(one for one in webhook.events if "*" not in one and one not in MESSAGE_EVENTS),
+        events=tuple(singles) if choice == CHOSEN else (),
+        extra_events=tuple(one for one in singles if one not in MESSAGE_EVENTS),
+        about=tuple(one for one in WEBHOOK_EVENT_DATA if {one, ABOUT_ENDPOINTS} & set(webhook.events)),
         description=webhook.description or "",
         enabled=webhook.enabled,
         has_everything=EVERYTHING in webhook.events,
@@ -115,6 +124,7 @@ def read_draft(form: ImmutableMultiDict[str, str]) -> Draft:
         choice=choice if choice in {ALL_MESSAGES, EVERYTHING} else CHOSEN,
         events=tuple(form.getlist("events")),
         extra_events=tuple(form.getlist("extra_events")),
+        about=tuple(one for one in form.getlist("about") if one in WEBHOOK_EVENT_DATA),
         description=form.get("description", "").replace("\r\n", "\n").strip(),
         enabled=form.get("enabled") == "on",
         headers=tuple(
@@ -165,7 +175,7 @@ def refusal(error: ApiError) -> dict[str, str]:
 def form_context(draft: Draft, action: str, errors: Mapping[str, str] | None = None, *, is_new: bool) -> dict[str, Any]:
     """Return what the form's template needs; `action` is the path it is posted to."""
     choices: list[tuple[str, str, str | None]] = [
-        (ALL_MESSAGES, "All events", "Every status that a message comes to, and messages from phones."),
+        (ALL_MESSAGES, "All events of messages", "Every status that a message comes to, and messages from phones."),
         (CHOSEN, "Only some", None),
     ]
     if draft.has_everything:
@@ -177,6 +187,7 @@ def form_context(draft: Draft, action: str, errors: Mapping[str, str] | None = N
         "event_options": [
             (event, event, EVENT_WORDS.get(event)) for event in dict.fromkeys((*MESSAGE_EVENTS, *draft.extra_events))
         ],
+        "about_options": [(event, event, EVENT_WORDS.get(event)) for event in WEBHOOK_EVENT_DATA],
         "most_headers": MOST_HEADERS,
         "action": action,
         "is_new": is_new,

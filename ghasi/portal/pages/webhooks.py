@@ -4,6 +4,7 @@ A secret is in the one answer that makes it, and in no address, log or cookie. T
 """
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -14,8 +15,9 @@ from starlette.routing import Route
 
 from ghasi.client.api import Ghasi
 from ghasi.client.errors import ApiError, ApiUnreachableError
-from ghasi.contract.shapes import MESSAGE_EVENTS, Webhook
+from ghasi.contract.shapes import DISABLED_AFTER, EVENT_TYPES, Webhook
 from ghasi.portal.access import signed_in
+from ghasi.portal.formats import read_time
 from ghasi.portal.forms import new_key, read_form
 from ghasi.portal.pages import webhook_forms, webhook_options
 from ghasi.portal.pages.deliveries import TEST_EVENT, log_context, recover_context
@@ -28,7 +30,10 @@ from ghasi.portal.sessions import Visit
 
 PATH = "/webhooks"
 PAGE_ROWS = 25
-REASONS = {"gone": "It answered 410 Gone, which means that it wants nothing more."}
+REASONS = {
+    "gone": "It answered 410 Gone, which means that it wants nothing more.",
+    "failing": f"Every attempt had failed for {DISABLED_AFTER.days} days.",
+}
 """Why Ghasi itself disables an endpoint, to people."""
 ROTATION_UNKNOWN = (
     "Nobody can say whether the secret was rotated. "
@@ -50,7 +55,7 @@ async def show_list(request: Request, visit: Visit) -> Response:
     except ApiError as error:
         return refuse_place(error, visit, PATH)
     return part(
-        "webhooks/list.html", visit=visit, webhooks=found.data, reasons=REASONS,
+        "webhooks/list.html", visit=visit, webhooks=found.data, **_note_context(is_brief=True),
         newer=place.newer(PATH), older=place.older(PATH, found.next_cursor),
     )  # fmt: skip
 
@@ -180,14 +185,25 @@ async def show_endpoint(request: Request, visit: Visit) -> Response:
 def _endpoint_context(visit: Visit, webhook: Webhook | None) -> dict[str, Any]:
     return {
         "webhook": webhook,
-        "reasons": REASONS,
-        "event_options": [(event, event) for event in MESSAGE_EVENTS],
+        **_note_context(is_brief=False),
+        "event_options": [(event, event) for event in EVENT_TYPES],
         "test_event": TEST_EVENT,
         "wanted": webhook_options.wanted_by(webhook) if webhook else [],
         "order_words": webhook_options.order_words(webhook) if webhook else "",
         **recover_context(visit, webhook.id if webhook else ""),
         **replay_context(visit, webhook.id if webhook else ""),
     }
+
+
+def _note_context(*, is_brief: bool) -> dict[str, Any]:
+    """Return what the note on an endpoint's state needs; a brief one says nothing of what the badge says."""
+    return {"is_brief": is_brief, "reasons": REASONS, "end_of": _end_of, "now": datetime.now(UTC)}
+
+
+def _end_of(webhook: Webhook) -> datetime | None:
+    """Return when an endpoint that goes on failing is disabled."""
+    since = read_time(webhook.failing_since)
+    return None if since is None else since + DISABLED_AFTER
 
 
 async def switch(request: Request, visit: Visit) -> Response:
@@ -200,7 +216,9 @@ async def switch(request: Request, visit: Visit) -> Response:
         return await api.update_webhook(webhook_id, webhook.url, webhook.events, enabled=enabled)
 
     await visit.ask(ask)
-    return nothing(Toast("Endpoint enabled" if enabled else "Endpoint disabled"), refresh="#endpoint, #deliveries")
+    return nothing(
+        Toast("Endpoint enabled" if enabled else "Endpoint disabled"), refresh="#endpoint, #deliveries, #webhooks"
+    )
 
 
 async def rotate(request: Request, visit: Visit) -> Response:
