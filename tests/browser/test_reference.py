@@ -34,6 +34,16 @@ async def test_an_operation_has_an_address_and_is_reached_by_keys(portal: Page, 
     await audit(portal)
 
 
+async def test_what_endpoints_are_sent_is_described(portal: Page, customer: Customer) -> None:
+    await portal.goto(customer.deployment.portal + "/reference")
+    summary = portal.get_by_role("button", name="webhook.exhausted The last retry of a delivery to another endpoint")
+    await summary.press("Enter")
+    opened = portal.locator(".opblock.is-open")
+    await expect(opened.get_by_text("webhook-signature")).to_be_visible()
+    await expect(opened.locator("pre").first).to_contain_text('"error": "status: the endpoint answered 503"')
+    await audit(portal)
+
+
 async def test_a_document_that_does_not_come_is_asked_for_again(
     portal: Page, customer: Customer, console: Console
 ) -> None:

@@ -219,6 +219,37 @@ async def test_a_receiver_that_fails(portal: Page, customer: Customer) -> None:
         await expect(rows(portal)).to_have_count(1)
 
 
+async def test_an_endpoint_that_fails_is_noted_and_enabled_again_where_ghasi_disabled_it(
+    portal: Page, customer: Customer
+) -> None:
+    async with failing() as receiver:
+        endpoint = await customer.good("POST", "/v1/webhooks", {"url": receiver.url, "events": ["message.*"]})
+        await open_page(portal, customer, f"/webhooks/{endpoint['id']}")
+        await send_test(portal)
+        await expect(rows(portal)).to_contain_text(re.compile(r"pending\s*500"))
+        for path in (f"/webhooks/{endpoint['id']}", "/webhooks"):
+            await open_page(portal, customer, path)
+            await expect(portal.get_by_text("Every attempt has failed since")).to_be_visible()
+            await audit(portal)
+
+        receiver.status = 410
+        for path in (f"/webhooks/{endpoint['id']}", "/webhooks"):
+            await customer.good("POST", f"/v1/webhooks/{endpoint['id']}/test", {})
+
+            async def is_disabled() -> bool:
+                return not (await customer.good("GET", f"/v1/webhooks/{endpoint['id']}"))["enabled"]
+
+            await until(is_disabled)
+            await open_page(portal, customer, path)
+            await expect(portal.get_by_text("It answered 410 Gone")).to_be_visible()
+            await audit(portal)
+            await portal.get_by_role("button", name="Enable again").press("Enter")
+            await expect(portal.get_by_text("Endpoint enabled")).to_be_visible()
+            await expect(portal.get_by_text("It answered 410 Gone")).to_be_hidden()
+        shown = await customer.good("GET", f"/v1/webhooks/{endpoint['id']}")
+        assert (shown["enabled"], shown["disabled_reason"], shown["failing_since"]) == (True, None, None)
+
+
 async def test_recovering_by_keyboard(portal: Page, customer: Customer, console: Console) -> None:
     console.expect("422")
     async with failing() as receiver:

@@ -5,9 +5,18 @@ Adds no fact of its own: the types and the shapes are the contract's.
 
 from typing import Any
 
+from ghasi.contract.emit.examples import EXAMPLES
 from ghasi.contract.shapes import EVENT_DATA, MESSAGE_EVENTS
 
 Json = dict[str, Any]
+_MESSAGE_EVENTS = "message.*"
+_SUMMARIES = {
+    _MESSAGE_EVENTS: "A message has come to a status, or a phone has sent one",
+    "webhook.failing": "Every attempt to another endpoint has failed for days",
+    "webhook.disabled": "Ghasi has disabled another endpoint",
+    "webhook.exhausted": "The last retry of a delivery to another endpoint has failed",
+}
+_EXAMPLE_TYPE, _AT = "message.delivered", "2026-11-22T09:41:08.112Z"
 _HEADERS = {
     "webhook-id": "The delivery's id, the same in every attempt: act once for each",
     "webhook-timestamp": "The attempt's time in Unix seconds",
@@ -18,31 +27,32 @@ _HEADERS = {
 
 def event_operations(schemas_path: str) -> Json:
     """Return the events as path items; `schemas_path` is where the shapes are in the document."""
-    groups: dict[str, tuple[str, list[str]]] = {}
+    groups: dict[str, tuple[str, list[str]]] = {}  # the name of the data's shape, and the types
     for event_type, shape in EVENT_DATA.items():
-        name = "message.*" if event_type in MESSAGE_EVENTS else event_type
-        groups.setdefault(name, (f"{schemas_path}/{shape.__name__}", []))[1].append(event_type)
-    return {name: {"post": _operation(name, *group)} for name, group in groups.items()}
+        name = _MESSAGE_EVENTS if event_type in MESSAGE_EVENTS else event_type
+        groups.setdefault(name, (shape.__name__, []))[1].append(event_type)
+    return {name: {"post": _operation(_SUMMARIES[name], schemas_path, *group)} for name, group in groups.items()}
 
 
-def _operation(name: str, data: str, types: list[str]) -> Json:
-    about = "A message has come to a status, or a phone has sent one" if len(types) > 1 else "About another endpoint"
+def _operation(summary: str, schemas_path: str, data: str, types: list[str]) -> Json:
     event = {
+        "title": "Event",
         "type": "object",
         "required": ["type", "timestamp", "data"],
         "properties": {
             "type": {"type": "string", "enum": types},
             "timestamp": {"type": "string", "format": "date-time"},
-            "data": {"$ref": data},
+            "data": {"$ref": f"{schemas_path}/{data}"},
         },
     }
+    example = {"type": _EXAMPLE_TYPE if _EXAMPLE_TYPE in types else types[0], "timestamp": _AT, "data": EXAMPLES[data]}
     return {
-        "summary": f"{about}: {name}",
+        "summary": summary,
         "parameters": [
             {"name": header, "in": "header", "required": True, "description": text, "schema": {"type": "string"}}
             for header, text in _HEADERS.items()
         ],
-        "requestBody": {"required": True, "content": {"application/json": {"schema": event}}},
+        "requestBody": {"required": True, "content": {"application/json": {"schema": event, "example": example}}},
         "responses": {
             "2XX": {"description": "It is taken"},
             "410": {"description": "Nothing more is wanted: the endpoint is disabled"},

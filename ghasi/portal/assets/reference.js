@@ -6,7 +6,7 @@ import SwaggerUI from "swagger-ui-dist/swagger-ui-es-bundle.js";
 const LEAD_MS = 3000;
 const place = document.querySelector("[data-reference]");
 
-const Reference = ({ React, getComponent: component }) => {
+const Reference = ({ React, Im, getComponent: component, getSystem: system }) => {
   const { createElement: h, useEffect, useRef } = React;
   const nothing = () => () => null;
 
@@ -60,7 +60,7 @@ const Reference = ({ React, getComponent: component }) => {
       needed.length > 0 && h("li", null, "API key with the scope ", needed.map((scope) => h("code", { key: scope }, scope))),
       takesToken && needed.length === 0 && h("li", null, "Access token of a user, no API key"),
       limit && h("li", null, `${limit.requests} requests a minute per ${limit.per === "ip" ? "IP address" : limit.per}`),
-      h("li", null, `Answers within ${operation.get("x-ghasi-timeout-s")} s`));
+      operation.has("x-ghasi-timeout-s") && h("li", null, `Answers within ${operation.get("x-ghasi-timeout-s")} s`));
   };
 
   const parameters = (Original) => (props) => h("div", { className: "reference-request" },
@@ -86,7 +86,18 @@ const Reference = ({ React, getComponent: component }) => {
     return h(Original, isError ? { ...props, response: props.response.delete("content").delete("headers") } : props);
   };
 
-  const Layout = () => h("div", { className: "swagger-ui" }, h(component("operations", true)));
+  // What customers' own servers are sent, and what they may answer.
+  const Events = () => {
+    const Operation = component("OperationContainer", true);
+    const events = Object.entries(system().specSelectors.selectWebhooksOperations() ?? {});
+    return h("section", { className: "reference-section", "aria-labelledby": "section-events" },
+      h("h3", { id: "section-events" }, "Events"),
+      h("p", null, "What is sent to your endpoints."),
+      events.flatMap(([name, operations]) => operations.map(({ operation, method, specPath }) =>
+        h(Operation, { key: name, op: operation, tag: "events", method, path: name, specPath: Im.List(specPath), allowTryItOut: false }))));
+  };
+
+  const Layout = () => h("div", { className: "swagger-ui" }, h(component("operations", true)), h(Events));
 
   return {
     components: { ReferenceLayout: Layout },
@@ -105,7 +116,7 @@ const Reference = ({ React, getComponent: component }) => {
       layout: {
         wrapActions: {
           show: (show) => (key, isShown) => {
-            if (key[0] === "operations") history.replaceState(null, "", isShown ? `#${key[2]}` : location.pathname);
+            if (key[0] === "operations" && key[1] !== "events") history.replaceState(null, "", isShown ? `#${key[2]}` : location.pathname);
             return show(key, isShown);
           },
         },
