@@ -15,12 +15,12 @@ async def lock_events(
 ) -> list[StoredEvent]:
     """Return up to `most` events of an account from `since` on and before `until`, the oldest first.
 
-    With bodies: of those about messages. Texts in them are not deleted until the transaction ends: whoever does that
-    locks an event before its deliveries.
+    With bodies of those about endpoints, and if asked for of those about messages. Texts in them are not deleted until
+    the transaction ends: whoever does that locks an event before its deliveries.
     """
     rows = await connection.fetch(
         f"""
-        SELECT id, type, CASE WHEN $4 AND type LIKE 'message.%' THEN body END FROM webhooks.events
+        SELECT id, type, CASE WHEN $4 OR type LIKE 'webhook.%' THEN body END FROM webhooks.events
         WHERE account_id = $1 AND id >= $2 AND id < $3 AND NOT test
         ORDER BY id LIMIT {most:d} FOR KEY SHARE
         """,

@@ -11,7 +11,7 @@ from ghasi.webhooks.model import Endpoint, SealedEndpoint
 
 
 class EventFields(Struct, frozen=True, rename={"sender": "from"}):
-    """What a filter and an order ask for of an event's data; nothing of it where the event is about no message."""
+    """What a filter and an order ask for of an event's data: of one about an endpoint there is its id alone."""
 
     id: str | None = None
     to: str | None = None
@@ -19,6 +19,7 @@ class EventFields(Struct, frozen=True, rename={"sender": "from"}):
     country: str | None = None
     status: str | None = None
     reference: str | None = None
+    webhook_id: str | None = None
 
 
 fields_of = msgspec.json.Decoder(EventFields).decode

@@ -4,7 +4,8 @@ Sent is what the endpoint asks for now, by its patterns and its filter, whatever
 for 30 days, and only those that some endpoint of the account wanted when they came: what nobody asked for was not kept.
 The webhook-id is the event's, as in every delivery of it. What is pending is left as it is; what is over is reopened as
 a resend does it; what was never sent is made. An endpoint that wants an order gets them in it. Test events are their
-endpoint's alone. Every replay is audited in its transaction, and the worker is woken after it.
+endpoint's alone, and what is told of an endpoint is for the others. Every replay is audited in its transaction, and the
+worker is woken after it.
 """
 
 from collections.abc import Sequence
@@ -85,6 +86,7 @@ def _choose(endpoint: Endpoint, events: Sequence[StoredEvent], types: Sequence[s
     for event in events:
         if types is None or event.type in types:
             fields = EventFields() if event.body is None else fields_of_body(event.body)
-            if refusal(endpoint, event.type, fields) is None:
+            about_itself = fields.webhook_id == str(endpoint.id)
+            if not about_itself and refusal(endpoint, event.type, fields) is None:
                 chosen[event.id] = None if endpoint.fifo is None else order_key(endpoint.fifo, fields)
     return chosen

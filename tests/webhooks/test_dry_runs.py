@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 
 from ghasi.contract.serving import ServiceApp
+from ghasi.contract.shapes import MESSAGE_EVENTS, WEBHOOK_EVENT_DATA
 from ghasi.contract.values import new_id
 from ghasi.storage.pool import Pool
 from ghasi.storage.resources import Resources
-from ghasi.webhooks.model import EVENT_TYPES, MAX_ENDPOINTS
+from ghasi.webhooks.model import MAX_ENDPOINTS
 from tests.webhooks.conftest import Customer, Receiver, log_of, publish, until, working
 
 PATH = "/v1/webhooks/dry-run"
@@ -55,7 +56,14 @@ async def test_each_endpoint_says_why_the_newest_first(customer: Customer, app: 
     assert await dry_run(Customer(app), event_type="message.sent") == []
 
 
-@pytest.mark.parametrize("event_type", EVENT_TYPES)
+async def test_filters_are_asked_of_messages_alone(customer: Customer) -> None:
+    await customer.create(URL, ["*"], filter={"country": ["DE"]})
+    await customer.create(URL, ["message.*"])
+    for event_type in WEBHOOK_EVENT_DATA:
+        assert await reasons(customer, event_type=event_type) == [("event_type", None), ("reached", None)]
+
+
+@pytest.mark.parametrize("event_type", MESSAGE_EVENTS)
 async def test_it_says_what_the_feed_does(
     resources: Resources, pool: Pool, customer: Customer, receiver: Receiver, event_type: str
 ) -> None:

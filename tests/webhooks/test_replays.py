@@ -220,3 +220,17 @@ async def test_a_replay_while_texts_are_deleted_forgets_no_delivery(pool: Pool, 
         await transaction.commit()
     assert (await asked)["deliveries"] == 1
     assert await pending_of(pool, endpoint) == [event_id]
+
+
+async def test_what_was_told_of_an_endpoint_is_replayed_to_the_others_alone(pool: Pool, customer: Customer) -> None:
+    about, other = await customer.create(URL), await customer.create(URL)
+    event_id = new_id()
+    body = msgspec.json.encode({"type": "webhook.failing", "data": {"webhook_id": about["id"]}}).decode()
+    await pool.execute(
+        "INSERT INTO webhooks.events (id, account_id, type, at, body) VALUES ($1, $2, 'webhook.failing', now(), $3)",
+        event_id,
+        customer.account_id,
+        body,
+    )
+    for one, count in ((about, 0), (other, 1)):
+        assert (await replay(customer, one))["deliveries"] == count
