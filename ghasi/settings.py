@@ -10,7 +10,7 @@ import tomllib
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -87,7 +87,14 @@ class Settings(BaseSettings):
 
     upstream_secret: str | None = Field(default=None, description="The gateway's proof to split upstreams")
     portal_secret: str | None = Field(default=None, description="The portal's proof to the gateway")
-    secret_key: str | None = Field(default=None, description="Encrypts secrets at rest (32 random bytes, base64)")
+    secret_key: str | None = Field(
+        default=None,
+        description="Encrypts secrets at rest (32 random bytes, base64); several by commas: the first seals, all open",
+    )
+    webhook_proxy: str | None = Field(
+        default=None,
+        description="Proxy for all webhooks, http://user:password@host:port; default none, whatever HTTP_PROXY says",
+    )
 
     seller_name: str = Field(default="Ghasi", min_length=1, max_length=200, description="Who issues the invoices")
     seller_address: str | None = Field(
@@ -133,6 +140,13 @@ class Settings(BaseSettings):
         # both go in an HTTP header, which loses spaces at its ends
         if value is not None and (not value.strip() or value != value.strip() or not _is_visible(value)):
             raise ValueError("must be ASCII without line breaks or spaces around it, and not empty")
+        return value
+
+    @field_validator("webhook_proxy")
+    @classmethod
+    def _proxy(cls, value: str | None) -> str | None:
+        if value is not None and not _is_proxy(value):
+            raise ValueError("must be http://host:port, or http://user:password@host:port")
         return value
 
     @field_validator("secret_key")
@@ -223,6 +237,16 @@ def _is_http_url(text: str) -> bool:
     except ValueError:
         return False
     return parts.scheme in {"http", "https"} and bool(parts.hostname) and port != 0 and _is_visible(text, spaces=False)
+
+
+def _is_proxy(text: str) -> bool:
+    if not _is_http_url(text):
+        return False
+    parts = urlsplit(text)
+    # a colon belongs between name and password: a name that has one can't be told to a proxy (RFC 7617, 2)
+    named = parts.username is None or (parts.username and ":" not in unquote(parts.username))
+    beyond = parts.path.removeprefix("/") or parts.query or parts.fragment or text.endswith(("?", "#"))
+    return parts.scheme == "http" and parts.port is not None and bool(named) and not beyond
 
 
 def _is_visible(text: str, *, spaces: bool = True) -> bool:

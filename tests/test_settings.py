@@ -59,6 +59,24 @@ def test_secrets_are_usable_and_never_repeated() -> None:
 
 
 @pytest.mark.parametrize(
+    "value",
+    [
+        "proxy:3128", "http://proxy", "https://proxy:3128", "socks5://proxy:1080", "http://:3128", "http://proxy:0",
+        "http://proxy:3128/x", "http://proxy:3128?x", "http://proxy:3128/#", "http://:hunter2@proxy:3128",
+        "http://a%3Ab:hunter2@proxy:3128", "http://ghasi:hunter2@proxy:x", "http://a b@proxy:3128", "",
+    ],
+)  # fmt: skip
+def test_a_proxy_has_a_host_and_a_port_and_its_password_is_not_repeated(value: str) -> None:
+    said = refusal(webhook_proxy=value)
+    assert said == "GHASI_WEBHOOK_PROXY: must be http://host:port, or http://user:password@host:port"
+
+
+def test_good_proxies() -> None:
+    for value in ("http://10.0.0.1:3128", "http://proxy:80/", "http://[::1]:3128", "http://a:b%40%3A@proxy:3128"):
+        assert Settings(webhook_proxy=value).webhook_proxy == value
+
+
+@pytest.mark.parametrize(
     ("host", "near", "written"),
     [
         ("127.0.0.1", "127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1", "127.0.0.1"), ("::", "::1", "[::1]"),  # noqa: S104 - compared

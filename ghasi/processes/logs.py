@@ -16,7 +16,7 @@ from structlog.typing import EventDict, Processor
 
 REDACTED = "[redacted]"
 _SECRET_NAME = re.compile(
-    r"authorization|password|secret|cookie|(?:^|[_-])(?:token|key|body|text)$", re.IGNORECASE
+    r"authorization|password|secret|cookie|(?:^|[_-])(?:token|key|body|text|proxy)$", re.IGNORECASE
 )  # key_id and kid are no secrets
 _SECRET_VALUE = re.compile(
     r"\b(?:ghk_|whsec_)[\w+/=-]{6,}"  # API keys, webhook secrets

@@ -9,6 +9,7 @@ nothing of endpoints.
 import asyncio
 import re
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +26,9 @@ Address = IPv4Address | IPv6Address
 LOWEST_FREE_PORT = 1024
 _LOOKUP_THREADS = 128
 _FAILURE_KEPT_S = 10.0
-_KEEP_ALIVE_S = 4.0  # below Node's default of 5 s: an idle connection is dropped by us, not by surprise
+KEEP_ALIVE_S = 4.0
+"""Below Node's default of 5 s: an idle connection is dropped by us, not by surprise."""
+NAMES_KEPT_S = 10
 
 # IANA's special-purpose registries (RFC 6890 and its updates), save blocks that are globally reachable
 _NEVER_4 = {
@@ -232,8 +235,13 @@ class GuardedResolver(AbstractResolver):
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
-def open_connector(*, private_allowed: bool, lookup: Lookup = look_up) -> aiohttp.TCPConnector:
-    """Make a connector that opens connections to checked addresses alone, whether named or resolved."""
+def open_connector(
+    *, private_allowed: bool, lookup: Lookup = look_up, tls: ssl.SSLContext | None = None
+) -> aiohttp.TCPConnector:
+    """Make a connector that opens connections to checked addresses alone, whether named or resolved.
+
+    Certificates are verified, by `tls` where it is given.
+    """
 
     def make_socket(address_info: Any) -> socket.socket:
         family, kind, protocol, _, address = address_info
@@ -244,6 +252,7 @@ def open_connector(*, private_allowed: bool, lookup: Lookup = look_up) -> aiohtt
         resolver=GuardedResolver(private_allowed=private_allowed, lookup=lookup),
         socket_factory=make_socket,
         limit=0,  # the lanes bound what is in flight
-        keepalive_timeout=_KEEP_ALIVE_S,
-        ttl_dns_cache=10,
+        keepalive_timeout=KEEP_ALIVE_S,
+        ttl_dns_cache=NAMES_KEPT_S,
+        ssl=tls or True,
     )

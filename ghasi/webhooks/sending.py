@@ -6,8 +6,7 @@ answer is read. Decides nothing about retries.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -16,7 +15,8 @@ import aiohttp
 from multidict import CIMultiDict
 
 import ghasi
-from ghasi.webhooks.addresses import AddressRefusedError, Lookup, look_up, open_connector
+from ghasi.webhooks.addresses import AddressRefusedError, Lookup, look_up
+from ghasi.webhooks.egress import Egress, ProxyError, UnresolvedError, open_egress
 from ghasi.webhooks.signing import sign
 from ghasi.webhooks.targets import Target
 
@@ -27,6 +27,8 @@ _LONGEST_ERROR = 300
 _LONGEST_WAIT = timedelta(days=1)
 _CONTENT_TYPE = "application/json"
 _FAILURES: dict[type[BaseException], str] = {
+    ProxyError: "proxy: the sender's proxy {}",
+    UnresolvedError: "name: the host name does not resolve ({})",
     TimeoutError: "timeout: no complete answer in time",
     aiohttp.ClientConnectorDNSError: "name: the host name does not resolve ({})",
     aiohttp.ClientConnectorCertificateError: "tls: the certificate was refused ({})",
@@ -55,23 +57,16 @@ class Answer:
     retry_after_s: float | None = None
 
 
-@asynccontextmanager
-async def open_session(
-    *, private_allowed: bool, timeout_s: float, lookup: Lookup = look_up
-) -> AsyncIterator[aiohttp.ClientSession]:
-    """Open the session that all endpoints share."""
-    async with aiohttp.ClientSession(
-        connector=open_connector(private_allowed=private_allowed, lookup=lookup),
-        timeout=aiohttp.ClientTimeout(total=timeout_s),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        auto_decompress=False,
-        skip_auto_headers=("Accept-Encoding",),
-        read_bufsize=READ_BYTES,
-    ) as session:
-        yield session
+def open_session(
+    *, private_allowed: bool, timeout_s: float, lookup: Lookup = look_up, proxy: str | None = None
+) -> AbstractAsyncContextManager[Egress]:
+    """Open the way out that all endpoints share."""
+    return open_egress(
+        private_allowed=private_allowed, timeout_s=timeout_s, lookup=lookup, proxy=proxy, read_bytes=READ_BYTES
+    )
 
 
-async def post(session: aiohttp.ClientSession, target: Target, webhook_id: str, body: bytes) -> Answer:
+async def post(session: Egress, target: Target, webhook_id: str, body: bytes) -> Answer:
     """Make one attempt; every failure that an endpoint can cause is an Answer, none an exception."""
     at = datetime.now(UTC)
     timestamp = int(at.timestamp())
@@ -84,7 +79,7 @@ async def post(session: aiohttp.ClientSession, target: Target, webhook_id: str, 
     began = time.perf_counter()
     status = response = error = retry_after_s = None
     try:
-        async with session.post(target.url, data=body, headers=headers, allow_redirects=False) as answer:
+        async with session.post(target.url, data=body, headers=headers) as answer:
             status = answer.status
             response = _text(await _read(answer))
             if not 200 <= status < 300:  # noqa: PLR2004 - RFC 9110, section 15.3: successful

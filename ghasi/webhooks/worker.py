@@ -12,7 +12,6 @@ import resource
 from collections.abc import Sequence
 from dataclasses import replace
 
-import aiohttp
 import structlog
 from prometheus_client import Gauge
 
@@ -22,6 +21,7 @@ from ghasi.storage.resources import Resources
 from ghasi.webhooks import delivery_queries, failing_queries, redaction
 from ghasi.webhooks.addresses import Lookup, look_up
 from ghasi.webhooks.claiming import BEGINNING, Claims
+from ghasi.webhooks.egress import Egress
 from ghasi.webhooks.feed import Feed
 from ghasi.webhooks.lane import Job, Lane
 from ghasi.webhooks.lanes import Lanes, Outcome
@@ -63,15 +63,17 @@ async def work(resources: Resources, *, pace: Pace = _DEFAULT_PACE, lookup: Look
 
     Cancelled, it stops at once, as a kill would; `pace` and `lookup` are for tests.
     """
-    pace = within_open_files(pace)
-    async with open_session(private_allowed=resources.settings.dev, timeout_s=pace.timeout_s, lookup=lookup) as session:
+    settings, pace = resources.settings, within_open_files(pace)
+    async with open_session(
+        private_allowed=settings.dev, timeout_s=pace.timeout_s, lookup=lookup, proxy=settings.webhook_proxy
+    ) as session:
         await _Worker(resources, pace, session).run()
 
 
 class _Worker:
     """What one process has under way."""
 
-    def __init__(self, resources: Resources, pace: Pace, session: aiohttp.ClientSession) -> None:
+    def __init__(self, resources: Resources, pace: Pace, session: Egress) -> None:
         self._resources = resources
         self._pool: Pool = resources.pool
         self._pace = pace

@@ -37,7 +37,7 @@ def test_fields_named_like_secrets_are_redacted_at_any_depth() -> None:
     (line,) = lines(
         f"log.info('x', authorization='{SECRET}', access_token='{SECRET}', password='{SECRET}', api_key='{SECRET}',"
         f" secret_key='{SECRET}', body='{SECRET}', text=b'{SECRET}', headers=[{{'Set-Cookie': '{SECRET}'}}],"
-        f" client_secret={{'a': '{SECRET}'}}, key_id='k1', tokens=7, token=None)"
+        f" client_secret={{'a': '{SECRET}'}}, webhook_proxy='http://a:{SECRET}@b:1', key_id='k1', tokens=7, token=None)"
     )
     assert SECRET not in json.dumps(line)
     assert line["access_token"] == "[redacted]"
