@@ -21,6 +21,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from ghasi.contract.errors import Problem, invalid
+from ghasi.webhooks.answers import BoundedConnector
 
 Address = IPv4Address | IPv6Address
 LOWEST_FREE_PORT = 1024
@@ -248,7 +249,7 @@ def open_connector(
         check(address[0], private_allowed=private_allowed)
         return socket.socket(family, kind, protocol)
 
-    return aiohttp.TCPConnector(
+    return BoundedConnector(
         resolver=GuardedResolver(private_allowed=private_allowed, lookup=lookup),
         socket_factory=make_socket,
         limit=0,  # the lanes bound what is in flight

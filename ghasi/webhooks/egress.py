@@ -33,6 +33,7 @@ from ghasi.webhooks.addresses import (
     open_connector,
     parse,
 )
+from ghasi.webhooks.answers import BoundedConnector
 
 _MOST_ADDRESSES = 3
 _MOST_NAMES = 10_000
@@ -82,11 +83,11 @@ async def open_egress(
         return
     names = _Names(private_allowed=private_allowed, lookup=lookup)
     # it connects to the proxy alone, whose address is not judged
-    connector = aiohttp.TCPConnector(ssl=tls, limit=0, keepalive_timeout=KEEP_ALIVE_S)
+    to_proxy = BoundedConnector(ssl=tls, limit=0, keepalive_timeout=KEEP_ALIVE_S)
     url = URL(proxy)
     try:
         async with aiohttp.ClientSession(
-            connector=connector,
+            connector=to_proxy,
             timeout=aiohttp.ClientTimeout(total=None),  # that of _Proxied has the lookup in it
             trace_configs=[_told_when_connected()],
             proxy=url.with_user(None),

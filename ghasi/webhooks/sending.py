@@ -16,6 +16,7 @@ from multidict import CIMultiDict
 
 import ghasi
 from ghasi.webhooks.addresses import AddressRefusedError, Lookup, look_up
+from ghasi.webhooks.answers import EndlessAnswerError
 from ghasi.webhooks.egress import Egress, ProxyError, UnresolvedError, open_egress
 from ghasi.webhooks.signing import sign
 from ghasi.webhooks.targets import Target
@@ -39,6 +40,7 @@ _FAILURES: dict[type[BaseException], str] = {
     ConnectionError: "connection: closed before the answer was complete",
     aiohttp.ClientPayloadError: "connection: closed before the answer was complete",
     aiohttp.ClientOSError: "connection: {}",
+    EndlessAnswerError: "answer: without an end",
 }
 
 
