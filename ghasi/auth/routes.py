@@ -43,7 +43,7 @@ async def serve(resources: Resources) -> AsyncIterator[dict[str, Handler]]:
     authority = Authority(
         pool=resources.pool,
         keys=KeyRing(resources.pool, resources.sealer),
-        successor_key=resources.sealer.derive("refresh-token"),
+        successor_keys=resources.sealer.derive("refresh-token"),
         issuer=resources.settings.issuer,
         account_changed=partial(resources.bells.ring, "auth"),
     )

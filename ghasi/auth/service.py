@@ -1,7 +1,8 @@
 """Signing in, staying signed in and signing out: the rules of accounts, users and refresh tokens.
 
 A refresh token is opaque, kept as a hash and good for one use; its successor is HMAC(server key, token), so that two
-tabs that refresh at once get the same one. Knows nothing of HTTP; verifies no ID token itself.
+tabs that refresh at once get the same one, also while a new key takes an old one's place. Knows nothing of HTTP;
+verifies no ID token itself.
 """
 
 import base64
@@ -44,11 +45,11 @@ log = structlog.get_logger("ghasi.auth")
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """What a session is made with: the database, the keys, the key of refresh tokens' successors, the JWT's iss."""
+    """What a session is made with: the database, the keys, those of refresh tokens' successors, the JWT's iss."""
 
     pool: Pool
     keys: KeyRing
-    successor_key: bytes
+    successor_keys: tuple[bytes, ...]
     issuer: str
     account_changed: Callable[[], None]
 
@@ -181,21 +182,23 @@ async def refresh(authority: Authority, token: str, *, now: datetime) -> SignedI
     revoked.
     """
     token_hash = _hash(token)
-    successor = base64.urlsafe_b64encode(hmac.digest(authority.successor_key, token.encode(), sha256)).rstrip(b"=")
-    successor_hash = sha256(successor).digest()
+    successors = [_successor(key, token) for key in authority.successor_keys]
     user, until = None, now
     async with authority.pool.acquire() as connection, connection.transaction():
         family = await queries.lock_refresh_family(connection, token_hash)
         if family is None:
             raise Problem("invalid_refresh_token")
-        tokens = await queries.list_refresh_tokens(connection, family.id, [token_hash, successor_hash])
-        use = _judge(family, tokens.get(token_hash), tokens.get(successor_hash), now)
+        tokens = await queries.list_refresh_tokens(connection, family.id, [token_hash, *map(_hash, successors)])
+        # that which was given, under whichever key; else the first key makes it
+        successor = next((one for one in successors if _hash(one) in tokens), successors[0])
+        known = tokens.get(_hash(successor))
+        use = _judge(family, tokens.get(token_hash), known, now)
         if use is _Use.FIRST:
             until = min(now + REFRESH_IDLE, family.expires_at)
             await queries.mark_refresh_token_used(connection, token_hash, now)
-            await queries.insert_refresh_token(connection, successor_hash, family.id, now, until)
-        elif use is _Use.REPLAYED:
-            until = tokens[successor_hash].expires_at
+            await queries.insert_refresh_token(connection, _hash(successor), family.id, now, until)
+        elif use is _Use.REPLAYED and known is not None:
+            until = known.expires_at
         elif use is _Use.REUSED:
             await queries.revoke_refresh_family(connection, token_hash, now)
             log.warning("refresh_token_reused", family=str(family.id), user=str(family.user_id))
@@ -204,7 +207,11 @@ async def refresh(authority: Authority, token: str, *, now: datetime) -> SignedI
     # raised only here, so that a revocation is committed
     if user is None:
         raise Problem("invalid_refresh_token")
-    return SignedIn(await _session(authority, user, now), successor.decode(), until)
+    return SignedIn(await _session(authority, user, now), successor, until)
+
+
+def _successor(key: bytes, token: str) -> str:
+    return base64.urlsafe_b64encode(hmac.digest(key, token.encode(), sha256)).rstrip(b"=").decode()
 
 
 def _judge(family: RefreshFamily, token: RefreshToken | None, successor: RefreshToken | None, now: datetime) -> _Use:

@@ -9,16 +9,19 @@ from cyclopts import App, Parameter
 from ghasi.auth import admin
 from ghasi.auth.model import Account, AccountEntry, AccountStatus, KeyEntry, UserEntry
 from ghasi.billing import admin as billing
+from ghasi.commands.failures import FAILED
 from ghasi.commands.operator import Operator, OperatorFlags, do, fields
 from ghasi.commands.output import RowLimit, count, print_line, print_row, print_rows
 from ghasi.contract.errors import Problem
 from ghasi.contract.shapes import Role
 from ghasi.storage import audit as audit_log
+from ghasi.storage import resealing
+from ghasi.storage.resealing import Resealed
 from ghasi.storage.resources import Resources
 
 accounts = App(name="accounts", help="Customers: their status, limits, countries and cap.")
 users = App(name="users", help="People and their roles.")
-keys = App(name="keys", help="The keys that sign access tokens.")
+keys = App(name="keys", help="The keys that sign access tokens, and those that seal secrets in the database.")
 audit = App(name="audit", help="What operators and customers changed.")
 
 HERE = Operator()
@@ -180,6 +183,24 @@ def rotate_keys(*, operator: OperatorFlags = HERE) -> None:
     """Publish a new key, which signs a little later; tokens of the old one stay good until they expire."""
     made = do(operator, lambda it: admin.rotate_keys(it, operator=operator.name))
     print_line(f"{made.kid} signs from {made.signs_from:%Y-%m-%d %H:%M:%S}", _key(made), as_json=operator.json)
+
+
+@keys.command(name="reseal")
+def reseal_secrets(*, operator: OperatorFlags = HERE) -> int:
+    """Seal all secrets under the first key of GHASI_SECRET_KEY, while everything runs; it can be repeated."""
+    done = do(operator, lambda it: resealing.reseal(it.pool, it.sealer, actor=operator.actor))
+    print_line("\n".join(_resealed(done)), msgspec.to_builtins(done), as_json=operator.json)
+    return FAILED if done.unreadable else 0
+
+
+def _resealed(done: Resealed) -> list[str]:
+    said = [f"{count(done.resealed, 'value')} sealed anew under the first key, {done.current} were under it before"]
+    said += [f"{count(number, 'value')} in {table}: no key opens it" for table, number in done.unreadable.items()]
+    if not done.old_keys_needed:
+        return [*said, "no other key is needed for this database; backups made until now need the one before"]
+    if done.unreadable:
+        return [*said, "keep all keys, and add the one that is missing"]
+    return [*said, "keep the other keys: a process still seals with one; put the first in front everywhere, and repeat"]
 
 
 @audit.command(name="list")

@@ -54,6 +54,10 @@ class _Keyless(Sealer):
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
 
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        raise self._missing()
+
     def seal(self, value: bytes) -> bytes:
         del value
         raise self._missing()
@@ -62,7 +66,11 @@ class _Keyless(Sealer):
         del sealed
         raise self._missing()
 
-    def derive(self, purpose: str) -> bytes:
+    def reseal(self, sealed: bytes) -> bytes | None:
+        del sealed
+        raise self._missing()
+
+    def derive(self, purpose: str) -> tuple[bytes, ...]:
         del purpose
         raise self._missing()
 

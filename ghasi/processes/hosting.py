@@ -22,6 +22,7 @@ from ghasi.processes.listening import DRAIN_S, HttpServer
 from ghasi.settings import Settings
 from ghasi.storage.bells import Bells
 from ghasi.storage.pool import UNAVAILABLE, check, open_pool
+from ghasi.storage.resealing import name_of_process
 from ghasi.storage.resources import Resources
 from ghasi.storage.sealing import Sealer
 
@@ -76,10 +77,11 @@ class Host:
             if settings.database_url is None or settings.secret_key is None:
                 raise ValueError("this part needs GHASI_DATABASE_URL and GHASI_SECRET_KEY")
             sealer = Sealer(settings.secret_key)
-            pool = await open_pool(settings.database_url, size=settings.database_pool_size)
+            name = name_of_process(sealer)
+            pool = await open_pool(settings.database_url, size=settings.database_pool_size, name=name)
             self._stack.push_async_callback(_close_pool, pool)
             bells = Bells(pool)
-            listening = asyncio.create_task(bells.listen(settings.database_url))
+            listening = asyncio.create_task(bells.listen(settings.database_url, name))
             self._stack.push_async_callback(_end, listening)
             self._resources = Resources(settings, settings.database_url, pool, sealer, bells, self._stopping)
 

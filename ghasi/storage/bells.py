@@ -54,11 +54,14 @@ class Bells:
         finally:
             del self._ringing[channel]
 
-    async def listen(self, url: str) -> None:
-        """Set this process's events as others ring, until cancelled; reconnects when the connection is lost."""
+    async def listen(self, url: str, name: str = "ghasi") -> None:
+        """Set this process's events as others ring, until cancelled; reconnects when the connection is lost.
+
+        `name` is the connection's application_name, and there as long as this process is.
+        """
         while True:
             with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
-                connection = await asyncpg.connect(url, timeout=5)
+                connection = await asyncpg.connect(url, timeout=5, server_settings={"application_name": name})
                 try:
                     lost = asyncio.Event()
                     connection.add_termination_listener(lambda _, lost=lost: lost.set())

@@ -23,12 +23,18 @@ class Sealer:
     """Seals and opens values, and derives keys for other purposes."""
 
     def __init__(self, secret_key: str) -> None:
-        keys = [key.strip() for key in secret_key.split(",") if key.strip()]
+        self._keys = [key.strip().encode() for key in secret_key.split(",") if key.strip()]
         try:
-            self._fernet = MultiFernet([Fernet(key) for key in keys])
+            fernets = [Fernet(key) for key in self._keys]
+            self._fernet = MultiFernet(fernets)
         except ValueError as error:
             raise SealError("GHASI_SECRET_KEY must be 32 random bytes in URL-safe base64") from error
-        self._first = keys[0].encode()
+        self._first = fernets[0]
+
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        """Eight characters that tell each key from others and give nothing of it away, the first key's first."""
+        return tuple(key.hex()[:8] for key in self.derive("name"))
 
     def seal(self, value: bytes) -> bytes:
         """Encrypt and authenticate."""
@@ -43,6 +49,17 @@ class Sealer:
                 "a sealed value does not open: GHASI_SECRET_KEY is not the one it was sealed with"
             ) from error
 
-    def derive(self, purpose: str) -> bytes:
-        """Derive 32 bytes for a purpose (HMAC-SHA256 of its name): never the key itself for two ends."""
-        return hmac.digest(self._first, purpose.encode(), sha256)
+    def reseal(self, sealed: bytes) -> bytes | None:
+        """Return a value sealed under the first key, or None if it is so already; raises SealError as open does."""
+        try:
+            self._first.decrypt(sealed)
+        except InvalidToken:
+            return self.seal(self.open(sealed))
+        return None
+
+    def derive(self, purpose: str) -> tuple[bytes, ...]:
+        """Derive 32 bytes for a purpose (HMAC-SHA256 of its name) from each key, never the key itself for two ends.
+
+        The first is for what is made; the others are for what was made before a key was put in front.
+        """
+        return tuple(hmac.digest(key, purpose.encode(), sha256) for key in self._keys)

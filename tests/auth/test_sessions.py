@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -301,6 +302,31 @@ async def test_under_another_secret_key_a_replay_is_refused_and_no_more(
     )
     await refused(other, token, NOW + S)
     assert (await service.refresh(other, successor, now=NOW + S)).session.expires_in == 900
+
+
+async def test_a_key_put_in_front_signs_nobody_out(
+    authority: Authority, signed_in: SignIn, resources: Resources
+) -> None:
+    """An answer that was lost while the services restarted with a new key is given again, by old and new ones."""
+    old, new = new_secret_key(), new_secret_key()
+    one, behind, front, after = (
+        replace(authority, successor_keys=Sealer(keys).derive("refresh-token"))
+        for keys in (old, f"{old},{new}", f"{new},{old}", new)
+    )
+    token = (await signed_in(now=NOW)).refresh_token
+    given = await service.refresh(one, token, now=NOW)
+    for server in (behind, front):
+        again = await service.refresh(server, token, now=NOW + S)
+        assert (again.refresh_token, again.refresh_until) == (given.refresh_token, given.refresh_until)
+    # what the new key makes, a server that seals with the old one still gives again
+    made = await service.refresh(front, given.refresh_token, now=NOW + 2 * S)
+    for server in (behind, front, after):
+        assert (await service.refresh(server, given.refresh_token, now=NOW + 3 * S)).refresh_token == made.refresh_token
+    # used up, it is refused under every key, and later ends the family
+    await service.refresh(after, made.refresh_token, now=NOW + 4 * S)
+    await refused(front, given.refresh_token, NOW + 5 * S)
+    await refused(front, token, NOW + 60 * S)
+    await refused(after, made.refresh_token, NOW + 61 * S)
 
 
 async def test_suspension_does_not_sign_anyone_out(authority: Authority, signed_in: SignIn, pool: Pool) -> None:

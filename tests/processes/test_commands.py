@@ -45,12 +45,12 @@ class Commands:
     def __init__(self, shell: subprocess.Popen[str], folder: Path, database_url: str) -> None:
         self.folder = folder
         self._shell = shell
-        self._environment = {"GHASI_DATABASE_URL": database_url, "GHASI_SECRET_KEY": new_secret_key()}
+        self.environment = {"GHASI_DATABASE_URL": database_url, "GHASI_SECRET_KEY": new_secret_key()}
 
     def run(self, *arguments: str, expect: int = 0) -> Done:
         assert self._shell.stdin
         assert self._shell.stdout
-        self._shell.stdin.write(json.dumps([arguments, self._environment]) + "\n")
+        self._shell.stdin.write(json.dumps([arguments, self.environment]) + "\n")
         self._shell.stdin.flush()
         done = Done(*json.loads(self._shell.stdout.readline()))
         assert done.status == expect, done.stdout + done.stderr
@@ -131,6 +131,28 @@ def test_keys_rates_carriers_and_invoices(commands: Commands) -> None:
     assert commands.json("admin", "invoices", "close", "--period", "2026-10") == {"made": [], "skipped": []}
     assert commands.run("admin", "invoices", "list").stdout == "none\n"
     assert commands.json("admin", "users", "list") == []
+
+
+def test_secrets_move_to_a_new_key(commands: Commands) -> None:
+    assert "sealed anew" in commands.run("admin", "keys", "reseal").stdout
+    commands.json("admin", "keys", "rotate")
+    first = commands.json("admin", "keys", "reseal")
+    assert (first["resealed"], first["old_keys_needed"]) == (0, False)
+    old = commands.environment["GHASI_SECRET_KEY"]
+    commands.environment["GHASI_SECRET_KEY"] = f"{new_secret_key()},{old}"
+    assert commands.json("admin", "keys", "reseal")["resealed"] == first["current"] > 0
+    said = commands.run("admin", "keys", "reseal", "--operator", "ann").stdout
+    assert said.startswith("0 values sealed anew under the first key, ")
+    assert "no other key is needed" in said
+    assert commands.json("admin", "audit", "list")[0]["actor"] == "operator:ann"
+    # without the key that it is sealed with nothing is lost, and it is said
+    now = commands.environment["GHASI_SECRET_KEY"]
+    commands.environment["GHASI_SECRET_KEY"] = new_secret_key()
+    lacking = commands.run("admin", "keys", "reseal", expect=1).stdout
+    assert "in auth.signing_keys: no key opens it" in lacking
+    assert "keep all keys" in lacking
+    commands.environment["GHASI_SECRET_KEY"] = now
+    assert commands.json("admin", "keys", "reseal")["current"] == first["current"]
 
 
 async def test_people_have_roles_in_their_account_and_in_their_token(
