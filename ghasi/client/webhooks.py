@@ -4,7 +4,6 @@ The specification: https://github.com/standard-webhooks/standard-webhooks/blob/m
 """
 
 import base64
-import binascii
 import hmac
 import json
 import time
@@ -18,14 +17,16 @@ class VerificationError(Exception):
 
 
 def verify(
-    payload: bytes, headers: Mapping[str, str], secret: str | Sequence[str], tolerance_s: float = 300
+    payload: bytes | str, headers: Mapping[str, str], secret: str | Sequence[str], tolerance_s: float = 300
 ) -> dict[str, Any]:
     """Return a webhook's body `{"type", "timestamp", "data"}` once its signature is proven.
 
-    `payload` is the body exactly as received, `headers` in any case, `secret` the endpoint's `whsec_...` or several
-    (while one is being replaced). One signature of the header under one secret is enough. `webhook-id` is the same when
-    a delivery is repeated: keep it, to act once. Raises VerificationError; ValueError when a secret is malformed.
+    `payload` is the body exactly as received (a str is taken as UTF-8), `headers` in any case, `secret` the endpoint's
+    `whsec_...` or several. One signature of the header under one secret is enough: both sides may be replacing theirs.
+    Signatures of versions other than v1 are passed over. `webhook-id` is the same when a delivery is repeated: keep it,
+    to act once. Raises VerificationError; ValueError when a secret is malformed or empty.
     """
+    keys = [_key(one) for one in ([secret] if isinstance(secret, str) else secret)]
     found = {name.lower(): value for name, value in headers.items()}
     try:
         identifier, timestamp = found["webhook-id"], found["webhook-timestamp"]
@@ -34,25 +35,33 @@ def verify(
         raise VerificationError(f"the header {error.args[0]} is missing") from None
     if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= len("9999999999")):
         raise VerificationError("webhook-timestamp is not a Unix time in seconds")
-    if abs(time.time() - int(timestamp)) > tolerance_s:
+    if not abs(time.time() - int(timestamp)) <= tolerance_s:  # nor when the tolerance is not a number
         raise VerificationError(f"webhook-timestamp is more than {tolerance_s:g} s away from now")
-    signed = f"{identifier}.{timestamp}.".encode() + payload
-    expected = [_sign(one, signed) for one in ([secret] if isinstance(secret, str) else secret)]
-    given = [signature.removeprefix("v1,").encode() for signature in signatures if signature.startswith("v1,")]
+    body = _bytes(payload) if isinstance(payload, str) else bytes(payload)
+    signed = _bytes(f"{identifier}.{timestamp}.") + body
+    expected = [base64.b64encode(hmac.digest(key, signed, sha256)) for key in keys]
+    given = [_bytes(signature.removeprefix("v1,")) for signature in signatures if signature.startswith("v1,")]
     if not any([hmac.compare_digest(right, one) for right in expected for one in given]):  # noqa: C419 - all of them, in constant time
         raise VerificationError("no signature matches")
     try:
-        body = json.loads(payload)
-    except ValueError as error:
+        event = json.loads(body)
+    except (ValueError, RecursionError) as error:
         raise VerificationError("the body is not JSON") from error
-    if not isinstance(body, dict):
+    if not isinstance(event, dict):
         raise VerificationError("the body is not a JSON object")
-    return body
+    return event
 
 
-def _sign(secret: str, signed: bytes) -> bytes:
+def _bytes(text: str) -> bytes:
+    """Encode text that may hold what a server made of bytes that it could not read: such matches nothing."""
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _key(secret: str) -> bytes:
     try:
         key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise ValueError("a webhook secret is whsec_ and base64") from error
-    return base64.b64encode(hmac.digest(key, signed, sha256))
+    if not key:  # anybody can sign with nothing
+        raise ValueError("a webhook secret is empty")
+    return key

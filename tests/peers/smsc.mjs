@@ -1,4 +1,4 @@
-// An SMSC made of node-smpp, which other people wrote: the other end of test_interop.py.
+// An SMSC made of node-smpp, which other people wrote: the other end of carriers/test_interop.py.
 //
 // It says what happens in JSON lines on stdout, does what JSON lines on stdin ask for, and ends when stdin closes.
 // Text is decoded and encoded by node-smpp alone.
