@@ -48,6 +48,10 @@ class ProxyError(OSError):
     """The operator's proxy, not the endpoint, is why a request was not made; names no address of the proxy's."""
 
 
+class TunnelError(OSError):
+    """The proxy opened no connection to the endpoint: which of the two is at fault it alone knows."""
+
+
 class Egress(Protocol):
     """Makes requests to endpoints."""
 
@@ -132,7 +136,7 @@ class _Proxied:
                 and not progress.connected
                 and not isinstance(failure, ProxyError | aiohttp.ClientSSLError)
             ):
-                raise ProxyError(_fault(failure)) from failure
+                raise _fault(failure) from failure
             raise
 
     async def _ask(
@@ -187,17 +191,18 @@ def _told_when_connected() -> aiohttp.TraceConfig:
     return trace
 
 
-def _fault(failure: BaseException) -> str:
+def _fault(failure: BaseException) -> ProxyError | TunnelError:
     if isinstance(failure, aiohttp.ClientHttpProxyError):
-        return _answered(failure.status)
+        kind = ProxyError if failure.status == _PROXY_AUTHENTICATION_REQUIRED else TunnelError
+        return kind(_answered(failure.status))
     if isinstance(failure, TimeoutError):
-        return "opened no connection in time"
+        return TunnelError("opened no connection in time")
     if isinstance(failure, aiohttp.ClientConnectorDNSError):
-        return "has a name that does not resolve"
+        return ProxyError("has a name that does not resolve")
     if isinstance(failure, aiohttp.ClientProxyConnectionError):
         number = failure.os_error.errno
-        return f"cannot be reached ({os.strerror(number) if number else 'no connection'})"
-    return "broke the connection off"
+        return ProxyError(f"cannot be reached ({os.strerror(number) if number else 'no connection'})")
+    return ProxyError("broke the connection off")
 
 
 def _answered(status: int) -> str:

@@ -3,7 +3,7 @@
 An endpoint fails from the first failed attempt on until one succeeds, as the database has it: a worker keeps nothing of
 it in memory that could go stale. Its account is warned after one, three and four days; the first attempt that fails
 after five disables it, as 410 Gone does at once. Neither happens by an attempt made before the endpoint was last
-changed: that speaks of what it was. Without attempts nothing happens.
+changed: that speaks of what it was. Nor by one that the operator's own proxy failed. Without attempts nothing happens.
 """
 
 from bisect import bisect_right
@@ -17,7 +17,7 @@ from prometheus_client import Counter
 from ghasi.storage import audit
 from ghasi.storage.pool import Connection
 from ghasi.webhooks import failing_queries, queries
-from ghasi.webhooks.model import CANCELED_AT_ONCE, FAILING, GONE, Pace, Result, Standing, Tried, Verdict
+from ghasi.webhooks.model import CANCELED_AT_ONCE, FAILING, GONE, OUR_FAULT, Pace, Result, Standing, Tried, Verdict
 
 log = structlog.get_logger("ghasi.webhooks")
 _disabled = Counter(
@@ -32,6 +32,8 @@ def sum_up(results: Sequence[Result]) -> list[Tried]:
         known = found.get(result.endpoint_id) or Tried(result.endpoint_id)
         if result.error is None:
             found[result.endpoint_id] = replace(known, succeeded_at=result.ended_at, failed_at=None)
+            continue
+        if result.error.startswith(OUR_FAULT):
             continue
         is_gone = result.status_code == 410  # noqa: PLR2004 - Gone
         found[result.endpoint_id] = replace(

@@ -45,6 +45,10 @@ CANCELED_AT_ONCE = 5000
 """Deliveries canceled in the transaction that ends their endpoint; workers cancel the others as they come to them."""
 
 
+OUR_FAULT = "proxy:"
+"""How the error of an attempt begins that says nothing of its endpoint."""
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """An endpoint as the API shows it, without its secrets."""

@@ -17,7 +17,8 @@ from multidict import CIMultiDict
 import ghasi
 from ghasi.webhooks.addresses import AddressRefusedError, Lookup, look_up
 from ghasi.webhooks.answers import EndlessAnswerError
-from ghasi.webhooks.egress import Egress, ProxyError, UnresolvedError, open_egress
+from ghasi.webhooks.egress import Egress, ProxyError, TunnelError, UnresolvedError, open_egress
+from ghasi.webhooks.model import OUR_FAULT
 from ghasi.webhooks.signing import sign
 from ghasi.webhooks.targets import Target
 
@@ -28,7 +29,8 @@ _LONGEST_ERROR = 300
 _LONGEST_WAIT = timedelta(days=1)
 _CONTENT_TYPE = "application/json"
 _FAILURES: dict[type[BaseException], str] = {
-    ProxyError: "proxy: the sender's proxy {}",
+    ProxyError: f"{OUR_FAULT} the sender's proxy {{}}",
+    TunnelError: "tunnel: the sender's proxy {}",
     UnresolvedError: "name: the host name does not resolve ({})",
     TimeoutError: "timeout: no complete answer in time",
     aiohttp.ClientConnectorDNSError: "name: the host name does not resolve ({})",

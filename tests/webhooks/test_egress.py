@@ -227,13 +227,13 @@ async def test_a_proxy_whose_name_does_not_resolve(resources: Resources, case: C
 @pytest.mark.parametrize(
     ("refuse", "said"),
     [
-        (answering("403 Forbidden"), "answered 403"),
-        (answering("407 Proxy Authentication Required"), "answered 407"),
-        (answering("502 Bad Gateway"), "answered 502"),
-        (answering("302 Found\r\nLocation: http://169.254.169.254/"), "answered 302"),
-        (hang, "opened no connection in time"),
-        (reset, "broke the connection off"),
-        (babble, "broke the connection off"),
+        (answering("403 Forbidden"), "tunnel: the sender's proxy answered 403"),
+        (answering("407 Proxy Authentication Required"), "proxy: the sender's proxy answered 407"),
+        (answering("502 Bad Gateway"), "tunnel: the sender's proxy answered 502"),
+        (answering("302 Found\r\nLocation: http://169.254.169.254/"), "tunnel: the sender's proxy answered 302"),
+        (hang, "tunnel: the sender's proxy opened no connection in time"),
+        (reset, "proxy: the sender's proxy broke the connection off"),
+        (babble, "proxy: the sender's proxy broke the connection off"),
     ],
 )
 async def test_a_proxy_that_opens_no_tunnel(
@@ -241,7 +241,7 @@ async def test_a_proxy_that_opens_no_tunnel(
 ) -> None:
     proxy.refuse = refuse
     outcome = await case.attempt(through, f"https://{SHOP}:9443/", resolving("127.0.0.1"), timeout_s=1.0)
-    assert outcome == (None, f"proxy: the sender's proxy {said}")
+    assert outcome == (None, said)
 
 
 async def test_a_proxy_that_wants_another_password_for_plain_http(through: Resources, case: Case, proxy: Proxy) -> None:

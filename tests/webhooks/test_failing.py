@@ -320,6 +320,14 @@ def test_attempts_are_summed_up_in_their_order(outcomes: str, succeeded: int | N
     assert tried.failed_at == (None if failed is None else after(hours=failed))
 
 
+def test_what_the_operators_proxy_failed_says_nothing_of_the_endpoint() -> None:
+    endpoint_id = new_id()
+    ours = result(endpoint_id, succeeded=False, error="proxy: the sender's proxy cannot be reached")
+    assert sum_up([ours]) == []
+    theirs = result(endpoint_id, succeeded=False, error="tunnel: the sender's proxy answered 502")
+    assert [one.failed_at for one in sum_up([ours, theirs])] == [NOW]
+
+
 def judged(since: datetime | None, warned: int, *results: Result, version: int = 1) -> Verdict:
     standing = Standing(results[0].endpoint_id, new_id(), URL, version, since, warned)
     return decide(standing, sum_up(results)[0], Pace())
