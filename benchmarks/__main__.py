@@ -38,9 +38,9 @@ def cpu_s(process_id: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICK
 
 
-def postgres_cpu_s(deployment: Deployment) -> float:
+def postgres_cpu_s(data_dir: Path) -> float:
     """CPU seconds of the database: the postmaster, its children, and those that have ended."""
-    root = (deployment.folder / "data" / "postgres").resolve()
+    root = (data_dir / "postgres").resolve()
     (postmaster,) = (root / "postmaster.pid").read_text().splitlines()[:1]
     used = 0.0
     for folder in Path("/proc").glob("[0-9]*"):
@@ -86,9 +86,9 @@ def wait_for(url: str) -> None:
             return
 
 
-def stats(port: int) -> dict[str, float]:
-    """Return what the receiver has counted."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/stats", timeout=10) as answer:
+def stats(port: int, path: str = "stats") -> dict[str, float]:
+    """Return what the receiver has counted; with the path `reset` it begins anew."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=10) as answer:
         counted: dict[str, float] = json.loads(answer.read())
         return counted
 
@@ -103,11 +103,13 @@ def accept_beside_noop(deployment: Deployment, token: str, arguments: argparse.N
             wait_for(f"http://127.0.0.1:{port}/")
             for number in range(arguments.rounds):
                 noop = load(f"http://127.0.0.1:{port}/noop", arguments.connections, arguments.seconds, token)
-                api, before, database = deployment.child("api"), 0.0, postgres_cpu_s(deployment)
+                api, before, database = deployment.child("api"), 0.0, postgres_cpu_s(deployment.folder / "data")
                 before = cpu_s(api)
                 accept = load(f"{deployment.api}/v1/messages", arguments.connections, arguments.seconds, token)
                 accept["api_us"] = (cpu_s(api) - before) * 1e6 / accept["requests"]
-                accept["database_us"] = (postgres_cpu_s(deployment) - database) * 1e6 / accept["requests"]
+                accept["database_us"] = (
+                    (postgres_cpu_s(deployment.folder / "data") - database) * 1e6 / accept["requests"]
+                )
                 rows.append({"noop": noop, "accept": accept, "ratio": accept["rps"] / noop["rps"]})
                 console.print(
                     f"  round {number + 1}: no-op {noop['rps']:.0f}/s, accept {accept['rps']:.0f}/s, "
@@ -139,12 +141,16 @@ async def full_cycle(arguments: argparse.Namespace) -> dict[str, Any]:
             await customer.good("POST", "/v1/webhooks", hook)
             parts = {name: deployment.child(name) for name in ("api", "worker", "simulator")}
             parts["receiver"] = receiver.pid
-            before = {name: cpu_s(pid) for name, pid in parts.items()} | {"database": postgres_cpu_s(deployment)}
+            before = {name: cpu_s(pid) for name, pid in parts.items()} | {
+                "database": postgres_cpu_s(deployment.folder / "data")
+            }
             began = time.time()
             url = f"{deployment.api}/v1/messages"
             loaded = await asyncio.to_thread(load, url, arguments.connections, arguments.seconds, customer.token)
             counted = await asyncio.to_thread(drained, port, loaded["requests"])
-            after = {name: cpu_s(pid) for name, pid in parts.items()} | {"database": postgres_cpu_s(deployment)}
+            after = {name: cpu_s(pid) for name, pid in parts.items()} | {
+                "database": postgres_cpu_s(deployment.folder / "data")
+            }
             usage = {}
             for _ in range(50):
                 usage = await customer.good("GET", "/v1/billing/usage")

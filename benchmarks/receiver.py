@@ -1,4 +1,6 @@
-"""Counts webhooks: python -m benchmarks.receiver PORT. POST anything; GET /stats tells how many and when.
+"""Counts webhooks: python -m benchmarks.receiver PORT [HOST]. POST anything; GET /stats tells how many and when.
+
+GET /reset tells the same, and begins to count anew. HOST 0.0.0.0 takes what comes to any of 127.0.0.0/8.
 
 Hand-written on asyncio.Protocol with httptools, so that receiving costs little beside sending.
 """
@@ -34,8 +36,10 @@ class Receiver(asyncio.Protocol):
         self.body += body
 
     def on_message_complete(self) -> None:
-        if self.url == b"/stats":
+        if self.url in (b"/stats", b"/reset"):
             answer = json.dumps(COUNT).encode()
+            if self.url == b"/reset":
+                COUNT.update(delivered=0, all=0, first=0.0, last=0.0)
             self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(answer), answer))
             return
         now = time.time()
@@ -49,7 +53,8 @@ class Receiver(asyncio.Protocol):
 
 async def main() -> None:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(Receiver, "127.0.0.1", int(sys.argv[1]))
+    host = sys.argv[2] if len(sys.argv) > 2 else "127.0.0.1"
+    server = await loop.create_server(Receiver, host, int(sys.argv[1]), backlog=4096)
     await server.serve_forever()
 
 
