@@ -13,7 +13,7 @@ import time
 import httptools
 import uvloop
 
-COUNT = {"delivered": 0, "all": 0, "first": 0.0, "last": 0.0}
+COUNT = {"delivered": 0, "all": 0, "connections": 0, "first": 0.0, "last": 0.0}
 OK = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
@@ -21,6 +21,7 @@ class Receiver(asyncio.Protocol):
     """One keep-alive connection."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        COUNT["connections"] += 1
         self.transport = transport
         self.parser = httptools.HttpRequestParser(self)
         self.body = b""
@@ -39,7 +40,7 @@ class Receiver(asyncio.Protocol):
         if self.url in (b"/stats", b"/reset"):
             answer = json.dumps(COUNT).encode()
             if self.url == b"/reset":
-                COUNT.update(delivered=0, all=0, first=0.0, last=0.0)
+                COUNT.update(delivered=0, all=0, connections=0, first=0.0, last=0.0)
             self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(answer), answer))
             return
         now = time.time()

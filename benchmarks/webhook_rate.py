@@ -154,6 +154,7 @@ class Bench:
             "cpu_us": (cpu_s(worker) - before) * 1e6 / deliveries,
             "database_us": (postgres_cpu_s(self.folder) - database) * 1e6 / deliveries,
             "again": counted["all"] - deliveries,
+            "connections": counted["connections"],
         }
 
     def loop(self, case: int, deliveries: int) -> dict[str, float]:
@@ -165,8 +166,13 @@ class Bench:
             "benchmarks.webhook_loop",
             *map(str, (self.port, case, deliveries, concurrency)),
         ]
+        stats(self.port, "reset")
         spent = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-        return {"per_s": deliveries / spent["seconds"], "cpu_us": spent["cpu_s"] * 1e6 / deliveries}
+        return {
+            "per_s": deliveries / spent["seconds"],
+            "cpu_us": spent["cpu_s"] * 1e6 / deliveries,
+            "connections": stats(self.port)["connections"],
+        }
 
     async def drain(self, backlog: int) -> dict[str, Any]:
         """Let a worker begin with a backlog; watch its memory until nothing is left."""
@@ -239,7 +245,8 @@ async def measure_rates(bench: Bench, deliveries: int, rounds: int) -> Rounds:
                 own = await bench.rate(worker, case, deliveries)
                 rows[case].append({"loop": bare, "ghasi": own})
                 told = (
-                    f"{name} {one['per_s']:,.0f}/s, CPU {one['cpu_us']:.0f} us" for name, one in rows[case][-1].items()
+                    f"{name} {one['per_s']:,.0f}/s, CPU {one['cpu_us']:.0f} us, {one['connections']:,.0f} connections"
+                    for name, one in rows[case][-1].items()
                 )
                 console.print(f"  round {number + 1}, endpoints {case:,}: {'; '.join(told)}")
     return rows
