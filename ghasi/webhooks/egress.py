@@ -12,7 +12,7 @@ import ssl
 import time
 from base64 import b64encode
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -40,6 +40,9 @@ _MOST_NAMES = 10_000
 _PROXY_AUTHENTICATION_REQUIRED = 407
 
 
+Headers = Sequence[tuple[str, str]]
+
+
 class UnresolvedError(OSError):
     """An endpoint's name has no address."""
 
@@ -55,9 +58,7 @@ class TunnelError(OSError):
 class Egress(Protocol):
     """Makes requests to endpoints."""
 
-    def post(
-        self, url: URL, *, data: bytes, headers: CIMultiDict[str]
-    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+    def post(self, url: URL, *, data: bytes, headers: Headers) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         """Make one request, without following a redirect; `headers` has a User-Agent.
 
         Raises what aiohttp does, and the errors of this module.
@@ -106,9 +107,7 @@ class _Straight:
     def __init__(self, session: aiohttp.ClientSession) -> None:
         self._session = session
 
-    def post(
-        self, url: URL, *, data: bytes, headers: CIMultiDict[str]
-    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+    def post(self, url: URL, *, data: bytes, headers: Headers) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         return self._session.post(url, data=data, headers=headers, allow_redirects=False)
 
 
@@ -122,13 +121,13 @@ class _Proxied:
         self._authorization = authorization
 
     @asynccontextmanager
-    async def post(self, url: URL, *, data: bytes, headers: CIMultiDict[str]) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def post(self, url: URL, *, data: bytes, headers: Headers) -> AsyncIterator[aiohttp.ClientResponse]:
         progress = SimpleNamespace(asked=False, connected=False)
         try:
             async with asyncio.timeout(self._timeout_s):
                 addresses = await self._names.addresses(url.raw_host or "")
                 progress.asked = True
-                async with await self._ask(url, addresses, data, headers, progress) as answer:
+                async with await self._ask(url, addresses, data, CIMultiDict(headers), progress) as answer:
                     yield answer
         except (aiohttp.ClientError, OSError, TimeoutError) as failure:
             if (

@@ -13,6 +13,7 @@ from uuid import UUID
 from ghasi.webhooks.targets import Target
 
 _QUEUE_PER_PLACE = 16
+_QUEUE_OF_UNKNOWN = 16
 
 
 @dataclass(slots=True, eq=False)
@@ -51,7 +52,7 @@ class Lane:
     """One endpoint's jobs; `more` when the database had more for it than there was room for.
 
     `window` is how many of its attempts may run together. It is `proven` once an attempt was answered, until one is
-    not: what is not proven gets no more than it has places for.
+    not, and neither before the first: an endpoint that does not answer gets no more than it has places for.
     """
 
     target: Target
@@ -61,7 +62,7 @@ class Lane:
     behind: dict[str, deque[Job]] = field(default_factory=dict)
     waiting: int = 0
     in_flight: int = 0
-    proven: bool = False
+    proven: bool | None = None
     listed: bool = False
     timed: bool = False
     more: bool = False
@@ -70,7 +71,10 @@ class Lane:
     @property
     def capacity(self) -> int:
         """How many jobs may wait here: of an endpoint with a rate, a second's."""
-        places = self.window * (_QUEUE_PER_PLACE if self.proven else 1)
+        if self.proven is None:
+            places = max(self.window, _QUEUE_OF_UNKNOWN)
+        else:
+            places = self.window * (_QUEUE_PER_PLACE if self.proven else 1)
         rate = self.target.rate_per_s
         return places if rate is None else min(places, rate)
 

@@ -220,9 +220,9 @@ class Lanes:
             self._wake_ordered.set()
 
     def _prove(self, lane: Lane, *, proven: bool) -> None:
-        if lane.proven != proven:
-            lane.proven = proven
+        if bool(lane.proven) != proven:
             self._unproven += (lane.waiting + lane.in_flight) * (-1 if proven else 1)
+        lane.proven = proven
 
     def _go_on(self, share: Share) -> None:
         """Give a turn to a lane that waits for a place of its account."""
@@ -232,7 +232,7 @@ class Lanes:
             self._list(lane)
 
     def _ask_for_more(self, lane: Lane) -> None:
-        if lane.more and lane.waiting <= min(lane.window, lane.capacity // 2):
+        if lane.more and lane.waiting <= lane.capacity // 2:
             lane.more = False
             self._wake.set()
 

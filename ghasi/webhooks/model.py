@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from msgspec import Struct
+
 from ghasi.contract.shapes import DISABLED_AFTER, EVENT_TYPES, DisabledReason, EventFilter, Fifo
 
 PATTERNS: frozenset[str] = frozenset({"*", *EVENT_TYPES, *(kind.partition(".")[0] + ".*" for kind in EVENT_TYPES)})
@@ -90,8 +92,7 @@ class SealedEndpoint:
     fifo: Fifo | None
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(Struct, frozen=True):
     """A pending delivery on which this worker holds a lease; `at` is the event's time.
 
     `attempts` are all that were made, `attempts_before` those of them before it was last sent again by hand. With an
@@ -111,8 +112,7 @@ class Claimed:
     hold_until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Fed:
+class Fed(Struct, frozen=True):
     """A delivery to be made of an event; `leased` when the worker that writes it will also send it at once."""
 
     endpoint_id: UUID
@@ -121,8 +121,7 @@ class Fed:
     order_key: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(Struct, frozen=True):
     """What became of one attempt (`number` counts from 1), and of its delivery (`outcome`).
 
     `due_in_s` and `anew_in_s` are set on failure: when the next attempt is due, and when it is if the delivery was sent
@@ -253,9 +252,10 @@ class Pace:
     """How fast the worker works; tests shorten it.
 
     A lease outlives the longest attempt by `spare_s` at least: a delivery whose lease is too short for another
-    attempt is not begun. `window` is how many attempts may run at once to an endpoint of which nothing is known yet.
-    An attempt that takes more than `slow_after_s` is counted among `most_slow` and no more among `most_in_flight`. A
-    claim in order looks at `claim_keys` keys and takes up to `run` deliveries of each.
+    attempt is not begun. `window` is how many attempts may run at once to an endpoint of which nothing is known yet:
+    each takes a connection, and after a few answers it is as many as are of use. An attempt that takes more than
+    `slow_after_s` is counted among `most_slow` and no more among `most_in_flight`. A claim in order looks at
+    `claim_keys` keys and takes up to `run` deliveries of each.
     """
 
     schedule_s: tuple[float, ...] = SCHEDULE_S
@@ -272,7 +272,7 @@ class Pace:
     most_in_flight_per_account: int = 200
     most_in_memory: int = 5000
     most_in_memory_per_account: int = 1000
-    window: int = 16
+    window: int = 2
     most_window: int = 64
     claim: int = 500
     claim_per_endpoint: int = 16

@@ -7,12 +7,11 @@ answer is read. Decides nothing about retries.
 import asyncio
 import time
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 import aiohttp
-from multidict import CIMultiDict
+from msgspec import Struct
 
 import ghasi
 from ghasi.webhooks.addresses import AddressRefusedError, Lookup, look_up
@@ -27,7 +26,7 @@ READ_BYTES = 64 * 1024
 KEPT_BYTES = 4 * 1024
 _LONGEST_ERROR = 300
 _LONGEST_WAIT = timedelta(days=1)
-_CONTENT_TYPE = "application/json"
+_HEADERS = (("Content-Type", "application/json"), ("User-Agent", USER_AGENT))
 _FAILURES: dict[type[BaseException], str] = {
     ProxyError: f"{OUR_FAULT} the sender's proxy {{}}",
     TunnelError: "tunnel: the sender's proxy {}",
@@ -46,8 +45,7 @@ _FAILURES: dict[type[BaseException], str] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What came of an attempt: a status, or an error with its stable code in front; `response` is the body's start.
 
     `retry_after_s` is the wait that a 429 or 503 asks for.
@@ -74,12 +72,13 @@ async def post(session: Egress, target: Target, webhook_id: str, body: bytes) ->
     """Make one attempt; every failure that an endpoint can cause is an Answer, none an exception."""
     at = datetime.now(UTC)
     timestamp = int(at.timestamp())
-    headers = CIMultiDict(target.headers)
-    headers["Content-Type"] = _CONTENT_TYPE
-    headers["User-Agent"] = USER_AGENT
-    headers["webhook-id"] = webhook_id
-    headers["webhook-timestamp"] = str(timestamp)
-    headers["webhook-signature"] = sign(target.keys(), webhook_id, timestamp, body)
+    headers = (
+        *_HEADERS,
+        ("webhook-id", webhook_id),
+        ("webhook-timestamp", str(timestamp)),
+        ("webhook-signature", sign(target.keys(), webhook_id, timestamp, body)),
+        *target.headers,  # none of them is one of ours
+    )
     began = time.perf_counter()
     status = response = error = retry_after_s = None
     try:

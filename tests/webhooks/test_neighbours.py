@@ -54,7 +54,7 @@ async def test_an_endpoint_that_answers_its_head_and_then_hangs_gets_no_wider_wi
 
     async with raw_server(drip) as url:
         await customer.create(url)
-        pace = replace(QUICK, timeout_s=0.5, schedule_s=(60,) * 7, drain_s=0.1)
+        pace = replace(QUICK, timeout_s=0.5, schedule_s=(60,) * 7, drain_s=0.1, window=16)
         async with working(resources, pace):
             await publish(pool, customer.account_id, 40)
             await until(lambda: served >= 24, 20)
