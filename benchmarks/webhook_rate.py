@@ -182,6 +182,7 @@ class Bench:
         stats(self.port, "reset")
         database = postgres_cpu_s(self.folder)
         with self.working() as worker:
+            before = cpu_s(worker)
             draining = asyncio.create_task(self.over(backlog))
             memory, arrived = [], []
             while not draining.done():
@@ -189,7 +190,7 @@ class Bench:
                 arrived.append(stats(self.port)["all"])
                 await asyncio.wait((draining,), timeout=SAMPLE_S)
             counted = draining.result()
-            cpu = cpu_s(worker)
+            cpu = cpu_s(worker) - before
         tenth = max(1, len(arrived) // 10)
         return {
             "backlog": backlog,
@@ -201,6 +202,7 @@ class Bench:
             "cpu_us": cpu * 1e6 / backlog,
             "database_us": (postgres_cpu_s(self.folder) - database) * 1e6 / backlog,
             "again": counted["all"] - backlog,
+            "connections": counted["connections"],
             "memory_mb": {"first": memory[0], "median": statistics.median(memory), "most": max(memory)},
         }
 

@@ -55,7 +55,14 @@ class Claims:
         Gives back first what is left of runs whose first failed.
         """
         async with self._one_at_a_time:
-            return BEGINNING if self._closed else await self._take_ordered(after)
+            if self._closed:
+                return BEGINNING
+            await self.release(self._lanes.take_left())
+        keys = await order_queries.list_order_keys(self._pool, after, self._pace.claim_keys)
+        if not keys:  # as most of the time: what goes in no order has not waited for that
+            return BEGINNING
+        async with self._one_at_a_time:
+            return BEGINNING if self._closed else await self._take_ordered(keys)
 
     async def _take_due(self, after: UUID) -> tuple[int, UUID]:
         if len(self._lanes) >= self._pace.most_in_memory:
@@ -82,11 +89,7 @@ class Claims:
                     lane.more = True
         return len(claimed), max(counts)
 
-    async def _take_ordered(self, after: tuple[UUID, str]) -> tuple[UUID, str]:
-        await self.release(self._lanes.take_left())
-        keys = await order_queries.list_order_keys(self._pool, after, self._pace.claim_keys)
-        if not keys:
-            return BEGINNING
+    async def _take_ordered(self, keys: Sequence[tuple[UUID, str]]) -> tuple[UUID, str]:
         await order_queries.pass_by(self._pool)
         wanted = self._plan(keys)
         if wanted:

@@ -51,8 +51,9 @@ class Share:
 class Lane:
     """One endpoint's jobs; `more` when the database had more for it than there was room for.
 
-    `window` is how many of its attempts may run together. It is `proven` once an attempt was answered, until one is
-    not, and neither before the first: an endpoint that does not answer gets no more than it has places for.
+    `window` is how many of its attempts may run together, `answers` how many came since it widened. It is `proven` once
+    an attempt was answered, until one is not, and neither before the first: an endpoint that does not answer gets no
+    more than it has places for.
     """
 
     target: Target
@@ -62,6 +63,7 @@ class Lane:
     behind: dict[str, deque[Job]] = field(default_factory=dict)
     waiting: int = 0
     in_flight: int = 0
+    answers: int = 0
     proven: bool | None = None
     listed: bool = False
     timed: bool = False

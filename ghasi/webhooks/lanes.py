@@ -1,10 +1,10 @@
 """Who is sent to next: one lane an endpoint, taken in turn, so that a slow endpoint delays nobody but itself.
 
 Owns how much waits in memory and how much runs at once. A lane's window is how many of its attempts may run together:
-it widens with each answer and halves with each time-out or lost connection, so that an endpoint that hangs soon holds a
-single place. An account's endpoints together hold no more than a share of all places. An attempt that takes long leaves
-its place to others and runs on beside them, as many as may be open at all. Of what waits in memory, endpoints that
-never answered have half at most. Knows no HTTP and no SQL.
+it widens with answers while more waits and halves with each time-out or lost connection, so that an endpoint that hangs
+soon holds a single place. An account's endpoints together hold no more than a share of all places. An attempt that
+takes long leaves its place to others and runs on beside them, as many as may be open at all. Of what waits in memory,
+endpoints that never answered have half at most. Knows no HTTP and no SQL.
 """
 
 import asyncio
@@ -22,6 +22,7 @@ from ghasi.webhooks.targets import Target
 
 log = structlog.get_logger("ghasi.webhooks")
 _IDLE_S = 60.0
+_LATE_S = 0.01
 
 
 class Outcome(NamedTuple):
@@ -56,6 +57,7 @@ class Lanes:
         self._left: list[tuple[Lane, Job]] = []
         self._queued = 0
         self._unproven = 0
+        self._late = False
         self._closed = False
 
     def __len__(self) -> int:
@@ -117,8 +119,12 @@ class Lanes:
         left, self._left = self._left, []
         return left
 
-    def set_slow_apart(self) -> None:
-        """Let others have the places of attempts that take long; to be called many times a second."""
+    def set_slow_apart(self, late_s: float) -> None:
+        """Let others have the places of attempts that take long; to be called many times a second.
+
+        `late_s` is how much later than it should have been this process came to call it.
+        """
+        self._late = late_s > _LATE_S
         before = time.monotonic() - self._pace.slow_after_s
         for job in self._running:  # in the order in which they began
             if job.began > before or len(self._slow) >= self._pace.most_slow:
@@ -193,7 +199,7 @@ class Lanes:
         lane.share.in_flight -= 1
         self._let_go(lane)
         if outcome.answered:
-            lane.window = min(lane.window + 1, self._pace.most_window)
+            self._widen(lane)
         else:
             lane.window = max(lane.window // 2, 1)
         if outcome.over:
@@ -204,6 +210,16 @@ class Lanes:
         self._go_on(lane.share)
         self._list(lane)
         self._ask_for_more(lane)
+
+    def _widen(self, lane: Lane) -> None:
+        """Let a lane have one attempt more under way, by an answer: with much to do, only by a windowful of them.
+
+        More at once is then not sooner, and each takes a connection.
+        """
+        lane.answers += 1
+        if (lane.waiting or lane.more) and (not self._late or lane.answers >= lane.window):
+            lane.window = min(lane.window + 1, self._pace.most_window)
+            lane.answers = 0
 
     def _let_go(self, lane: Lane) -> None:
         """Count a job no more."""

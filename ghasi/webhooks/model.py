@@ -274,7 +274,7 @@ class Pace:
     most_in_memory_per_account: int = 1000
     window: int = 2
     most_window: int = 64
-    claim: int = 500
+    claim: int = 1000
     claim_per_endpoint: int = 16
     claim_keys: int = 500
     run: int = 32

@@ -9,6 +9,7 @@ endpoints. What is sent again or as a test is claimed as a retry is; the bell `w
 import asyncio
 import contextlib
 import resource
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -173,8 +174,9 @@ class _Worker:
 
     async def _set_slow_apart(self) -> None:
         while True:
+            began = time.monotonic()
             await asyncio.sleep(_LOOK_FOR_SLOW_EVERY_S)
-            self._lanes.set_slow_apart()
+            self._lanes.set_slow_apart(time.monotonic() - began - _LOOK_FOR_SLOW_EVERY_S)
 
     async def _drain(self) -> None:
         """End what is under way, give back what is not, and write what is known."""
