@@ -89,6 +89,10 @@ fuzz: $(DEVELOPMENT) ## Feed the SMPP decoders and links what no peer should sen
 bench-reads: $(DEVELOPMENT) ## Measure lists and details over 10 thousand and 10 million messages (7 GB of disk)
 	@exec $(BIN)/python -m benchmarks.reads $(ARGS)
 
+.PHONY: bench-webhooks
+bench-webhooks: $(DEVELOPMENT) ## Measure webhooks a second beside a bare loop, and the memory that a million due ones take
+	@exec $(BIN)/python -m benchmarks.webhook_rate $(ARGS)
+
 .PHONY: bench-submit
 bench-submit: $(DEVELOPMENT) ## Measure the SMPP client beside others from PyPI
 	@$(PIP) install --quiet --group bench

@@ -34,6 +34,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.__main__ import beside, cpu_s, postgres_cpu_s, stats, wait_for
+from ghasi.processes.lifetime import allow_many_files
 from ghasi.processes.logs import configure_logs
 from ghasi.storage import embedded
 from ghasi.storage.migrate import migrate
@@ -300,6 +301,7 @@ async def main() -> None:
     parser.add_argument("--only", choices=("rate", "backlog"))
     arguments = parser.parse_args()
     configure_logs("bench", "warning")
+    allow_many_files()
     at = datetime.now(UTC).isoformat(timespec="seconds")
     results: dict[str, Any] = {"at": at, "cores": os.cpu_count(), "python": platform.python_version()}
     async with opened() as bench:

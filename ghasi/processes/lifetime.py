@@ -4,6 +4,7 @@ A second signal changes nothing. Knows no part.
 """
 
 import asyncio
+import contextlib
 import gc
 import os
 import resource
@@ -14,6 +15,7 @@ from typing import Any
 import uvloop
 
 DRAIN_LIMIT_S = 12
+_FILES = 65_536
 
 
 class Lifetime:
@@ -46,17 +48,20 @@ class Lifetime:
         self.stop()
 
 
-def _allow_open_files() -> None:
-    """Take all the open files that this process may have: Debian gives 1,024 to who does not ask."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
 def run(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
     """Run a program's coroutine on uvloop; returns its exit code."""
     # a request makes hundreds of objects that live until its batch is committed: at the default of 700 the collector
     # runs through all of them several times a request batch, and finds nothing
     gc.set_threshold(50_000, 20, 50)
-    _allow_open_files()
+    allow_many_files()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main())
+
+
+def allow_many_files() -> None:
+    """Let this process open as many connections as it is allowed at all: a thousand, as is usual, are soon needed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):  # macOS has a bound of its own
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
