@@ -1,6 +1,6 @@
-"""Counts webhooks: python -m benchmarks.receiver PORT [HOST]. POST anything; GET /stats tells how many and when.
+"""Counts webhooks: python -m benchmarks.receiver PORT [HOSTS]. POST anything; GET /stats tells how many and when.
 
-GET /reset tells the same, and begins to count anew. HOST 0.0.0.0 takes what comes to any of 127.0.0.0/8.
+GET /reset tells the same, and begins to count anew. It listens on 127.0.0.1, and on so many other loopback addresses.
 
 Hand-written on asyncio.Protocol with httptools, so that receiving costs little beside sending.
 """
@@ -13,8 +13,15 @@ import time
 import httptools
 import uvloop
 
+from ghasi.processes.lifetime import allow_many_files
+
 COUNT = {"delivered": 0, "all": 0, "connections": 0, "first": 0.0, "last": 0.0}
 OK = b"HTTP/1.1 204 No Content\r\n\r\n"
+
+
+def address_of(number: int) -> str:
+    """Return one of the loopback addresses besides 127.0.0.1."""
+    return f"127.1.{number // 250}.{number % 250 + 1}"
 
 
 class Receiver(asyncio.Protocol):
@@ -54,8 +61,10 @@ class Receiver(asyncio.Protocol):
 
 async def main() -> None:
     loop = asyncio.get_running_loop()
-    host = sys.argv[2] if len(sys.argv) > 2 else "127.0.0.1"
-    server = await loop.create_server(Receiver, host, int(sys.argv[1]), backlog=4096)
+    more = int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    allow_many_files()
+    hosts = ["127.0.0.1", *map(address_of, range(more))]
+    server = await loop.create_server(Receiver, hosts, int(sys.argv[1]), backlog=4096)
     await server.serve_forever()
 
 

@@ -16,7 +16,8 @@ from uuid import uuid4
 import aiohttp
 import uvloop
 
-from benchmarks.webhook_rate import BODY, address_of
+from benchmarks.receiver import address_of
+from benchmarks.webhook_rate import BODY
 
 KEY = b"0123456789abcdef01234567"
 ENCODED = BODY.encode()

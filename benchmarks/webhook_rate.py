@@ -34,6 +34,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.__main__ import beside, cpu_s, postgres_cpu_s, stats, wait_for
+from benchmarks.receiver import address_of
 from ghasi.processes.lifetime import allow_many_files
 from ghasi.processes.logs import configure_logs
 from ghasi.storage import embedded
@@ -53,11 +54,6 @@ SAMPLE_S = 0.5
 BACKLOG_ENDPOINTS = 1000
 STALLED_S = 60.0
 console = Console(width=None if sys.stdout.isatty() else 120)
-
-
-def address_of(number: int) -> str:
-    """Return the address of an endpoint: every one another host."""
-    return f"127.1.{number // 250}.{number % 250 + 1}"
 
 
 def id_of(case: int, number: int) -> UUID:
@@ -224,7 +220,7 @@ async def opened() -> AsyncIterator[Bench]:
         url = embedded.start(folder).url
         await migrate(url)
         connection = await asyncpg.connect(url, command_timeout=3600)
-        with beside("benchmarks.receiver", str(port), "0.0.0.0"):  # noqa: S104 - loopback alone is asked for
+        with beside("benchmarks.receiver", str(port), str(max(CASES))):
             wait_for(f"http://127.0.0.1:{port}/stats")
             yield Bench(folder, url, port, connection, Sealer(key), key)
         await connection.close()

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
@@ -286,7 +287,7 @@ async def test_a_delivery_is_exhausted_once(pool: Pool, customer: Customer) -> N
         endpoint["id"],
         event_id,
     )
-    last = replace(result(endpoint["id"], False), event_id=event_id, outcome=EXHAUSTED)
+    last = result(endpoint["id"], succeeded=False, event_id=event_id, outcome=EXHAUSTED)
     assert await delivery_queries.finish(pool, [last]) == {(last.endpoint_id, event_id)}
     assert await delivery_queries.finish(pool, [last]) == set()
 
@@ -299,7 +300,7 @@ def result(endpoint_id: UUID | str, succeeded: bool, at: datetime = NOW, **more:
         UUID(str(endpoint_id)), new_id(), 1, 0, 1, SUCCEEDED if succeeded else RETRY, at, 0, 200 if succeeded else 500,
         None if succeeded else "status: the endpoint answered 500", None, 1.0, 1.0, 1,
     )  # fmt: skip
-    return replace(made, **more)
+    return msgspec.structs.replace(made, **more)
 
 
 def after(**time: float) -> datetime:

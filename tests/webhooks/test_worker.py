@@ -231,7 +231,7 @@ async def test_attempts_that_take_long_leave_their_places_to_others(
             customer = Customer(app)
             await customer.create(url)
             await publish(pool, customer.account_id, 10)
-        pace = replace(QUICK, most_in_flight=20, most_in_flight_per_account=8, slow_after_s=0.2, drain_s=0.1)
+        pace = replace(QUICK, window=16, most_in_flight=20, most_in_flight_per_account=8, slow_after_s=0.2, drain_s=0.1)
         async with working(resources, pace):
             await until(lambda: held >= 20)
             (event,) = await publish(pool, other.account_id)
@@ -247,7 +247,7 @@ async def test_endpoints_that_never_answered_fill_no_more_than_half_of_the_memor
 
     other = Customer(app)
     await other.create(receiver.url)
-    pace = replace(QUICK, most_in_memory=100, slow_after_s=0.1, drain_s=0.1)
+    pace = replace(QUICK, window=16, most_in_memory=100, slow_after_s=0.1, drain_s=0.1)
     async with raw_server(hang) as url, working(resources, pace):
         await publish(pool, other.account_id)
         await until(lambda: len(receiver.got) == 1)  # it has answered
