@@ -67,7 +67,7 @@ class Claims:
     async def _take_due(self, after: UUID) -> tuple[int, UUID]:
         if len(self._lanes) >= self._pace.most_in_memory:
             return 0, after
-        rooms = self._lanes.rooms()
+        rooms = self._lanes.look()
         start_by = self._start_by()
         claimed = await delivery_queries.claim(
             self._pool,

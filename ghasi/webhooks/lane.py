@@ -51,6 +51,8 @@ class Share:
 class Lane:
     """One endpoint's jobs; `more` when the database had more for it than there was room for.
 
+    `asked` while there is room for some of that, and nobody has looked for it yet.
+
     `window` is how many of its attempts may run together, `answers` how many came since it widened. It is `proven` once
     an attempt was answered, until one is not, and neither before the first: an endpoint that does not answer gets no
     more than it has places for.
@@ -68,6 +70,7 @@ class Lane:
     listed: bool = False
     timed: bool = False
     more: bool = False
+    asked: bool = False
     used_at: float = 0.0
 
     @property

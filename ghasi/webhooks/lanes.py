@@ -55,6 +55,7 @@ class Lanes:
         self._running: dict[Job, Lane] = {}
         self._slow: set[Job] = set()
         self._left: list[tuple[Lane, Job]] = []
+        self._asking: list[Lane] = []
         self._queued = 0
         self._unproven = 0
         self._late = False
@@ -87,13 +88,26 @@ class Lanes:
         return max(0, self._pace.most_in_memory // 2 - self._unproven)
 
     def rooms(self) -> dict[UUID, int]:
-        """Return how many jobs a lane takes, of each where that is not what an unknown endpoint is given."""
+        """Return how many jobs a lane takes, of each where that is not what an unknown endpoint is given.
+
+        Lanes for which there is more share a claim, so that few take many at a time, and many keep none waiting long.
+        """
         usual = self._pace.claim_per_endpoint
+        sharing = sum(lane.more for lane in self._lanes.values())
+        most = max(usual, self._pace.claim // max(sharing, 1))
         return {
-            endpoint_id: room
+            endpoint_id: min(room, most)
             for endpoint_id, lane in self._lanes.items()
-            if (room := self.room(lane)) < usual or (lane.more and room > usual)
+            if (room := self.room(lane)) < usual or (lane.more and usual < most)
         }
+
+    def look(self) -> dict[UUID, int]:
+        """Return the rooms, for a look at what there is more of; whoever asked for that asks no more."""
+        rooms = self.rooms()
+        for lane in self._asking:
+            lane.more = lane.asked = False
+        self._asking.clear()
+        return rooms
 
     def add(self, lane: Lane, job: Job) -> None:
         """Queue a job; it starts when it is the lane's turn."""
@@ -248,8 +262,9 @@ class Lanes:
             self._list(lane)
 
     def _ask_for_more(self, lane: Lane) -> None:
-        if lane.more and lane.waiting <= lane.capacity // 2:
-            lane.more = False
+        if lane.more and not lane.asked and lane.waiting <= lane.capacity // 2:
+            lane.asked = True
+            self._asking.append(lane)
             self._wake.set()
 
     def forget_idle(self) -> None:
