@@ -40,9 +40,9 @@ from ghasi.processes.logs import configure_logs
 from ghasi.storage import embedded
 from ghasi.storage.migrate import migrate
 from ghasi.storage.sealing import Sealer, new_secret_key
+from ghasi.webhooks.delivering.signing import new_secret
 from ghasi.webhooks.examples import example_data
 from ghasi.webhooks.model import Pace
-from ghasi.webhooks.signing import new_secret
 from tests.end_to_end.deployment import free_ports
 
 DATA = example_data("message.delivered")

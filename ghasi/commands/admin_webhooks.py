@@ -8,7 +8,7 @@ from cyclopts import App, Parameter
 from ghasi.commands.operator import Operator, OperatorFlags, do, fields
 from ghasi.commands.output import RowLimit, print_line, print_rows
 from ghasi.storage.resources import Resources
-from ghasi.webhooks import admin
+from ghasi.webhooks.endpoints import admin
 from ghasi.webhooks.model import Endpoint
 
 webhooks = App(name="webhooks", help="Customers' endpoints: which fail, which are disabled, and enabling one again.")

@@ -9,7 +9,8 @@ from ghasi.contract.values import parse_id
 from ghasi.storage.bells import Bells
 from ghasi.storage.pool import Pool
 from ghasi.storage.resources import Resources
-from ghasi.webhooks import deliveries, dry_runs, lists, replays, service
+from ghasi.webhooks.endpoints import service
+from ghasi.webhooks.history import deliveries, dry_runs, lists, replays
 
 
 @asynccontextmanager

@@ -19,17 +19,19 @@ from prometheus_client import Gauge
 from ghasi.storage import outbox
 from ghasi.storage.pool import UNAVAILABLE, Pool
 from ghasi.storage.resources import Resources
-from ghasi.webhooks import delivery_queries, failing_queries, redaction
-from ghasi.webhooks.addresses import Lookup, look_up
-from ghasi.webhooks.claiming import BEGINNING, Claims
-from ghasi.webhooks.egress import Egress
-from ghasi.webhooks.feed import Feed
-from ghasi.webhooks.lane import Job, Lane
-from ghasi.webhooks.lanes import Lanes, Outcome
+from ghasi.webhooks import redaction
+from ghasi.webhooks.delivering import delivery_queries
+from ghasi.webhooks.delivering.addresses import Lookup, look_up
+from ghasi.webhooks.delivering.claiming import BEGINNING, Claims
+from ghasi.webhooks.delivering.egress import Egress
+from ghasi.webhooks.delivering.feed import Feed
+from ghasi.webhooks.delivering.lane import Job, Lane
+from ghasi.webhooks.delivering.lanes import Lanes, Outcome
+from ghasi.webhooks.delivering.recording import Recorder
+from ghasi.webhooks.delivering.sending import open_session, post
+from ghasi.webhooks.delivering.targets import Targets
+from ghasi.webhooks.endpoints import failing_queries
 from ghasi.webhooks.model import IDEMPOTENCY_WINDOW, PRUNED_AFTER, Pace
-from ghasi.webhooks.recording import Recorder
-from ghasi.webhooks.sending import open_session, post
-from ghasi.webhooks.targets import Targets
 
 log = structlog.get_logger("ghasi.webhooks")
 _due = Gauge("ghasi_webhook_due", "Deliveries that are due and wait for a worker", multiprocess_mode="livemax")

@@ -20,7 +20,7 @@ from ghasi.settings import Settings
 from ghasi.storage.pool import Pool
 from ghasi.storage.resources import Resources
 from ghasi.webhooks import redaction as webhooks_redaction
-from ghasi.webhooks import service as webhooks
+from ghasi.webhooks.endpoints import service as webhooks
 from tests.messages.conftest import Customer
 from tests.webhooks.conftest import QUICK, receiving, until, working
 

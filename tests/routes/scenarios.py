@@ -23,7 +23,7 @@ from ghasi.contract.shapes import SCOPES, NewApiKey, NewInvitation, WebhookInput
 from ghasi.contract.table import BY_OPERATION, ROWS, Auth, Row, Upstream
 from ghasi.contract.values import new_id
 from ghasi.gateway.upstreams import HttpUpstream, UpstreamRequest
-from ghasi.webhooks import service as webhooks
+from ghasi.webhooks.endpoints import service as webhooks
 from ghasi.webhooks.model import MAX_ENDPOINTS
 from tests.asgi import Answer
 from tests.auth.identity_provider import id_token

@@ -19,7 +19,7 @@ from ghasi.storage import outbox
 from ghasi.storage.outbox import Event
 from ghasi.storage.pool import Pool
 from ghasi.storage.resources import Resources
-from ghasi.webhooks.addresses import Lookup, look_up
+from ghasi.webhooks.delivering.addresses import Lookup, look_up
 from ghasi.webhooks.model import Pace
 from ghasi.webhooks.routes import serve
 from ghasi.webhooks.worker import work

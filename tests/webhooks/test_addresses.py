@@ -11,7 +11,7 @@ from ghasi.contract.errors import Problem
 from ghasi.settings import Settings
 from ghasi.storage.pool import Pool
 from ghasi.storage.resources import Resources
-from ghasi.webhooks.addresses import AddressRefusedError, GuardedResolver, open_connector, parse_url, refusal
+from ghasi.webhooks.delivering.addresses import AddressRefusedError, GuardedResolver, open_connector, parse_url, refusal
 from tests.webhooks.conftest import QUICK, Customer, Receiver, publish, until, working
 
 PUBLIC = (

@@ -13,8 +13,8 @@ import ghasi
 from ghasi.contract.values import rfc3339
 from ghasi.storage.pool import Pool
 from ghasi.storage.resources import Resources
+from ghasi.webhooks.delivering.recording import delay_s
 from ghasi.webhooks.model import SCHEDULE_S, Pace
-from ghasi.webhooks.recording import delay_s
 from tests.webhooks.conftest import (
     QUICK,
     Customer,

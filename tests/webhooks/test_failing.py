@@ -15,8 +15,9 @@ from ghasi.contract.values import first_id, new_id
 from ghasi.storage import audit
 from ghasi.storage.pool import Pool
 from ghasi.storage.resources import Resources
-from ghasi.webhooks import delivery_queries, failing_queries
-from ghasi.webhooks.failing import decide, sum_up
+from ghasi.webhooks.delivering import delivery_queries
+from ghasi.webhooks.endpoints import failing_queries
+from ghasi.webhooks.endpoints.failing import decide, sum_up
 from ghasi.webhooks.model import EXHAUSTED, FAILING, GONE, RETRY, SUCCEEDED, Pace, Result, Standing, Verdict
 from tests.webhooks.conftest import QUICK, Customer, Receiver, attempts_of, log_of, publish, receiving, until, working
 from tests.webhooks.test_resending import STILL, TWICE, answering, enable

@@ -8,11 +8,11 @@ from yarl import URL
 
 from ghasi.contract.values import new_id
 from ghasi.storage.pool import Pool
-from ghasi.webhooks import delivery_queries
-from ghasi.webhooks.lane import Job, Lane
-from ghasi.webhooks.lanes import Lanes, Outcome
+from ghasi.webhooks.delivering import delivery_queries
+from ghasi.webhooks.delivering.lane import Job, Lane
+from ghasi.webhooks.delivering.lanes import Lanes, Outcome
+from ghasi.webhooks.delivering.targets import Target
 from ghasi.webhooks.model import Pace
-from ghasi.webhooks.targets import Target
 
 
 def target() -> Target:

@@ -11,7 +11,7 @@ from ghasi.contract.serving import ServiceApp
 from ghasi.contract.values import encode_cursor, id_time, new_id, rfc3339
 from ghasi.storage.pool import Pool
 from ghasi.storage.resources import Resources
-from ghasi.webhooks import list_queries
+from ghasi.webhooks.history import list_queries
 from tests.webhooks.conftest import Customer, Receiver, log_of, publish, receiving, until, working
 from tests.webhooks.test_log import DAY, store
 from tests.webhooks.test_resending import BY_BELL, TWICE, answering, detail, resend

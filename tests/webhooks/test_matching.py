@@ -8,7 +8,7 @@ import pytest
 from ghasi.contract.shapes import EventFilter, Fifo
 from ghasi.storage.pool import Pool
 from ghasi.storage.resources import Resources
-from ghasi.webhooks.matching import EventFields, fields_of, mismatch, order_key
+from ghasi.webhooks.delivering.matching import EventFields, fields_of, mismatch, order_key
 from tests.webhooks.conftest import Customer, Receiver, publish, until, working
 
 FIELDS = EventFields(id="1", to="+93701234567", sender="Bakery", country="AF", status="delivered", reference="order-7")

@@ -11,7 +11,7 @@ from ghasi.contract.shapes import DisabledWebhook, ExhaustedDelivery, FailingWeb
 from ghasi.contract.values import rfc3339
 from ghasi.storage.pool import Pool
 from ghasi.storage.resources import Resources
-from ghasi.webhooks.notices import without_query
+from ghasi.webhooks.endpoints.notices import without_query
 from ghasi.webhooks.redaction import delete_texts
 from tests.webhooks.conftest import Customer, Receiver, log_of, publish, receiving, until, working
 from tests.webhooks.test_failing import failing_for, row_of

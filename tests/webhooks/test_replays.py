@@ -12,7 +12,7 @@ from ghasi.contract.serving import ServiceApp
 from ghasi.contract.values import encode_cursor, first_id, id_time, new_id, rfc3339
 from ghasi.storage.pool import Pool
 from ghasi.storage.resources import Resources
-from ghasi.webhooks import replays
+from ghasi.webhooks.history import replays
 from ghasi.webhooks.redaction import delete_texts
 from tests.webhooks.conftest import Customer, Receiver, log_of, publish, receiving, until, working
 from tests.webhooks.test_log import DAY, STATES, store

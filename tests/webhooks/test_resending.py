@@ -19,8 +19,8 @@ from ghasi.contract.shapes import EVENT_DATA, EVENT_TYPES, MESSAGE_EVENTS, Messa
 from ghasi.contract.values import new_id, rfc3339
 from ghasi.storage.pool import Pool
 from ghasi.storage.resources import Resources
-from ghasi.webhooks import deliveries as service
-from ghasi.webhooks import delivery_queries
+from ghasi.webhooks.delivering import delivery_queries
+from ghasi.webhooks.history import deliveries as service
 from ghasi.webhooks.model import EXHAUSTED, RETRY, SUCCEEDED, Result
 from ghasi.webhooks.worker import work
 from tests.webhooks.conftest import (

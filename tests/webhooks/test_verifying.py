@@ -16,7 +16,7 @@ import standardwebhooks
 from ghasi.client import webhooks as client
 from ghasi.portal.pages import verification
 from ghasi.storage.resources import Resources
-from ghasi.webhooks.signing import key_of, sign
+from ghasi.webhooks.delivering.signing import key_of, sign
 from tests.node import NODE, PEERS, need
 from tests.webhooks.conftest import Customer, Receiver, publish, until, working
 

@@ -13,10 +13,10 @@ from yarl import URL
 from ghasi.contract.values import new_id
 from ghasi.storage.pool import Pool
 from ghasi.storage.resources import Resources
-from ghasi.webhooks.lane import Job, Lane
-from ghasi.webhooks.lanes import Lanes, Outcome
+from ghasi.webhooks.delivering.lane import Job, Lane
+from ghasi.webhooks.delivering.lanes import Lanes, Outcome
+from ghasi.webhooks.delivering.targets import Target
 from ghasi.webhooks.model import Pace
-from ghasi.webhooks.targets import Target
 from ghasi.webhooks.worker import within_open_files, work
 from tests.webhooks.conftest import (
     QUICK,

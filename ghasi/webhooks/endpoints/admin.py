@@ -10,9 +10,9 @@ from uuid import UUID
 from ghasi.contract.errors import Problem
 from ghasi.storage import audit
 from ghasi.storage.pool import Pool
-from ghasi.webhooks import queries
+from ghasi.webhooks.endpoints import queries
+from ghasi.webhooks.endpoints.notices import without_query
 from ghasi.webhooks.model import Endpoint
-from ghasi.webhooks.notices import without_query
 
 
 async def list_webhooks(

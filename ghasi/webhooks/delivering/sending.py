@@ -14,12 +14,12 @@ import aiohttp
 from msgspec import Struct
 
 import ghasi
-from ghasi.webhooks.addresses import AddressRefusedError, Lookup, look_up
-from ghasi.webhooks.answers import EndlessAnswerError
-from ghasi.webhooks.egress import Egress, ProxyError, TunnelError, UnresolvedError, open_egress
+from ghasi.webhooks.delivering.addresses import AddressRefusedError, Lookup, look_up
+from ghasi.webhooks.delivering.answers import EndlessAnswerError
+from ghasi.webhooks.delivering.egress import Egress, ProxyError, TunnelError, UnresolvedError, open_egress
+from ghasi.webhooks.delivering.signing import sign
+from ghasi.webhooks.delivering.targets import Target
 from ghasi.webhooks.model import OUR_FAULT
-from ghasi.webhooks.signing import sign
-from ghasi.webhooks.targets import Target
 
 USER_AGENT = f"Ghasi-Webhooks/{ghasi.__version__}"
 READ_BYTES = 64 * 1024

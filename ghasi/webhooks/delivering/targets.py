@@ -14,8 +14,8 @@ from yarl import URL
 
 from ghasi.contract.shapes import Fifo
 from ghasi.storage.sealing import Sealer
+from ghasi.webhooks.delivering.signing import key_of
 from ghasi.webhooks.model import SealedEndpoint
-from ghasi.webhooks.signing import key_of
 
 _MOST_KEPT = 20_000
 

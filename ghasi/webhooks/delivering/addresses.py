@@ -21,7 +21,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from ghasi.contract.errors import Problem, invalid
-from ghasi.webhooks.answers import BoundedConnector
+from ghasi.webhooks.delivering.answers import BoundedConnector
 
 Address = IPv4Address | IPv6Address
 LOWEST_FREE_PORT = 1024

@@ -18,13 +18,15 @@ from ghasi.contract.values import rfc3339
 from ghasi.storage.outbox import Event
 from ghasi.storage.pool import Connection
 from ghasi.storage.sealing import SealError
-from ghasi.webhooks import delivery_queries, queries, redaction
-from ghasi.webhooks.lane import Job, Lane
-from ghasi.webhooks.lanes import Lanes
-from ghasi.webhooks.matching import fields_of, order_key, wanting
+from ghasi.webhooks import redaction
+from ghasi.webhooks.delivering import delivery_queries
+from ghasi.webhooks.delivering.lane import Job, Lane
+from ghasi.webhooks.delivering.lanes import Lanes
+from ghasi.webhooks.delivering.matching import fields_of, order_key, wanting
+from ghasi.webhooks.delivering.targets import Targets, by_account
+from ghasi.webhooks.endpoints import queries
 from ghasi.webhooks.model import Fed, Pace, SealedEndpoint
 from ghasi.webhooks.redaction import REDACTED_EVENT
-from ghasi.webhooks.targets import Targets, by_account
 
 log = structlog.get_logger("ghasi.webhooks")
 

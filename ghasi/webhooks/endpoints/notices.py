@@ -19,9 +19,9 @@ from msgspec import Struct
 from ghasi.contract.shapes import DisabledWebhook, ExhaustedDelivery, FailingWebhook
 from ghasi.contract.values import id_time, new_id, optional_rfc3339, rfc3339
 from ghasi.storage.pool import Connection
-from ghasi.webhooks import notice_queries
-from ghasi.webhooks.feed import encode_body
-from ghasi.webhooks.matching import wants_type
+from ghasi.webhooks.delivering.feed import encode_body
+from ghasi.webhooks.delivering.matching import wants_type
+from ghasi.webhooks.endpoints import notice_queries
 from ghasi.webhooks.model import Pace, Result, Verdict
 
 FAILING, DISABLED, EXHAUSTED = "webhook.failing", "webhook.disabled", "webhook.exhausted"

@@ -6,9 +6,10 @@ from ghasi.contract.errors import Problem, invalid
 from ghasi.contract.serving import Caller
 from ghasi.contract.shapes import DryRun, DryRunResult, Reach
 from ghasi.storage.pool import Pool
-from ghasi.webhooks import event_queries, queries
-from ghasi.webhooks.deliveries import check_type, oldest_kept, read_id
-from ghasi.webhooks.matching import EventFields, fields_of_body, refusal
+from ghasi.webhooks.delivering.matching import EventFields, fields_of_body, refusal
+from ghasi.webhooks.endpoints import queries
+from ghasi.webhooks.history import event_queries
+from ghasi.webhooks.history.deliveries import check_type, oldest_kept, read_id
 from ghasi.webhooks.model import MAX_ENDPOINTS, Endpoint
 
 

@@ -30,9 +30,11 @@ from ghasi.contract.values import (
     page_of,
 )
 from ghasi.storage.pool import Pool
-from ghasi.webhooks import list_queries, model, queries
-from ghasi.webhooks.deliveries import STORED, attempt_shown, check_type, delivery_shown, oldest_kept, read_id
-from ghasi.webhooks.list_queries import LAST_NUMBER, Asked, Found
+from ghasi.webhooks import model
+from ghasi.webhooks.endpoints import queries
+from ghasi.webhooks.history import list_queries
+from ghasi.webhooks.history.deliveries import STORED, attempt_shown, check_type, delivery_shown, oldest_kept, read_id
+from ghasi.webhooks.history.list_queries import LAST_NUMBER, Asked, Found
 
 Row = TypeVar("Row")
 Shown = TypeVar("Shown")

@@ -17,11 +17,12 @@ import structlog
 
 from ghasi.storage.pool import Pool
 from ghasi.storage.sealing import SealError
-from ghasi.webhooks import delivery_queries, order_queries, queries
-from ghasi.webhooks.lane import Job, Lane
-from ghasi.webhooks.lanes import Lanes
+from ghasi.webhooks.delivering import delivery_queries, order_queries
+from ghasi.webhooks.delivering.lane import Job, Lane
+from ghasi.webhooks.delivering.lanes import Lanes
+from ghasi.webhooks.delivering.targets import Targets
+from ghasi.webhooks.endpoints import queries
 from ghasi.webhooks.model import Claimed, Pace, SealedEndpoint
-from ghasi.webhooks.targets import Targets
 
 log = structlog.get_logger("ghasi.webhooks")
 BEGINNING = (delivery_queries.NIL, "")

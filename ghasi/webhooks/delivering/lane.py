@@ -10,7 +10,7 @@ from datetime import datetime
 from itertools import chain
 from uuid import UUID
 
-from ghasi.webhooks.targets import Target
+from ghasi.webhooks.delivering.targets import Target
 
 _QUEUE_PER_PLACE = 16
 _QUEUE_OF_UNKNOWN = 16

@@ -21,11 +21,11 @@ from ghasi.contract.values import decode_id_cursor, new_id, optional_rfc3339, pa
 from ghasi.storage import audit
 from ghasi.storage.pool import Connection, Pool
 from ghasi.storage.sealing import Sealer
-from ghasi.webhooks import queries
-from ghasi.webhooks.addresses import parse_url
-from ghasi.webhooks.inputs import check_events, check_headers
+from ghasi.webhooks.delivering.addresses import parse_url
+from ghasi.webhooks.delivering.signing import new_secret
+from ghasi.webhooks.endpoints import queries
+from ghasi.webhooks.endpoints.inputs import check_events, check_headers
 from ghasi.webhooks.model import CANCELED_AT_ONCE, IDEMPOTENCY_WINDOW, MAX_ENDPOINTS, SECRET_OVERLAP, Endpoint
-from ghasi.webhooks.signing import new_secret
 
 
 async def list_webhooks(pool: Pool, caller: Caller, query: PageQuery) -> Page[Webhook]:

@@ -18,11 +18,12 @@ from ghasi.contract.shapes import Replay, Replayed
 from ghasi.contract.values import decode_ids_cursor, encode_cursor, first_id, optional_rfc3339, rfc3339
 from ghasi.storage.bells import Bells
 from ghasi.storage.pool import Pool
-from ghasi.webhooks import event_queries, log_queries, order_queries
-from ghasi.webhooks.deliveries import check_type, lock_enabled, oldest_kept
-from ghasi.webhooks.matching import EventFields, fields_of_body, order_key, refusal
+from ghasi.webhooks.delivering import order_queries
+from ghasi.webhooks.delivering.matching import EventFields, fields_of_body, order_key, refusal
+from ghasi.webhooks.endpoints.service import record_change
+from ghasi.webhooks.history import event_queries, log_queries
+from ghasi.webhooks.history.deliveries import check_type, lock_enabled, oldest_kept
 from ghasi.webhooks.model import MOST_REPLAYED, Endpoint, StoredEvent
-from ghasi.webhooks.service import record_change
 
 
 async def replay_events(

@@ -23,7 +23,7 @@ from aiohttp.abc import ResolveResult
 from multidict import CIMultiDict
 from yarl import URL
 
-from ghasi.webhooks.addresses import (
+from ghasi.webhooks.delivering.addresses import (
     KEEP_ALIVE_S,
     NAMES_KEPT_S,
     AddressRefusedError,
@@ -33,7 +33,7 @@ from ghasi.webhooks.addresses import (
     open_connector,
     parse,
 )
-from ghasi.webhooks.answers import BoundedConnector
+from ghasi.webhooks.delivering.answers import BoundedConnector
 
 _MOST_ADDRESSES = 3
 _MOST_NAMES = 10_000

@@ -16,7 +16,7 @@ from prometheus_client import Counter
 
 from ghasi.storage import audit
 from ghasi.storage.pool import Connection
-from ghasi.webhooks import failing_queries, queries
+from ghasi.webhooks.endpoints import failing_queries, queries
 from ghasi.webhooks.model import CANCELED_AT_ONCE, FAILING, GONE, OUR_FAULT, Pace, Result, Standing, Tried, Verdict
 
 log = structlog.get_logger("ghasi.webhooks")

@@ -37,11 +37,12 @@ from ghasi.contract.values import (
 )
 from ghasi.storage.bells import Bells
 from ghasi.storage.pool import Connection, Pool
-from ghasi.webhooks import log_queries, queries
+from ghasi.webhooks.delivering.feed import encode_body
+from ghasi.webhooks.endpoints import queries
+from ghasi.webhooks.endpoints.service import record_change
 from ghasi.webhooks.examples import example_data
-from ghasi.webhooks.feed import encode_body
+from ghasi.webhooks.history import log_queries
 from ghasi.webhooks.model import MOST_RECOVERED, RETENTION, Attempted, Endpoint, Logged, LoggedDetail
-from ghasi.webhooks.service import record_change
 
 _SHOWN: dict[str, DeliveryStatus] = {
     "pending": "pending",

@@ -16,11 +16,12 @@ from prometheus_client import Counter, Histogram
 from ghasi.storage.batch import Batcher, QueueFullError
 from ghasi.storage.bells import Bells
 from ghasi.storage.pool import Pool
-from ghasi.webhooks import delivery_queries, failing, failing_queries, notices
-from ghasi.webhooks.lane import Job
+from ghasi.webhooks.delivering import delivery_queries
+from ghasi.webhooks.delivering.lane import Job
+from ghasi.webhooks.delivering.sending import Answer
+from ghasi.webhooks.delivering.targets import Target
+from ghasi.webhooks.endpoints import failing, failing_queries, notices
 from ghasi.webhooks.model import EXHAUSTED, RETRY, SUCCEEDED, Pace, Result
-from ghasi.webhooks.sending import Answer
-from ghasi.webhooks.targets import Target
 
 log = structlog.get_logger("ghasi.webhooks")
 _attempts = Counter("ghasi_webhook_attempts_total", "Attempts to deliver an event, by what became of them", ["outcome"])

@@ -9,7 +9,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from ghasi.storage.pool import Connection, Pool
-from ghasi.webhooks.delivery_queries import ASYNCHRONOUS, CLAIMED
+from ghasi.webhooks.delivering.delivery_queries import ASYNCHRONOUS, CLAIMED
 from ghasi.webhooks.model import Claimed
 
 _LATECOMERS = 16

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from ghasi.storage.pool import Connection, Pool, Record
-from ghasi.webhooks.log_queries import JOINED, OVER, PENDING, SHOWN
+from ghasi.webhooks.history.log_queries import JOINED, OVER, PENDING, SHOWN
 from ghasi.webhooks.model import Logged, LoggedAttempt
 
 Row = TypeVar("Row")

@@ -16,9 +16,9 @@ from uuid import UUID
 
 import structlog
 
-from ghasi.webhooks.lane import Job, Lane, Share
+from ghasi.webhooks.delivering.lane import Job, Lane, Share
+from ghasi.webhooks.delivering.targets import Target
 from ghasi.webhooks.model import Pace
-from ghasi.webhooks.targets import Target
 
 log = structlog.get_logger("ghasi.webhooks")
 _IDLE_S = 60.0
