@@ -1,7 +1,10 @@
 """How many attempts to one endpoint run together, and how many deliveries of each a claim takes."""
 
 import asyncio
+import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from yarl import URL
@@ -13,6 +16,7 @@ from ghasi.webhooks.delivering.lane import Job, Lane
 from ghasi.webhooks.delivering.lanes import Lanes, Outcome
 from ghasi.webhooks.delivering.targets import Target
 from ghasi.webhooks.model import Pace
+from tests.webhooks.conftest import until
 
 
 def target() -> Target:
@@ -138,3 +142,22 @@ async def test_a_claim_takes_of_each_endpoint_what_there_is_room_for(pool: Pool)
     assert await claim({}) == [2] * 7
     assert await claim({1: 0, 3: 5, 5: 1}) == [2, 0, 2, 5, 2, 1, 2]
     assert await claim({0: 3, 6: 0}) == [3, 2, 2, 2, 2, 2, 0]
+
+
+async def test_attempts_that_are_late_are_not_made_up_for_all_at_once() -> None:
+    """A stall of the worker leaves planned attempts behind their times: they keep their distance all the same."""
+    began: list[float] = []
+
+    async def attempt(_: Lane, __: Job) -> Outcome:
+        began.append(time.monotonic())
+        return Outcome(answered=True, over=True)
+
+    lanes = Lanes(attempt, Pace(), asyncio.Event(), asyncio.Event())
+    lane, now = lanes.lane(replace(target(), rate_per_s=50)), time.monotonic()
+    for number in range(6):
+        late = job()
+        late.not_before = now - 1 + number / 50
+        lanes.add(lane, late)
+    lanes.start()
+    await until(lambda: len(began) == 6)
+    assert all(later - sooner >= 0.019 for sooner, later in pairwise(began))

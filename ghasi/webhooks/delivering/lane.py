@@ -72,6 +72,8 @@ class Lane:
     more: bool = False
     asked: bool = False
     used_at: float = 0.0
+    paced_at: float = 0.0
+    """Of an endpoint with a rate: not before then, however late those before it were."""
 
     @property
     def capacity(self) -> int:
@@ -98,9 +100,16 @@ class Lane:
             self.behind[job.order_key] = deque()
         self.queue.append(job)
 
-    def pop(self) -> Job:
-        """Take the job that is next; its key is taken until it has gone on or been given up."""
+    @property
+    def due_at(self) -> float:
+        """When the job that is next may begin."""
+        return max(self.queue[0].not_before, self.paced_at)
+
+    def pop(self, now: float) -> Job:
+        """Take the job that is next, to begin now; its key is taken until it has gone on or been given up."""
         self.waiting -= 1
+        if self.target.rate_per_s is not None:
+            self.paced_at = now + 1 / self.target.rate_per_s
         return self.queue.popleft()
 
     def go_on(self, job: Job) -> None:

@@ -150,7 +150,7 @@ class Lanes:
         """Give the lane a turn if it can use one, or else when its next job's time has come."""
         if lane.listed or not lane.queue or lane.in_flight >= lane.window or self._closed:
             return
-        wait_s = lane.queue[0].not_before - time.monotonic()
+        wait_s = lane.due_at - time.monotonic()
         if wait_s <= 0:
             lane.listed = True
             self._turn.append(lane)
@@ -187,9 +187,9 @@ class Lanes:
                 lane.listed = True  # until a place of its account is given back
                 share.stalled.append(lane)
                 return None
-            job = lane.pop()
-            self._queued -= 1
             now = time.monotonic()
+            job = lane.pop(now)
+            self._queued -= 1
             if now <= job.start_by:
                 job.began = now
                 self._running[job] = lane
