@@ -352,7 +352,7 @@ async def test_certificates_are_checked(tmp_path: Path) -> None:
             await until(lambda: "connection failed" in carrier.state().detail)
             assert carrier.capacity() == 0
         assert not aggregator.asked
-        async with started(aggregator.url, tls_ca_file=str(tmp_path / "server.pem")) as carrier:
+        async with started(aggregator.url, tls_ca_file=str(tmp_path / "self-signed.pem")) as carrier:
             assert (await carrier.submit(a_segment())).outcome is Outcome.ACCEPTED
 
 
