@@ -69,6 +69,8 @@ async def test_filter_order_rate_and_metadata(portal: Page, customer: Customer, 
     await portal.get_by_label("Order", exact=True).select_option("In no order")
     await audit(portal)
     await portal.get_by_role("button", name="Save").click()
+    await expect(portal).to_have_url(re.compile(rf"/webhooks/{endpoint['id']}$"))
+    await expect(portal.get_by_role("region", name="Details")).to_be_visible()
     await expect(portal.get_by_text("At most 20 attempts a second")).to_be_hidden()
     (plain,) = (await customer.good("GET", "/v1/webhooks"))["data"]
     assert (plain["filter"], plain["fifo"], plain["rate_per_s"], plain["metadata"]) == (None, None, None, {})
