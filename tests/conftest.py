@@ -103,8 +103,13 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
 
 
 @pytest.fixture(scope="session")
-def sealer() -> Sealer:
-    return Sealer(new_secret_key())
+def secret_key() -> str:
+    return new_secret_key()
+
+
+@pytest.fixture(scope="session")
+def sealer(secret_key: str) -> Sealer:
+    return Sealer(secret_key)
 
 
 @pytest.fixture

@@ -119,7 +119,7 @@ async def test_from_a_new_endpoint_to_its_end(portal: Page, customer: Customer, 
         await expect(portal.get_by_text("import { createHmac, timingSafeEqual }")).to_be_visible()
         await portal.get_by_role("link", name="Go to the endpoint").click()
         await expect(portal.get_by_text("Nothing delivered yet")).to_be_visible()
-        assert "whsec_" not in (await portal.content()).replace("whsec_...", "")
+        assert not re.search(r"whsec_[A-Za-z0-9+/]{16}", await portal.content())
         (endpoint,) = (await customer.good("GET", "/v1/webhooks"))["data"]
         assert endpoint["events"] == ["message.delivered", "message.failed"]
 

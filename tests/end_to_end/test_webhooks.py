@@ -7,8 +7,8 @@ import random
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -18,7 +18,6 @@ from aiohttp import web
 from ghasi.contract.serving import ServiceApp
 from ghasi.contract.values import id_time
 from ghasi.storage.pool import Pool
-from ghasi.storage.resources import Resources
 from tests.webhooks.conftest import Customer, Receiver, app, customer, publish, receiver, until
 
 __all__ = ["app", "customer", "receiver"]  # fixtures
@@ -40,19 +39,27 @@ async def running(*arguments: str, **environment: str) -> AsyncIterator[asyncio.
         await process.wait()
 
 
-@asynccontextmanager
-async def dispatching(resources: Resources) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run `ghasi work webhooks` on the test's database; it is ready."""
+Dispatching = Callable[[], AbstractAsyncContextManager[asyncio.subprocess.Process]]
+
+
+@pytest.fixture
+def dispatching(database_url: str, secret_key: str) -> Dispatching:
+    """Runs `ghasi work webhooks` on the test's database; it is ready."""
     environment = {
-        "GHASI_DATABASE_URL": resources.database_url, "GHASI_SECRET_KEY": resources.sealer._first.decode(),
-        "GHASI_DEV": "true", "GHASI_LOG_LEVEL": "error",
+        "GHASI_DATABASE_URL": database_url, "GHASI_SECRET_KEY": secret_key, "GHASI_DEV": "true",
+        "GHASI_LOG_LEVEL": "error",
     }  # fmt: skip
-    async with running("-m", "ghasi", "work", "webhooks", **environment) as process:
-        assert process.stdout is not None
-        async with asyncio.timeout(30):
-            while not (await process.stdout.readline()).startswith(b"ready"):
-                assert process.returncode is None
-        yield process
+
+    @asynccontextmanager
+    async def run() -> AsyncIterator[asyncio.subprocess.Process]:
+        async with running("-m", "ghasi", "work", "webhooks", **environment) as process:
+            assert process.stdout is not None
+            async with asyncio.timeout(30):
+                while not (await process.stdout.readline()).startswith(b"ready"):
+                    assert process.returncode is None
+            yield process
+
+    return run
 
 
 @pytest.fixture
@@ -63,7 +70,7 @@ async def misbehaving() -> AsyncIterator[list[str]]:
 
 
 async def test_killed_at_ten_moments_it_loses_nothing_and_repeats_under_the_same_id(
-    resources: Resources, pool: Pool, customer: Customer, receiver: Receiver
+    dispatching: Dispatching, pool: Pool, customer: Customer, receiver: Receiver
 ) -> None:
     chances = random.Random(20261127)
 
@@ -82,7 +89,7 @@ async def test_killed_at_ten_moments_it_loses_nothing_and_repeats_under_the_same
     await customer.create(f"{receiver.url}?ordered=yes", ["message.delivered"], fifo={"by": "to"})
     expected: set[str] = set()
     for _ in range(KILLS):
-        async with dispatching(resources) as worker:
+        async with dispatching() as worker:
             for _ in range(3):
                 expected |= {str(event.id) for event in await publish(pool, customer.account_id, EVENTS // 3)}
                 await asyncio.sleep(chances.uniform(0, 0.1))
@@ -90,7 +97,7 @@ async def test_killed_at_ten_moments_it_loses_nothing_and_repeats_under_the_same
             await worker.wait()
     # what it had leased is due again when the lease ends, 30 s later at most
     await pool.execute("UPDATE webhooks.pending SET due_at = least(due_at, now() + interval '1 second')")
-    async with dispatching(resources):
+    async with dispatching():
         over = "SELECT count(*) = $1 FROM webhooks.deliveries WHERE state = 'succeeded'"
         await until(lambda: pool.fetchval(over, 2 * KILLS * EVENTS), 60)
     assert receiver.ids == expected
@@ -100,7 +107,7 @@ async def test_killed_at_ten_moments_it_loses_nothing_and_repeats_under_the_same
 
 
 async def test_none_of_those_that_misbehave_slows_the_200_that_do_not(
-    resources: Resources, pool: Pool, receiver: Receiver, app: ServiceApp, misbehaving: list[str]
+    dispatching: Dispatching, pool: Pool, receiver: Receiver, app: ServiceApp, misbehaving: list[str]
 ) -> None:
     late: list[float] = []
 
@@ -121,7 +128,7 @@ async def test_none_of_those_that_misbehave_slows_the_200_that_do_not(
         for _ in range(ALONE):
             await alone.create(url)
         await publish(pool, alone.account_id, BACKLOG)
-    async with dispatching(resources):
+    async with dispatching():
         fed = 2 * BACKLOG * len(misbehaving)
         await until(lambda: pool.fetchval("SELECT count(*) = $1 FROM webhooks.events", fed), 30)
         began = time.perf_counter()
