@@ -7,8 +7,8 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 PYTHON ?= python3
-# processes of pytest for the tests that can run beside each other
-JOBS ?= 2
+# processes of pytest: one more than the usual two cores, since tests wait for much
+JOBS ?= 3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest -p tests.skips --skips-file .pytest_cache/skipped
@@ -51,7 +51,7 @@ test: $(DEVELOPMENT) $(ASSETS) $(BROWSER) $(PEERS) check ## Check the code and r
 	@rm -f .pytest_cache/skipped; status=0; \
 	$(PYTEST) -n $(JOBS) --ignore=tests/end_to_end --ignore=tests/browser tests || status=$$?; \
 	$(PYTEST) -n $(JOBS) --dist loadfile tests/browser || status=$$?; \
-	$(PYTEST) tests/end_to_end || status=$$?; \
+	$(PYTEST) -n 2 --dist loadfile tests/end_to_end || status=$$?; \
 	exit $$status
 
 .PHONY: check
