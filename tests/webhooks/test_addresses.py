@@ -80,6 +80,7 @@ def test_good_urls(url: str) -> None:
         "https://a..b/", "https://.a/", "https://127.1/", "https://2130706433/", "https://0x7f000001/",
         "https://0177.0.0.1/", "https://127.0.0.1.0x1/", "https://8.8.8.8.8/", "https://[::1/", "https://[fe80::1%25lo]/",
         "https://[::ffff:169.254.169.254]/", "https://[2606:4700::1%25lo]/", "https://169.254.169.254./",
+        "https://xn--a/", "https://xn--a-/", "https://]\n%:[@",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("dev", [False, True])

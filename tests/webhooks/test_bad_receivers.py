@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
+import pytest
 from aiohttp import web
 
 from ghasi.storage.pool import Pool
@@ -166,3 +167,19 @@ class TestBadReceivers:
             await publish(pool, customer.account_id)
             wait = await until(lambda: pool.fetchval("SELECT due_at - now() FROM webhooks.pending WHERE attempts = 1"))
         assert timedelta(seconds=95) < wait < timedelta(seconds=101)
+
+    @pytest.mark.parametrize(
+        "date", ["Mon, 01 Jan 2026 00:00:00 +99999999999999", f"Mon, {10**20} Jan 2026 00:00:00 GMT"]
+    )
+    async def test_a_date_that_is_none_is_no_wish(
+        self, resources: Resources, pool: Pool, customer: Customer, receiver: Receiver, date: str
+    ) -> None:
+        async def busy(_: web.Request) -> web.Response:
+            return web.Response(status=503, headers={"Retry-After": date})
+
+        receiver.answer = busy
+        endpoint = await customer.create(receiver.url)
+        async with working(resources, replace(QUICK, schedule_s=(0.05,))):
+            await publish(pool, customer.account_id)
+            (row,) = await until(lambda: log_of(pool, endpoint["id"]))
+        assert (row["state"], row["attempts"]) == ("exhausted", 2)

@@ -130,14 +130,14 @@ def parse_url(text: str, *, dev: bool) -> URL:
     """
     try:
         url = URL(text)
-        port = url.port
-    except ValueError as error:
+        host, port = url.host, url.port  # the host of an international name is decoded here
+    except (ValueError, IndexError) as error:
         raise _refused("is not a URL") from error
     if _UNPRINTABLE.search(text):
         raise _refused("must not contain spaces, control characters or backslashes")
     if url.scheme not in (("https", "http") if dev else ("https",)):
         raise _refused("must begin with https://" + (" or http://" if dev else ""))
-    if not url.host or not port:
+    if not host or not port:
         raise _refused("must have a host, and a port other than 0")
     if "@" in _AFTER_AUTHORITY.split(text.partition("//")[2], maxsplit=1)[0]:
         raise _refused("must not contain a user name or password; use `headers`")
@@ -145,7 +145,7 @@ def parse_url(text: str, *, dev: bool) -> URL:
         raise _refused("must not have a fragment")
     if not dev and port != 443 and port < LOWEST_FREE_PORT:  # noqa: PLR2004 - https
         raise _refused(f"must go to port 443 or to one from {LOWEST_FREE_PORT} up")
-    _check_host(url.host, dev=dev)
+    _check_host(host, dev=dev)
     return url
 
 

@@ -145,6 +145,6 @@ def _retry_after_s(value: str | None, now: datetime) -> float | None:
         return min(float(value[:9]), _LONGEST_WAIT.total_seconds())
     try:
         wait = parsedate_to_datetime(value) - now
-    except (ValueError, TypeError):  # TypeError: a date without a zone
+    except (ValueError, TypeError, OverflowError):  # TypeError: a date without a zone
         return None
     return max(0.0, min(wait, _LONGEST_WAIT).total_seconds())
