@@ -4,6 +4,7 @@ import asyncio
 import random
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -83,6 +84,44 @@ async def test_each_recipient_has_an_order_of_its_own(
         of_one = [number_of(one) for one in receiver.got if msgspec.json.decode(one.body)["data"]["to"] == to]
         assert of_one == sorted(of_one)
         assert set(of_one) == set(range(10))
+
+
+async def test_many_keys_that_are_held_up_take_no_other_keys_turn(
+    resources: Resources, pool: Pool, customer: Customer, receiver: Receiver
+) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        data = msgspec.json.decode(await request.read())["data"]
+        return web.Response(status=500 if data["to"] < "+937000001" else 200)
+
+    receiver.answer = answer
+    await customer.create(receiver.url, fifo={"by": "to"})
+    async with working(resources, replace(QUICK, schedule_s=(60,) * 7)):
+        for number in range(40):  # more than a claim takes of one endpoint
+            await publish(pool, customer.account_id, to=f"+9370000{number:05}")
+        await until(lambda: pool.fetchval("SELECT count(*) = 40 FROM webhooks.attempts"))
+        await publish(pool, customer.account_id, 3, to="+93700000999999")
+        await publish_numbers(pool, customer, range(3), to="+937999999999")
+        await until(lambda: [number_of(one) for one in receiver.got if b"+937999999999" in one.body] == [0, 1, 2])
+
+
+async def test_an_order_slower_than_its_leases_goes_on_without_a_pause(
+    resources: Resources, pool: Pool, customer: Customer, receiver: Receiver
+) -> None:
+    loop = asyncio.get_running_loop()
+    times: list[float] = []
+
+    async def answer(_: web.Request) -> web.Response:
+        times.append(loop.time())
+        await asyncio.sleep(0.1)
+        return web.Response()
+
+    receiver.answer = answer
+    await customer.create(receiver.url, fifo={})
+    async with working(resources, replace(QUICK, lease_s=3.0, timeout_s=1.0, spare_s=1.5)):  # begun within 0.5 s
+        await publish_numbers(pool, customer, range(16))
+        await all_over(pool, 16)
+    assert [number_of(one) for one in receiver.got] == list(range(16))
+    assert max(after - before for before, after in pairwise(times)) < 1.0
 
 
 @pytest.mark.parametrize("after_hold", ["skip", "drop"])

@@ -20,6 +20,7 @@ from ghasi.storage.sealing import SealError
 from ghasi.webhooks.delivering import delivery_queries, order_queries
 from ghasi.webhooks.delivering.lane import Job, Lane
 from ghasi.webhooks.delivering.lanes import Lanes
+from ghasi.webhooks.delivering.order_queries import Front
 from ghasi.webhooks.delivering.targets import Targets
 from ghasi.webhooks.endpoints import queries
 from ghasi.webhooks.model import Claimed, Pace, SealedEndpoint
@@ -59,11 +60,11 @@ class Claims:
             if self._closed:
                 return BEGINNING
             await self.release(self._lanes.take_left())
-        keys = await order_queries.list_order_keys(self._pool, after, self._pace.claim_keys)
-        if not keys:  # as most of the time: what goes in no order has not waited for that
+        fronts = await order_queries.list_fronts(self._pool, after, self._pace.claim_keys)
+        if not fronts:  # as most of the time: what goes in no order has not waited for that
             return BEGINNING
         async with self._one_at_a_time:
-            return BEGINNING if self._closed else await self._take_ordered(keys)
+            return BEGINNING if self._closed else await self._take_ordered(fronts)
 
     async def _take_due(self, after: UUID) -> tuple[int, UUID]:
         if len(self._lanes) >= self._pace.most_in_memory:
@@ -90,9 +91,11 @@ class Claims:
                     lane.more = True
         return len(claimed), max(counts)
 
-    async def _take_ordered(self, keys: Sequence[tuple[UUID, str]]) -> tuple[UUID, str]:
+    async def _take_ordered(self, fronts: Sequence[Front]) -> tuple[UUID, str]:
         await order_queries.pass_by(self._pool)
-        wanted = self._plan(keys)
+        # what is under way or held up takes no room from the others, and what waits longest is first
+        due = sorted((front for front in fronts if front.due), key=lambda front: front.event_id)
+        wanted = self._plan([(front.endpoint_id, front.order_key) for front in due])
         if wanted:
             start_by = self._start_by()
             async with self._pool.acquire() as connection, connection.transaction():
@@ -101,7 +104,8 @@ class Claims:
                     claimed = await order_queries.claim_runs(connection, wanted, timedelta(seconds=self._pace.lease_s))
             if claimed:
                 await self._take_in(claimed, start_by)
-        return keys[-1] if len(keys) == self._pace.claim_keys else BEGINNING
+        last = fronts[-1]
+        return (last.endpoint_id, last.order_key) if len(fronts) == self._pace.claim_keys else BEGINNING
 
     async def release(self, jobs: Sequence[tuple[Lane, Job]]) -> None:
         """Give leases back: the deliveries are due at once."""

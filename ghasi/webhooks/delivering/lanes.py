@@ -40,7 +40,7 @@ class Lanes:
     """Runs jobs, at most `pace.most_in_flight` at once; each sender task goes from job to job while there are any.
 
     `wake` is set when a lane has room for more. `wake_ordered` is set when jobs are left that nobody will do, since the
-    one before them failed: `take_left` returns them.
+    one before them failed or their leases are too short: `take_left` returns them.
     """
 
     def __init__(self, attempt: Attempt, pace: Pace, wake: asyncio.Event, wake_ordered: asyncio.Event) -> None:
@@ -189,8 +189,8 @@ class Lanes:
                 return None
             now = time.monotonic()
             job = lane.pop(now)
-            self._queued -= 1
             if now <= job.start_by:
+                self._queued -= 1
                 job.began = now
                 self._running[job] = lane
                 lane.in_flight += 1
@@ -198,8 +198,7 @@ class Lanes:
                 self._list(lane)
                 return job
             # else the lease would be another's before this attempt ended
-            self._let_go(lane)
-            self._leave(lane, lane.give_up(job))
+            self._leave(lane, (job, *lane.give_up(job)))
             self._list(lane)
             self._ask_for_more(lane)
         self._go_on(share)

@@ -6,6 +6,7 @@ the order in which they happened. What is leased of a key, or waits after a fail
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 from ghasi.storage.pool import Connection, Pool
@@ -16,27 +17,36 @@ _LATECOMERS = 16
 """Events that may have come to stand before a run that is leased already, and are looked at besides."""
 
 
-async def list_order_keys(pool: Pool, after: tuple[UUID, str], most: int) -> list[tuple[UUID, str]]:
-    """Return up to `most` pairs of endpoint and key that something pending has, in order, behind `after`."""
+class Front(NamedTuple):
+    """The first event that an endpoint is to get of a key; `due` unless it is leased or waits after a failure."""
+
+    endpoint_id: UUID
+    order_key: str
+    event_id: UUID
+    due: bool
+
+
+async def list_fronts(pool: Pool, after: tuple[UUID, str], most: int) -> list[Front]:
+    """Return the fronts of up to `most` keys that something pending has, by endpoint and key, behind `after`."""
     rows = await pool.fetch(
         """
-        WITH RECURSIVE keys AS (
-            (SELECT endpoint_id, order_key FROM webhooks.pending
+        WITH RECURSIVE fronts AS (
+            (SELECT endpoint_id, order_key, event_id, due_at FROM webhooks.pending
              WHERE order_key IS NOT NULL AND (endpoint_id, order_key) > ($1, $2::text)
-             ORDER BY endpoint_id, order_key LIMIT 1)
+             ORDER BY endpoint_id, order_key, event_id LIMIT 1)
             UNION ALL
-            SELECT next.endpoint_id, next.order_key FROM keys CROSS JOIN LATERAL (
-                SELECT endpoint_id, order_key FROM webhooks.pending
-                WHERE order_key IS NOT NULL AND (endpoint_id, order_key) > (keys.endpoint_id, keys.order_key)
-                ORDER BY endpoint_id, order_key LIMIT 1
+            SELECT next.* FROM fronts CROSS JOIN LATERAL (
+                SELECT endpoint_id, order_key, event_id, due_at FROM webhooks.pending
+                WHERE order_key IS NOT NULL AND (endpoint_id, order_key) > (fronts.endpoint_id, fronts.order_key)
+                ORDER BY endpoint_id, order_key, event_id LIMIT 1
             ) AS next
         )
-        SELECT endpoint_id, order_key FROM keys LIMIT $3
+        SELECT endpoint_id, order_key, event_id, due_at <= now() FROM fronts LIMIT $3
         """,
         *after,
         most,
     )
-    return [(row["endpoint_id"], row["order_key"]) for row in rows]
+    return [Front(*row) for row in rows]
 
 
 async def try_lock_claims(connection: Connection) -> bool:
