@@ -161,3 +161,30 @@ async def test_attempts_that_are_late_are_not_made_up_for_all_at_once() -> None:
     lanes.start()
     await until(lambda: len(began) == 6)
     assert all(later - sooner >= 0.019 for sooner, later in pairwise(began))
+
+
+async def test_a_place_that_one_lane_of_an_account_cannot_use_goes_to_the_next() -> None:
+    ends = {name: asyncio.Event() for name in ("first", "second", "third")}
+    began: list[str] = []
+
+    async def attempt(_: Lane, one: Job) -> Outcome:
+        began.append(one.webhook_id)
+        await ends[one.webhook_id].wait()
+        return Outcome(answered=False, over=True)
+
+    lanes = Lanes(attempt, Pace(most_in_flight_per_account=3), asyncio.Event(), asyncio.Event())
+    account_id = new_id()
+    narrowing, waiting = (lanes.lane(replace(target(), account_id=account_id)) for _ in range(2))
+    ends |= {name: asyncio.Event() for name in ("stalled", "other")}
+    narrowing.window = 4
+    for name in ("first", "second", "third", "stalled"):
+        lanes.add(narrowing, replace(job(), webhook_id=name))
+    lanes.start()
+    await until(lambda: len(began) == 3)
+    lanes.add(waiting, replace(job(), webhook_id="other"))
+    lanes.start()
+    await asyncio.sleep(0)
+    ends["first"].set()  # a failure: the window is two, and two are under way
+    await until(lambda: "other" in began, 2)
+    assert "stalled" not in began
+    await lanes.kill()

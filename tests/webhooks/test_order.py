@@ -269,3 +269,13 @@ async def test_a_replay_goes_in_order_too(
         assert (answer.status, answer.json["deliveries"]) == (202, 20)
         await all_over(pool, 40)
     assert [number_of(one) for one in receiver.got] == list(range(20))
+
+
+async def test_a_rate_planned_by_a_clock_that_was_put_back_is_planned_anew(
+    resources: Resources, pool: Pool, customer: Customer, receiver: Receiver
+) -> None:
+    made = await customer.create(receiver.url, rate_per_s=50)
+    await pool.execute("INSERT INTO webhooks.paces VALUES ($1, now() + interval '1 hour')", made["id"])
+    async with working(resources):
+        await publish(pool, customer.account_id, 5)
+        await until(lambda: len(receiver.got) == 5)

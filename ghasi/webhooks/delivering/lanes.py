@@ -254,11 +254,13 @@ class Lanes:
         lane.proven = proven
 
     def _go_on(self, share: Share) -> None:
-        """Give a turn to a lane that waits for a place of its account."""
-        if share.stalled and share.in_flight < self._pace.most_in_flight_per_account:
+        """Give a turn to a lane that waits for a place of its account, and can still use one."""
+        while share.stalled and share.in_flight < self._pace.most_in_flight_per_account:
             lane = share.stalled.popleft()
             lane.listed = False
             self._list(lane)
+            if lane.listed:
+                return
 
     def _ask_for_more(self, lane: Lane) -> None:
         if lane.more and not lane.asked and lane.waiting <= lane.capacity // 2:

@@ -15,6 +15,8 @@ from ghasi.webhooks.model import Claimed
 
 _LATECOMERS = 16
 """Events that may have come to stand before a run that is leased already, and are looked at besides."""
+_FARTHEST = timedelta(minutes=1)
+"""Each worker plans a second ahead: what is planned beyond this was so before a clock was put back."""
 
 
 class Front(NamedTuple):
@@ -110,13 +112,18 @@ async def put_in_order(connection: Connection, endpoint_id: UUID, keys: Mapping[
 
 
 async def pass_by(pool: Pool) -> None:
-    """Take out of the order what has held up others for long enough, save where the endpoint gives it up instead."""
+    """Take out of the order what has held up others for long enough, save where the endpoint gives it up instead.
+
+    What is being written is left to the next time: whoever writes many results locks them in another order.
+    """
     await pool.execute(
         """
         UPDATE webhooks.pending SET order_key = NULL, hold_until = NULL
-        FROM webhooks.endpoints
-        WHERE pending.hold_until <= now() AND endpoints.id = pending.endpoint_id
-            AND endpoints.fifo ->> 'after_hold' IS DISTINCT FROM 'drop'
+        WHERE ctid = ANY(ARRAY(
+            SELECT held.ctid FROM webhooks.pending AS held JOIN webhooks.endpoints ON endpoints.id = held.endpoint_id
+            WHERE held.hold_until <= now() AND endpoints.fifo ->> 'after_hold' IS DISTINCT FROM 'drop'
+            FOR UPDATE OF held SKIP LOCKED
+        ))
         """
     )
 
@@ -134,12 +141,14 @@ async def reserve(pool: Pool, wanted: Sequence[tuple[UUID, int, int]]) -> dict[U
         FROM asynchronous, unnest($1::uuid[], $2::int[], $3::int[]) AS wanted (endpoint_id, many, rate)
         ORDER BY endpoint_id
         ON CONFLICT (endpoint_id) DO UPDATE
-            SET next_at = greatest(pace.next_at, now()) + (excluded.next_at - now())
+            SET next_at = (excluded.next_at - now())
+                + CASE WHEN pace.next_at BETWEEN now() AND now() + $4::interval THEN pace.next_at ELSE now() END
         RETURNING endpoint_id, next_at - now() AS until
         """,
         [endpoint_id for endpoint_id, _, _ in wanted],
         [many for _, many, _ in wanted],
         [rate for _, _, rate in wanted],
+        _FARTHEST,
     )
     planned = {endpoint_id: many / rate for endpoint_id, many, rate in wanted}
     return {row["endpoint_id"]: row["until"].total_seconds() - planned[row["endpoint_id"]] for row in rows}
