@@ -22,6 +22,7 @@ from ghasi.storage.resources import Resources
 from ghasi.webhooks.delivering import delivery_queries
 from ghasi.webhooks.history import deliveries as service
 from ghasi.webhooks.model import EXHAUSTED, RETRY, SUCCEEDED, Result
+from ghasi.webhooks.redaction import delete_texts
 from ghasi.webhooks.worker import work
 from tests.webhooks.conftest import (
     QUICK,
@@ -407,6 +408,29 @@ async def test_recovering_sends_all_that_failed_since_and_nothing_else(
     assert len(receiver.got) == 3
     entries = await pool.fetch("SELECT detail FROM storage.audit_log WHERE action = 'webhook.deliveries_recovered'")
     assert sorted(msgspec.json.decode(entry["detail"])["deliveries"] for entry in entries) == [0, 0, 3]
+
+
+@pytest.mark.parametrize("way", ["resend", "recover"])
+async def test_sending_again_while_texts_are_deleted_skips_nothing(pool: Pool, customer: Customer, way: str) -> None:
+    """Whoever deletes texts holds rows of the log for a while."""
+    endpoint = await customer.create("https://example.com/")
+    event_id = await store(pool, customer, endpoint["id"], "exhausted")
+    await pool.execute('UPDATE webhooks.events SET body = \'{"data":{"body":"x"}}\'')
+    await pool.execute("UPDATE webhooks.deliveries SET response = 'x'")
+    message_id = await pool.fetchval("SELECT message_id FROM webhooks.events")
+    path = f"/v1/webhooks/{endpoint['id']}"
+    async with pool.acquire() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        await delete_texts(connection, [message_id])
+        if way == "resend":
+            asked = asyncio.create_task(customer.call("POST", f"{path}/deliveries/{event_id}/resend"))
+        else:
+            asked = asyncio.create_task(customer.call("POST", f"{path}/recover", {"since": "2026-01-01T00:00:00Z"}))
+        await asyncio.sleep(0.2)
+        await transaction.commit()
+    assert (await asked).status == 202
+    assert await pool.fetchval("SELECT count(*) FROM webhooks.pending WHERE event_id = $1", event_id) == 1
 
 
 async def test_one_call_recovers_so_many_and_the_next_goes_on_oldest_first(

@@ -133,32 +133,49 @@ async def hasten(connection: Connection, account_id: UUID, endpoint_id: UUID, ev
     return str(changed) == "UPDATE 1"
 
 
-async def reopen(connection: Connection, account_id: UUID, endpoint_id: UUID, event_id: UUID) -> bool:
-    """Make a delivery that is over pending again, due now, and return whether there was one that was over."""
-    return await _reopen(connection, "event_id = $3", account_id, endpoint_id, event_id) == 1
+async def reopen(connection: Connection, account_id: UUID, endpoint_id: UUID, event_id: UUID) -> None:
+    """Make a delivery that is over pending again, due now."""
+    await _lock_events(connection, account_id, [event_id])
+    await reopen_all(connection, account_id, endpoint_id, [event_id])
 
 
 async def reopen_failed(connection: Connection, account_id: UUID, endpoint_id: UUID, since: UUID, most: int) -> int:
     """Reopen up to `most` failed deliveries of events from `since` on, the oldest first; return how many."""
-    which = "state = 'exhausted' AND event_id >= $3 ORDER BY event_id LIMIT $4"
-    return await _reopen(connection, which, account_id, endpoint_id, since, most)
+    rows = await connection.fetch(
+        f"""
+        SELECT event_id FROM webhooks.deliveries
+        WHERE {_OWN} AND state = 'exhausted' AND event_id >= $3 ORDER BY event_id LIMIT $4
+        """,
+        account_id,
+        endpoint_id,
+        since,
+        most,
+    )
+    event_ids = [row["event_id"] for row in rows]
+    await _lock_events(connection, account_id, event_ids)
+    return await reopen_all(connection, account_id, endpoint_id, event_ids)
+
+
+async def _lock_events(connection: Connection, account_id: UUID, event_ids: Sequence[UUID]) -> None:
+    """Wait until nobody deletes the texts of events, who holds their deliveries meanwhile, and hold that back."""
+    await connection.execute(
+        "SELECT FROM webhooks.events WHERE account_id = $1 AND id = ANY($2) ORDER BY id FOR KEY SHARE",
+        account_id,
+        event_ids,
+    )
 
 
 async def reopen_all(connection: Connection, account_id: UUID, endpoint_id: UUID, event_ids: Sequence[UUID]) -> int:
-    """Reopen those of some deliveries that are over; return how many. Whoever calls it has locked the events."""
-    return await _reopen(connection, "event_id = ANY($3)", account_id, endpoint_id, event_ids)
+    """Reopen those of some deliveries that are over; return how many. Whoever calls it has locked the events.
 
-
-async def _reopen(connection: Connection, which: str, *values: object) -> int:
-    """Move deliveries back from the log; an attempt that succeeded becomes a row of its own, lest it be forgotten.
-
+    They move back from the log; an attempt that succeeded becomes a row of its own, lest it be forgotten.
     `claims` skips one: an attempt that was under way when its delivery was canceled holds the last.
     """
     moved = await connection.execute(
         f"""
         WITH chosen AS (
             SELECT endpoint_id, event_id FROM webhooks.deliveries
-            WHERE {_OWN} AND {which} FOR UPDATE SKIP LOCKED
+            WHERE {_OWN} AND event_id = ANY($3) FOR UPDATE SKIP LOCKED
         ), removed AS (
             DELETE FROM webhooks.deliveries AS logged USING chosen
             WHERE logged.endpoint_id = chosen.endpoint_id AND logged.event_id = chosen.event_id
@@ -181,7 +198,9 @@ async def _reopen(connection: Connection, which: str, *values: object) -> int:
         SELECT endpoint_id, event_id, now(), clock_timestamp(), made, claims + 1, made, claims FROM counted
         ON CONFLICT DO NOTHING
         """,
-        *values,
+        account_id,
+        endpoint_id,
+        event_ids,
     )
     return int(str(moved).rsplit(maxsplit=1)[-1])
 
