@@ -47,6 +47,7 @@ _PRUNED_AT_ONCE = 5000
 _MOST_COUNTED = 1_000_000
 _COUNT_EVERY_S = 15.0
 _LOOK_FOR_SLOW_EVERY_S = 0.1
+_LOOK_FOR_CHANGED_EVERY_S = 1.0
 _OTHER_FILES = 200
 """Open files of everything else in the process: the database's connections, name lookups, idle connections."""
 _DEFAULT_PACE = Pace()
@@ -97,6 +98,7 @@ class _Worker:
                 ("webhooks-feed", self._follow()),
                 ("webhooks-claim", self._claim_due()),
                 ("webhooks-claim-ordered", self._claim_ordered()),
+                ("webhooks-changed", self._leave_changed()),
                 ("webhooks-slow", self._set_slow_apart()),
                 ("webhooks-housekeeping", self._keep_house()),
                 ("webhooks-count", self._count()),
@@ -173,6 +175,15 @@ class _Worker:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._pace.poll_s):
                 await wake.wait()
+
+    async def _leave_changed(self) -> None:
+        """Send no more than a second's work to what an endpoint was before it was changed."""
+        while True:
+            await asyncio.sleep(_LOOK_FOR_CHANGED_EVERY_S)
+            try:
+                await self._claims.leave_changed()
+            except Exception as error:  # as above
+                log.exception("look_for_changed_failed", error=type(error).__name__)
 
     async def _set_slow_apart(self) -> None:
         while True:

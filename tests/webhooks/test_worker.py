@@ -187,6 +187,36 @@ async def test_an_endpoint_that_does_not_open_waits_for_its_key_and_holds_up_no_
             await until(lambda: locked.ids == {str(event.id)})
 
 
+@pytest.mark.parametrize("fifo", [None, {"by": "to"}])
+async def test_what_waits_in_memory_for_an_endpoint_that_was_changed_is_not_sent_to_what_it_was(
+    resources: Resources, pool: Pool, customer: Customer, receiver: Receiver, fifo: dict[str, str] | None
+) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        await asyncio.sleep(0.5)
+        return web.Response()
+
+    receiver.answer = answer
+    made = await customer.create(receiver.url, fifo=fifo)
+    async with receiving() as other, working(resources):
+        await publish(pool, customer.account_id, 60)
+        await until(lambda: receiver.got)
+        changed = {"url": other.url, "events": ["*"]}
+        assert (await customer.call("PUT", f"/v1/webhooks/{made['id']}", changed)).status == 200
+        await until(lambda: pool.fetchval("SELECT count(*) = 60 FROM webhooks.deliveries"))
+        sent = len(receiver.got)
+        assert sent <= 25
+        assert sent + len(other.got) == 60
+        other.answer = answer
+        await publish(pool, customer.account_id, 60)
+        await until(lambda: len(other.got) > 60 - sent)
+        assert (await customer.call("DELETE", f"/v1/webhooks/{made['id']}")).status == 204
+        assert await pool.fetchval("SELECT count(*) FROM webhooks.pending") == 0
+        await asyncio.sleep(2.0)  # a look at what was changed, and what was under way then
+        before = len(other.got)
+        await asyncio.sleep(1.0)
+        assert len(other.got) == before
+
+
 async def test_a_job_whose_lease_is_too_short_is_left_to_the_next_claim() -> None:
     tried: list[str] = []
 

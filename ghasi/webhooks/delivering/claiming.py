@@ -107,6 +107,11 @@ class Claims:
         last = fronts[-1]
         return (last.endpoint_id, last.order_key) if len(fronts) == self._pace.claim_keys else BEGINNING
 
+    async def leave_changed(self) -> None:
+        """Leave what waits for endpoints that were changed, disabled or deleted: it is claimed anew, if it is to go."""
+        for endpoint_id in await queries.list_changed(self._pool, self._lanes.waiting()):
+            self._lanes.leave(endpoint_id)
+
     async def release(self, jobs: Sequence[tuple[Lane, Job]]) -> None:
         """Give leases back: the deliveries are due at once."""
         if jobs:

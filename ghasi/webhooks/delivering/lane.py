@@ -4,7 +4,7 @@ Owns the order of an endpoint's jobs. Which endpoint is next is lanes' to say; k
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain
@@ -131,14 +131,13 @@ class Lane:
         return behind
 
     def clear(self) -> list[Job]:
-        """Take out and return all that waits."""
-        jobs = list(self.jobs())
+        """Take out and return all that waits; the keys of what is under way stay taken."""
+        jobs = [*self.queue, *chain(*self.behind.values())]
+        for job in self.queue:
+            if job.order_key is not None:
+                del self.behind[job.order_key]
         self.queue.clear()
         for behind in self.behind.values():
             behind.clear()
         self.waiting = 0
         return jobs
-
-    def jobs(self) -> Iterator[Job]:
-        """Go through all that waits."""
-        return chain(self.queue, *self.behind.values())

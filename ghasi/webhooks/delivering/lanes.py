@@ -40,7 +40,7 @@ class Lanes:
     """Runs jobs, at most `pace.most_in_flight` at once; each sender task goes from job to job while there are any.
 
     `wake` is set when a lane has room for more. `wake_ordered` is set when jobs are left that nobody will do, since the
-    one before them failed or their leases are too short: `take_left` returns them.
+    one before them failed, their leases are too short or their endpoint was changed: `take_left` returns them.
     """
 
     def __init__(self, attempt: Attempt, pace: Pace, wake: asyncio.Event, wake_ordered: asyncio.Event) -> None:
@@ -132,6 +132,16 @@ class Lanes:
         """Return the jobs that are left, whose leases are to be given back."""
         left, self._left = self._left, []
         return left
+
+    def waiting(self) -> list[tuple[UUID, int]]:
+        """Return the endpoints that something waits for, each with the version that it would be sent to."""
+        return [(endpoint_id, lane.target.version) for endpoint_id, lane in self._lanes.items() if lane.waiting]
+
+    def leave(self, endpoint_id: UUID) -> None:
+        """Leave what waits for an endpoint."""
+        lane = self._lanes.get(endpoint_id)
+        if lane is not None:
+            self._leave(lane, lane.clear())
 
     def set_slow_apart(self, late_s: float) -> None:
         """Let others have the places of attempts that take long; to be called many times a second.

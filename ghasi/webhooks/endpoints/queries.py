@@ -282,3 +282,17 @@ async def list_sealed(pool: Pool, endpoint_ids: Sequence[UUID]) -> list[SealedEn
     """Return endpoints by id, whosever they are and whatever became of them."""
     rows = await pool.fetch(f"SELECT {_SEALED} FROM webhooks.endpoints WHERE id = ANY($1)", endpoint_ids)
     return [_sealed(row) for row in rows]
+
+
+async def list_changed(pool: Pool, known: Sequence[tuple[UUID, int]]) -> list[UUID]:
+    """Return those endpoints, given with a version, that were changed since."""
+    rows = await pool.fetch(
+        """
+        SELECT id FROM webhooks.endpoints
+        JOIN unnest($1::uuid[], $2::int[]) AS known (endpoint_id, version) ON id = endpoint_id
+        WHERE endpoints.version > known.version
+        """,
+        [endpoint_id for endpoint_id, _ in known],
+        [version for _, version in known],
+    )
+    return [row["id"] for row in rows]
