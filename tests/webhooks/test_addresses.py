@@ -63,6 +63,7 @@ def test_some_addresses_are_never_allowed(text: str) -> None:
         "https://example.com", "https://example.com/a?b=c", "https://example.com:443/", "https://example.com:8443/",
         "https://example.com:1024/", "https://sub.example.com.:65535/", "HTTPS://EXAMPLE.COM/", "https://8.8.8.8/",
         "https://[2606:4700::1111]:8443/", "https://bücher.example/", "https://xn--bcher-kva.example/",
+        f"https://{'a' * 63}.com/", "https://" + ".".join(["a" * 62] * 4) + ".",
     ],
 )  # fmt: skip
 def test_good_urls(url: str) -> None:
@@ -81,6 +82,8 @@ def test_good_urls(url: str) -> None:
         "https://0177.0.0.1/", "https://127.0.0.1.0x1/", "https://8.8.8.8.8/", "https://[::1/", "https://[fe80::1%25lo]/",
         "https://[::ffff:169.254.169.254]/", "https://[2606:4700::1%25lo]/", "https://169.254.169.254./",
         "https://xn--a/", "https://xn--a-/", "https://]\n%:[@",
+        "https://xn--/", "https://a.xn--0.com/", f"https://{'a' * 64}.com/", f"https://{'b' * 64}/",
+        f"https://{'ü' * 63}.com/", "https://" + ".".join(["a" * 60] * 5) + "/",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("dev", [False, True])

@@ -26,6 +26,7 @@ from ghasi.webhooks.delivering.answers import BoundedConnector
 Address = IPv4Address | IPv6Address
 LOWEST_FREE_PORT = 1024
 _LOOKUP_THREADS = 128
+_LONGEST_NAME, _LONGEST_LABEL = 253, 63  # RFC 1035, section 2.3.4, without the dot at the end
 _FAILURE_KEPT_S = 10.0
 KEEP_ALIVE_S = 4.0
 """Below Node's default of 5 s: an idle connection is dropped by us, not by surprise."""
@@ -146,6 +147,7 @@ def parse_url(text: str, *, dev: bool) -> URL:
     if not dev and port != 443 and port < LOWEST_FREE_PORT:  # noqa: PLR2004 - https
         raise _refused(f"must go to port 443 or to one from {LOWEST_FREE_PORT} up")
     _check_host(host, dev=dev)
+    _check_length(url.raw_host or "")
     return url
 
 
@@ -165,6 +167,13 @@ def _check_host(host: str, *, dev: bool) -> None:
         raise _refused("must write an IPv4 address as four decimal numbers")
     if not dev and labels[-1].lower() == "localhost":
         raise _refused("must not go to localhost")
+
+
+def _check_length(host: str) -> None:
+    """Refuse a name, as it is asked for, that no name server could have."""
+    name = host.rstrip(".")
+    if len(name) > _LONGEST_NAME or any(len(label) > _LONGEST_LABEL for label in name.split(".")):
+        raise _refused(f"must have a host of at most {_LONGEST_NAME} characters, {_LONGEST_LABEL} between two dots")
 
 
 def _refused(message: str) -> Problem:
