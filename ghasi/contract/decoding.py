@@ -17,6 +17,7 @@ from ghasi.contract.shapes import Input
 
 I = TypeVar("I", bound=Input)  # noqa: E741 - I for Input
 _AT_FIELD = re.compile(r"^(?P<message>.*?)(?: - at (?:`key` in )?`(?P<path>[^`]*)`)?$", re.DOTALL)
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-")
 _decoders: dict[type[Input], msgspec.json.Decoder[Any]] = {}
 
 
@@ -104,8 +105,19 @@ def decode_query(raw: bytes, shape: type[I]) -> I:
         query = msgspec.convert(values, shape, strict=False)
     except msgspec.ValidationError as error:
         raise _field_problem(error) from None
+    _refuse_loose_values(values, query)
     _refuse_far_times(query)
     return query
+
+
+def _refuse_loose_values(values: dict[str, str], query: Input) -> None:
+    """Refuse what reading text as numbers lets pass besides: `null` as if nothing were given, and a time in seconds."""
+    for item in msgspec.structs.fields(type(query)):
+        text, read = values.get(item.encode_name), getattr(query, item.name)
+        if text is not None and read is None:
+            raise invalid(item.encode_name, f"{text!r} is no value: leave the parameter out")
+        if text is not None and isinstance(read, datetime) and not _DATE.match(text):
+            raise invalid(item.encode_name, "Invalid RFC3339 encoded datetime")
 
 
 def _refuse_what_is_no_json(raw: bytes) -> None:

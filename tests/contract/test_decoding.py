@@ -146,6 +146,10 @@ def test_a_backslash_before_u0000_is_text() -> None:
         (b"cursor=", "cursor"),
         (b"created_after=yesterday", "created_after"),
         (b"created_before=2026-11-22T00:00:00", "created_before"),
+        (b"created_after=1795826691", "created_after"),
+        (b"created_after=123e-5", "created_after"),
+        (b"created_after=null", "created_after"),
+        (b"status=null", "status"),
         (b"sender=Bakery", "sender"),
     ],
 )
@@ -166,6 +170,7 @@ def test_good_input_passes() -> None:
     query = decode_query(b"limit=7&status=sent&from=Bakery&created_after=2026-11-22T00:00:00Z", shapes.MessageQuery)
     assert (query.limit, query.status, query.sender) == (7, "sent", "Bakery")
     assert decode_query(b"", shapes.PageQuery).limit == 50
+    assert decode_query(b"reference=null&from=null", shapes.MessageQuery).reference == "null"
 
 
 def test_an_omitted_webhook_field_is_told_from_null() -> None:
