@@ -34,7 +34,11 @@ from ghasi.webhooks.endpoints import failing_queries
 from ghasi.webhooks.model import IDEMPOTENCY_WINDOW, PRUNED_AFTER, Pace
 
 log = structlog.get_logger("ghasi.webhooks")
-_due = Gauge("ghasi_webhook_due", "Deliveries that are due and wait for a worker", multiprocess_mode="livemax")
+_due = Gauge(
+    "ghasi_webhook_due",
+    "Deliveries that are due and wait for a worker, or for their endpoint's rate or order",
+    multiprocess_mode="livemax",
+)
 _failing = Gauge(
     "ghasi_webhook_endpoints_failing", "Enabled endpoints whose last attempts failed", multiprocess_mode="livemax"
 )
