@@ -91,6 +91,14 @@ async def test_what_is_over_is_sent_again_and_remembered_and_what_is_pending_is_
     assert attempts_in(await detail(customer, endpoint["id"], unsent)) == [(1, 200, True)]
 
 
+async def test_an_endpoint_that_took_something_else_gets_what_it_missed(pool: Pool, customer: Customer) -> None:
+    endpoint = await customer.create(URL)
+    await store(pool, customer, endpoint["id"], "succeeded", age=timedelta(hours=2))  # before the time of the replay
+    missed = [await store_event(pool, customer, age=timedelta(minutes=minutes)) for minutes in (2, 1)]
+    assert await replay(customer, endpoint) == {"deliveries": 2, "next_cursor": None}
+    assert await pending_of(pool, endpoint) == missed
+
+
 async def test_it_sends_what_the_endpoint_asks_for_now(pool: Pool, customer: Customer, app: ServiceApp) -> None:
     events = {
         (status, country): await store_event(pool, customer, status=status, country=country, reference="order-7")

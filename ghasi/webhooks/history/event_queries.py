@@ -37,12 +37,12 @@ async def insert_unsent(connection: Connection, account_id: UUID, endpoint_id: U
     inserted = await connection.execute(
         """
         INSERT INTO webhooks.pending (endpoint_id, event_id, due_at, queued_at)
-        SELECT own.id, event_id, now(), clock_timestamp()
-        FROM webhooks.endpoints AS own, unnest($3::uuid[]) AS event_id
+        SELECT own.id, chosen.event_id, now(), clock_timestamp()
+        FROM webhooks.endpoints AS own, unnest($3::uuid[]) AS chosen (event_id)
         WHERE own.account_id = $1 AND own.id = $2
             AND NOT EXISTS (
                 SELECT FROM webhooks.deliveries AS over
-                WHERE over.endpoint_id = own.id AND over.event_id = event_id
+                WHERE over.endpoint_id = own.id AND over.event_id = chosen.event_id
             )
         ON CONFLICT DO NOTHING
         """,
