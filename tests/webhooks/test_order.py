@@ -6,14 +6,16 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import pytest
 from aiohttp import web
 
-from ghasi.contract.values import rfc3339
+from ghasi.contract.values import new_id, rfc3339
 from ghasi.storage.pool import Pool
 from ghasi.storage.resources import Resources
+from ghasi.webhooks.delivering import order_queries
 from ghasi.webhooks.worker import work
 from tests.webhooks.conftest import QUICK, Customer, Received, Receiver, publish, until, working
 
@@ -279,3 +281,35 @@ async def test_a_rate_planned_by_a_clock_that_was_put_back_is_planned_anew(
     async with working(resources):
         await publish(pool, customer.account_id, 5)
         await until(lambda: len(receiver.got) == 5)
+
+
+async def test_older_events_that_come_while_one_is_under_way_wait_for_it(pool: Pool, customer: Customer) -> None:
+    """However many a replay puts before it."""
+    made = await customer.create("https://example.com/", fifo={})
+    endpoint_id = UUID(made["id"])
+    older, leased = [new_id() for _ in range(100)], new_id()
+    for event_id in (*older, leased):
+        await pool.execute(
+            "INSERT INTO webhooks.events (id, account_id, type, at, body) VALUES ($1, $2, 'message.sent', now(), '{}')",
+            event_id,
+            customer.account_id,
+        )
+        await pool.execute(
+            """
+            INSERT INTO webhooks.pending (endpoint_id, event_id, order_key, due_at, leased)
+            VALUES ($1, $2, '', now() + CASE WHEN $3 THEN interval '30 seconds' ELSE interval '0' END, $3)
+            """,
+            endpoint_id,
+            event_id,
+            event_id == leased,
+        )
+
+    async def claim() -> list[UUID]:
+        async with pool.acquire() as connection, connection.transaction():
+            claimed = await order_queries.claim_runs(connection, [(endpoint_id, "", 8)], timedelta(seconds=30))
+        return [one.event_id for one in claimed]
+
+    assert await claim() == []
+    await pool.execute("DELETE FROM webhooks.pending WHERE event_id = $1", leased)
+    assert await claim() == older[:8]
+    assert await claim() == []

@@ -13,8 +13,6 @@ from ghasi.storage.pool import Connection, Pool
 from ghasi.webhooks.delivering.delivery_queries import ASYNCHRONOUS, CLAIMED
 from ghasi.webhooks.model import Claimed
 
-_LATECOMERS = 16
-"""Events that may have come to stand before a run that is leased already, and are looked at besides."""
 _FARTHEST = timedelta(minutes=1)
 """Each worker plans a second ahead: what is planned beyond this was so before a clock was put back."""
 
@@ -71,16 +69,18 @@ async def claim_runs(
             FROM asynchronous, unnest($1::uuid[], $2::text[], $3::int[]) AS wanted (endpoint_id, order_key, most)
             CROSS JOIN LATERAL (
                 SELECT first.endpoint_id, first.event_id, first.claims,
-                    row_number() OVER (ORDER BY first.event_id) AS place,
-                    bool_or(first.leased AND first.due_at > now()) OVER () AS busy,
                     bool_or(first.due_at > now()) OVER (ORDER BY first.event_id) AS held
                 FROM (
-                    SELECT endpoint_id, event_id, claims, leased, due_at FROM webhooks.pending
+                    SELECT endpoint_id, event_id, claims, due_at FROM webhooks.pending
                     WHERE pending.endpoint_id = wanted.endpoint_id AND pending.order_key = wanted.order_key
-                    ORDER BY event_id LIMIT wanted.most + {_LATECOMERS}
+                    ORDER BY event_id LIMIT wanted.most
                 ) AS first
             ) AS front
-            WHERE NOT front.busy AND NOT front.held AND front.place <= wanted.most
+            WHERE NOT front.held AND NOT EXISTS (
+                SELECT FROM webhooks.pending AS taken
+                WHERE taken.endpoint_id = wanted.endpoint_id AND taken.order_key = wanted.order_key
+                    AND taken.leased AND taken.due_at > now()
+            )
         )
         UPDATE webhooks.pending SET due_at = now() + $4::interval, claims = pending.claims + 1, leased = true
         FROM chosen JOIN webhooks.events ON events.id = chosen.event_id
