@@ -3,8 +3,8 @@
 import sys
 
 from cyclopts import App
-from rich.console import Console
 
+from ghasi.commands.output import console
 from ghasi.contract import emit
 
 contract = App(name="contract", help="The contract: its routes, OpenAPI and reference.")
@@ -13,7 +13,7 @@ contract = App(name="contract", help="The contract: its routes, OpenAPI and refe
 @contract.command
 def show() -> None:
     """Print the routes as a table."""
-    emit.show(Console())
+    emit.show(console())
 
 
 @contract.command

@@ -17,19 +17,22 @@ MOST_ROWS = 10_000
 RowLimit = Annotated[int, Parameter(help="How many at most", validator=validators.Number(gte=1, lte=MOST_ROWS))]
 
 
+def console() -> Console:
+    """Return where tables go: piped on, lines must not break at some width."""
+    return Console(width=None if sys.stdout.isatty() else 400)
+
+
 def print_rows(rows: Sequence[Row], *, as_json: bool, columns: Sequence[str]) -> None:
     """Print many things: a table of `columns`, or a JSON list of all that is known of them."""
     if as_json:
         _print_json([dict(row) for row in rows])
         return
-    # piped on, lines must not break at some width
-    console = Console(width=None if sys.stdout.isatty() else 400)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column.replace("_", " "), overflow="fold")
     for row in rows:
         table.add_row(*(_text(row[column]) for column in columns))
-    console.print(table if rows else "none", markup=False, highlight=False)
+    console().print(table if rows else "none", markup=False, highlight=False)
 
 
 def print_row(row: Row, *, as_json: bool) -> None:

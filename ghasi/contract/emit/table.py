@@ -15,11 +15,12 @@ LONGEST_PATH = 32
 
 
 def show(console: Console, settings: Settings | None = None) -> None:
-    """Print every route with its upstream, auth, limit a minute and time-out; 100 columns are enough."""
+    """Print every route with its upstream, auth, limit a minute and time-out; in 100 columns nothing is folded."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for heading in ("Method", "Path", "Upstream", "Auth", "Limit/min"):
-        table.add_column(heading, no_wrap=True)
-    table.add_column("Time", no_wrap=True, justify="right")
+    table.add_column("Method", min_width=len("DELETE"))
+    for heading in ("Path", "Upstream", "Auth", "Limit/min"):
+        table.add_column(heading, overflow="fold")
+    table.add_column("Time", min_width=len("10 s"), justify="right")
     for row in CONTRACT:
         table.add_row(*_cells(row, settings or DEFAULTS))
     table.add_section()
