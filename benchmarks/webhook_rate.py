@@ -305,7 +305,7 @@ async def main() -> None:
             results["rates"] = await measure_rates(bench, arguments.deliveries, arguments.rounds)
             console.print(report_rates(results["rates"]))
         if arguments.only != "rate":
-            await bench.connection.execute("TRUNCATE webhooks.endpoints, messages.outbox")
+            await bench.connection.execute("TRUNCATE webhooks.endpoints, webhooks.paces, messages.outbox")
             await bench.add_endpoints(BACKLOG_ENDPOINTS)
             results["backlogs"] = [await bench.drain(backlog) for backlog in (SMALL_BACKLOG, arguments.backlog)]
             console.print(report_backlogs(results["backlogs"]))
