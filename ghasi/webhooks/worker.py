@@ -90,7 +90,7 @@ class _Worker:
         self._wake_ordered = resources.bells.event("webhooks")
         targets = Targets(resources.sealer)
         self._recorder = Recorder(resources.pool, resources.bells, pace, self._wake_ordered.set)
-        self._lanes = Lanes(self._attempt, pace, self._wake, self._wake_ordered)
+        self._lanes = Lanes(self._attempt, pace, self._wake, self._wake_ordered, self._recorder.__len__)
         self._feed = Feed(self._lanes, targets, pace, self._claim_fed)
         self._claims = Claims(resources.pool, pace, self._lanes, targets)
 

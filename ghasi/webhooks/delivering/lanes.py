@@ -43,11 +43,20 @@ class Lanes:
     one before them failed, their leases are too short or their endpoint was changed: `take_left` returns them.
     """
 
-    def __init__(self, attempt: Attempt, pace: Pace, wake: asyncio.Event, wake_ordered: asyncio.Event) -> None:
+    def __init__(
+        self,
+        attempt: Attempt,
+        pace: Pace,
+        wake: asyncio.Event,
+        wake_ordered: asyncio.Event,
+        count_unwritten: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """`count_unwritten` says how many jobs were done whose results are not written down yet."""
         self._attempt = attempt
         self._pace = pace
         self._wake = wake
         self._wake_ordered = wake_ordered
+        self._count_unwritten = count_unwritten
         self._lanes: dict[UUID, Lane] = {}
         self._shares: dict[UUID, Share] = {}
         self._turn: deque[Lane] = deque()
@@ -62,8 +71,8 @@ class Lanes:
         self._closed = False
 
     def __len__(self) -> int:
-        """How many jobs are here, waiting or running."""
-        return self._queued + len(self._running)
+        """How many jobs are here: waiting, running, or done and not written down, lest those grow without bounds."""
+        return self._queued + len(self._running) + self._count_unwritten()
 
     def lane(self, target: Target) -> Lane:
         """Return an endpoint's lane, with the target brought up to date."""

@@ -6,6 +6,7 @@ as long as its endpoint says, from its first attempt on. What
 an attempt means for the endpoint is failing's, and who is told of it notices'. Sends nothing itself.
 """
 
+import asyncio
 import random
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -30,6 +31,8 @@ _latency_s = Histogram(
     "From an event to its successful delivery",
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600, 3600, 36000),
 )
+_MOST_AT_ONCE = 2000
+"""Results written together: as many as come while a busy worker writes those before them."""
 _BY_OUTCOME = {
     outcome: _attempts.labels("retried" if outcome == RETRY else outcome) for outcome in (SUCCEEDED, RETRY, EXHAUSTED)
 }
@@ -97,7 +100,13 @@ class Recorder:
         self._bells = bells
         self._pace = pace
         self._written = written
-        self._batcher: Batcher[Result, None] = Batcher(self._write, name="webhook attempts", attempts=None)
+        self._batcher: Batcher[Result, None] = Batcher(
+            self._write, name="webhook attempts", most=_MOST_AT_ONCE, attempts=None
+        )
+
+    def __len__(self) -> int:
+        """How many results wait to be written."""
+        return len(self._batcher)
 
     def record(self, target: Target, job: Job, answer: Answer) -> bool:
         """Queue what became of an attempt, and tell whether its delivery is over; what is lost is attempted again."""
@@ -125,8 +134,8 @@ class Recorder:
         tried = failing.sum_up(results)
         # endpoints before their deliveries, as whoever changes an endpoint or sends again locks them: no deadlock
         if not failed:
-            await failing_queries.clear(self._pool, tried)
-            await delivery_queries.finish(self._pool, over)
+            # each by itself, and at once: a busy loop makes every wait long
+            await asyncio.gather(failing_queries.clear(self._pool, tried), delivery_queries.finish(self._pool, over))
             return [None] * len(results)
         async with self._pool.acquire() as connection, connection.transaction():
             verdicts = await failing.judge(connection, tried, self._pace)
