@@ -280,3 +280,8 @@ class Pace:
     run: int = 32
     warned_after_s: tuple[float, ...] = WARNED_AFTER_S
     disabled_after_s: float = DISABLED_AFTER.total_seconds()
+
+    @property
+    def begin_within_s(self) -> float:
+        """How long after it was leased an attempt may be begun, for its lease to outlast it."""
+        return self.lease_s - self.timeout_s - self.spare_s

@@ -13,19 +13,15 @@ from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
-import structlog
-
 from ghasi.storage.pool import Pool
-from ghasi.storage.sealing import SealError
 from ghasi.webhooks.delivering import delivery_queries, order_queries
 from ghasi.webhooks.delivering.lane import Job, Lane
-from ghasi.webhooks.delivering.lanes import Lanes
+from ghasi.webhooks.delivering.lanes import Lanes, find_lane
 from ghasi.webhooks.delivering.order_queries import Front
 from ghasi.webhooks.delivering.targets import Targets
 from ghasi.webhooks.endpoints import queries
 from ghasi.webhooks.model import Claimed, Pace, SealedEndpoint
 
-log = structlog.get_logger("ghasi.webhooks")
 BEGINNING = (delivery_queries.NIL, "")
 
 
@@ -70,7 +66,7 @@ class Claims:
         if len(self._lanes) >= self._pace.most_in_memory:
             return 0, after
         rooms = self._lanes.look()
-        start_by = self._start_by()
+        start_by = time.monotonic() + self._pace.begin_within_s
         claimed = await delivery_queries.claim(
             self._pool,
             after=after,
@@ -86,7 +82,7 @@ class Claims:
         for endpoint_id, count in counts.items():
             endpoint = endpoints.get(endpoint_id)
             if endpoint is not None and endpoint.live and count >= self._wanted_of(endpoint_id, rooms):
-                lane = self._find_lane(endpoint)
+                lane = find_lane(self._lanes, self._targets, endpoint)
                 if lane is not None:
                     lane.more = True
         return len(claimed), max(counts)
@@ -97,7 +93,7 @@ class Claims:
         due = sorted((front for front in fronts if front.due), key=lambda front: front.event_id)
         wanted = self._plan([(front.endpoint_id, front.order_key) for front in due])
         if wanted:
-            start_by = self._start_by()
+            start_by = time.monotonic() + self._pace.begin_within_s
             async with self._pool.acquire() as connection, connection.transaction():
                 claimed = []
                 if await order_queries.try_lock_claims(connection):
@@ -117,10 +113,6 @@ class Claims:
         if jobs:
             leases = [(lane.target.endpoint_id, job.event_id, job.claims) for lane, job in jobs]
             await delivery_queries.release(self._pool, leases)
-
-    def _start_by(self) -> float:
-        """Return until when what is leased now may be begun."""
-        return time.monotonic() + self._pace.lease_s - self._pace.timeout_s - self._pace.spare_s
 
     def _wanted_of(self, endpoint_id: UUID, rooms: dict[UUID, int]) -> int:
         return rooms.get(endpoint_id, self._pace.claim_per_endpoint)
@@ -154,7 +146,7 @@ class Claims:
             if endpoint is None or not _wanted(endpoint, delivery):
                 unwanted.append(lease)
                 continue
-            lane = self._find_lane(endpoint)
+            lane = find_lane(self._lanes, self._targets, endpoint)
             if lane is None:  # its deliveries come back when the lease ends, and wait for the right key
                 continue
             if self._lanes.room(lane) <= planned[endpoint.id]:
@@ -186,13 +178,6 @@ class Claims:
             self._lanes.add(lane, _job(delivery, start_by, begins[endpoint_id]))
             begins[endpoint_id] += 1 / rates[endpoint_id]
         self._lanes.start()
-
-    def _find_lane(self, endpoint: SealedEndpoint) -> Lane | None:
-        try:
-            return self._lanes.lane(self._targets.of(endpoint))
-        except SealError:
-            log.exception("endpoint_does_not_open", endpoint_id=str(endpoint.id))
-            return None
 
 
 def _wanted(endpoint: SealedEndpoint, delivery: Claimed) -> bool:

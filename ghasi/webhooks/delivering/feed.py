@@ -12,23 +12,18 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
-import structlog
-
 from ghasi.contract.values import rfc3339
 from ghasi.storage.outbox import Event
 from ghasi.storage.pool import Connection
-from ghasi.storage.sealing import SealError
 from ghasi.webhooks import redaction
 from ghasi.webhooks.delivering import delivery_queries
 from ghasi.webhooks.delivering.lane import Job, Lane
-from ghasi.webhooks.delivering.lanes import Lanes
+from ghasi.webhooks.delivering.lanes import Lanes, find_lane
 from ghasi.webhooks.delivering.matching import fields_of, order_key, wanting
 from ghasi.webhooks.delivering.targets import Targets, by_account
 from ghasi.webhooks.endpoints import queries
 from ghasi.webhooks.model import Fed, Pace, SealedEndpoint
 from ghasi.webhooks.redaction import REDACTED_EVENT
-
-log = structlog.get_logger("ghasi.webhooks")
 
 
 def encode_body(event_type: str, at: datetime, data: str) -> str:
@@ -62,7 +57,7 @@ class Feed:
         self._uncommitted, self._overflowed, self._to_be_claimed = [], [], False
         self._promised.clear()
         self._promised_unproven = 0
-        start_by = time.monotonic() + self._pace.lease_s - self._pace.timeout_s - self._pace.spare_s
+        start_by = time.monotonic() + self._pace.begin_within_s
         endpoints = by_account(await queries.list_enabled(connection, list({event.account_id for event in events})))
         if not endpoints:
             return
@@ -90,7 +85,7 @@ class Feed:
                 self._to_be_claimed = True
                 deliveries.append(Fed(endpoint.id, event.id, leased=False, order_key=key))
                 continue
-            lane = self._find_lane(endpoint)
+            lane = find_lane(self._lanes, self._targets, endpoint)
             leased = lane is not None and self._has_room(lane)
             if lane is not None and leased:
                 self._promised[endpoint.id] += 1
@@ -101,13 +96,6 @@ class Feed:
                 self._overflowed.append(lane)
             deliveries.append(Fed(endpoint.id, event.id, leased))
         return deliveries
-
-    def _find_lane(self, endpoint: SealedEndpoint) -> Lane | None:
-        try:
-            return self._lanes.lane(self._targets.of(endpoint))
-        except SealError:  # its deliveries wait for the right key
-            log.exception("endpoint_does_not_open", endpoint_id=str(endpoint.id))
-            return None
 
     def _has_room(self, lane: Lane) -> bool:
         return (

@@ -16,9 +16,10 @@ from uuid import UUID
 
 import structlog
 
+from ghasi.storage.sealing import SealError
 from ghasi.webhooks.delivering.lane import Job, Lane, Share
-from ghasi.webhooks.delivering.targets import Target
-from ghasi.webhooks.model import Pace
+from ghasi.webhooks.delivering.targets import Target, Targets
+from ghasi.webhooks.model import Pace, SealedEndpoint
 
 log = structlog.get_logger("ghasi.webhooks")
 _IDLE_S = 60.0
@@ -320,3 +321,12 @@ class Lanes:
         for task in senders:
             task.cancel()
         await asyncio.gather(*senders, return_exceptions=True)
+
+
+def find_lane(lanes: Lanes, targets: Targets, endpoint: SealedEndpoint) -> Lane | None:
+    """Return an endpoint's lane; None where its secrets do not open: its deliveries wait for the right key."""
+    try:
+        return lanes.lane(targets.of(endpoint))
+    except SealError:
+        log.exception("endpoint_does_not_open", endpoint_id=str(endpoint.id))
+        return None
