@@ -79,12 +79,12 @@ async def test_filter_order_rate_and_metadata(portal: Page, customer: Customer, 
 
 async def test_the_log_by_what_was_answered(portal: Page, customer: Customer) -> None:
     async with failing() as receiver:
+        receiver.takes = frozenset({"message.sent"})  # the other fails at every attempt, however many come to pass
         endpoint = await customer.good("POST", "/v1/webhooks", {"url": receiver.url, "events": ["message.*"]})
         path = f"/webhooks/{endpoint['id']}"
         await open_page(portal, customer, path)
         await send_test(portal, "message.failed")
         await expect(rows(portal)).to_contain_text(re.compile(r"pending\s*500"))
-        receiver.status = 200
         await send_test(portal, "message.sent")
         await expect(rows(portal)).to_have_count(2)
         await portal.get_by_label("Response").select_option("5xx")

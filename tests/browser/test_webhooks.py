@@ -17,15 +17,17 @@ HOSTILE = "</pre><script>alert(1)</script>\x1b[31m سلام دنیا"
 
 @dataclass
 class Failing:
-    """A receiver that fails until it is told otherwise."""
+    """A receiver that fails until it is told otherwise; what comes of the types in `takes` it takes all along."""
 
     url: str = ""
     status: int = 500
+    takes: frozenset[str] = frozenset()
     came: list[str] = field(default_factory=list)
 
     async def take(self, request: web.Request) -> web.Response:
         self.came.append(request.headers["webhook-id"])
-        return web.Response(status=self.status, text=HOSTILE if self.status >= 400 else "thank you")
+        status = 200 if (await request.json())["type"] in self.takes else self.status
+        return web.Response(status=status, text=HOSTILE if status >= 400 else "thank you")
 
 
 @asynccontextmanager
