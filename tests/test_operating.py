@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from ghasi.billing.rates import OPTIONAL, REQUIRED
+from ghasi.billing.rates.reading import OPTIONAL, REQUIRED
 
 PAGE = (Path(__file__).parents[1] / "docs" / "operating.md").read_text()
 

@@ -9,7 +9,8 @@ from uuid import UUID
 
 import msgspec
 
-from ghasi.billing.model import Charge, Rate
+from ghasi.billing.model import Charge
+from ghasi.contract.pricing import Rate, Tier
 from ghasi.contract.values import new_id
 from ghasi.storage.outbox import Event, to_json
 
@@ -25,13 +26,23 @@ class MessageRated(msgspec.Struct, frozen=True):
 
 
 class RateCreated(msgspec.Struct, frozen=True):
-    """Data of `rate.created`, about a rate: the price of a segment to a country (`*`: any other) from a moment on."""
+    """Data of `rate.created`, about a rate: the price of a segment where its key's conditions hold, from a moment on.
+
+    `tiers` are pairs of the segments of a month from which it is another, and that price.
+    """
 
     id: UUID
     currency: str
     country: str
     amount_micros: int
     valid_from: str
+    direction: str = "outbound"
+    account_id: UUID | None = None
+    plan: str | None = None
+    prefix: str = ""
+    sender_kind: str | None = None
+    carrier_class: str | None = None
+    tiers: tuple[Tier, ...] = ()
 
 
 class BillingAccountUpdated(msgspec.Struct, frozen=True):
@@ -51,7 +62,9 @@ def rate_created(rate: Rate, at: datetime) -> Event:
     """Make the event of a rate."""
     # to the microsecond: a preview must choose between rates as a charge does
     valid_from = rate.valid_from.isoformat()
-    data = RateCreated(rate.id, rate.currency, rate.country, rate.amount_micros, valid_from)
+    data = RateCreated(
+        id=rate.id, amount_micros=rate.amount_micros, valid_from=valid_from, tiers=rate.tiers, **rate.key._asdict()
+    )
     return Event(new_id(), "rate.created", NO_ACCOUNT, rate.id, 1, at, to_json(data))
 
 

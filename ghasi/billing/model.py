@@ -6,16 +6,15 @@ What is made for every message is a NamedTuple: it costs half of a frozen datacl
 
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from uuid import UUID
 
+from ghasi.contract.pricing import Direction
 from ghasi.contract.shapes import InvoiceStatus
 
 DEFAULT_CURRENCY = "USD"
-EVERY_COUNTRY = "*"
-"""The country of the rate that holds where a country has none of its own."""
-UNKNOWN_COUNTRY = "ZZ"
-"""CLDR's code for an unknown region: messages to numbers of no country (satellites, international services)."""
+TallyKind = Literal["usage", "included"]
+"""`included`: segments that a plan's base fee pays for, at 0."""
 
 
 class BillingError(Exception):
@@ -46,24 +45,16 @@ class CurrencyFixedError(BillingError):
     """The account has been charged in another currency."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """Price of a segment to a country (`*`: any that has no rate of its own), from a moment on."""
-
-    id: UUID
-    currency: str
-    country: str
-    amount_micros: int
-    valid_from: datetime
-
-
 class TallyKey(NamedTuple):
     """What a tally adds up. Its order is that in which tallies are locked, by the consumer and by closing alike."""
 
     account_id: UUID
     month: date
+    direction: Direction
     country: str
     currency: str
+    kind: TallyKind
+    rate_id: UUID
     unit_micros: int
 
 

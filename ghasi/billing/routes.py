@@ -3,8 +3,9 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from ghasi.billing import service, usage
 from ghasi.billing.invoice_pdf import Seller, open_printer
+from ghasi.billing.invoices import reading as invoices
+from ghasi.billing.usage import reading as usage
 from ghasi.contract.serving import Call, Handler, Reply
 from ghasi.contract.values import parse_id, zone_names
 from ghasi.storage.resources import Resources
@@ -12,20 +13,20 @@ from ghasi.storage.resources import Resources
 
 @asynccontextmanager
 async def serve(resources: Resources) -> AsyncIterator[dict[str, Handler]]:
-    """Give the handlers of billing-service."""
+    """Give the handlers of billing-invoices."""
     pool = resources.pool
     seller = Seller(resources.settings.seller_name, resources.settings.seller_address)
     zone_names()  # looks at hundreds of files: now, and not when the first customer asks
     async with open_printer(seller) as printer:
 
         async def list_invoices(call: Call) -> Reply:
-            return Reply(await service.list_invoices(pool, call.caller, call.query))
+            return Reply(await invoices.list_invoices(pool, call.caller, call.query))
 
         async def get_invoice(call: Call) -> Reply:
-            return Reply(await service.get_invoice(pool, call.caller, parse_id(call.path["invoiceId"])))
+            return Reply(await invoices.get_invoice(pool, call.caller, parse_id(call.path["invoiceId"])))
 
         async def get_invoice_pdf(call: Call) -> Reply:
-            document = await service.get_document(pool, call.caller, parse_id(call.path["invoiceId"]))
+            document = await invoices.get_document(pool, call.caller, parse_id(call.path["invoiceId"]))
             disposition = f'inline; filename="{document.file_name}"'
             return Reply(await printer.print(document), headers=[(b"content-disposition", disposition.encode())])
 

@@ -8,7 +8,8 @@ from datetime import timedelta
 
 import structlog
 
-from ghasi.billing import customers, rating
+from ghasi.billing.accounts import customers
+from ghasi.billing.usage.rating import Rater
 from ghasi.storage import outbox
 from ghasi.storage.pool import UNAVAILABLE, Pool
 from ghasi.storage.resources import Resources
@@ -32,7 +33,7 @@ async def work(resources: Resources) -> None:
                     resources.pool,
                     "messages",
                     "billing",
-                    rating.apply,
+                    Rater().apply,
                     wake=bells.event("messages"),
                     applied=lambda: bells.ring("billing"),
                 )

@@ -8,7 +8,7 @@ from cyclopts import App, Parameter
 
 from ghasi.auth import admin
 from ghasi.auth.model import Account, AccountEntry, AccountStatus, KeyEntry, UserEntry
-from ghasi.billing import admin as billing
+from ghasi.billing.accounts import admin as billing
 from ghasi.commands.failures import FAILED
 from ghasi.commands.operator import Operator, OperatorFlags, do, fields
 from ghasi.commands.output import RowLimit, count, print_line, print_row, print_rows

@@ -6,8 +6,9 @@ from uuid import UUID
 
 from cyclopts import App, Parameter
 
-from ghasi.billing import admin
+from ghasi.billing.invoices import admin as invoice_admin
 from ghasi.billing.model import Invoice
+from ghasi.billing.rates import admin as rate_admin
 from ghasi.commands.operator import Operator, OperatorFlags, do, fields
 from ghasi.commands.output import RowLimit, count, print_line, print_row, print_rows
 from ghasi.contract.shapes import InvoiceStatus
@@ -22,9 +23,11 @@ HERE = Operator()
 @rates.command(name="list")
 def list_rates(*, operator: OperatorFlags = HERE) -> None:
     """List every rate by currency, country and validity."""
-    found = do(operator, lambda it: admin.list_rates(it.pool))
+    found = do(operator, lambda it: rate_admin.list_rates(it.pool))
     rows = [
-        fields(rate, "currency", "country", "valid_from") | {"price": decimal_string(rate.amount_micros)}
+        {"currency": rate.key.currency, "country": rate.key.country}
+        | fields(rate, "valid_from")
+        | {"price": decimal_string(rate.amount_micros)}
         for rate in found
     ]
     print_rows(rows, as_json=operator.json, columns=("currency", "country", "price", "valid_from"))
@@ -34,7 +37,7 @@ def list_rates(*, operator: OperatorFlags = HERE) -> None:
 def import_rates(file: Path, *, operator: OperatorFlags = HERE) -> None:
     """Add the rates of a CSV file: all of them, or none when a line is wrong."""
     text = file.read_text(encoding="utf-8-sig")
-    done = do(operator, lambda it: admin.import_rates(it.pool, text, operator.actor))
+    done = do(operator, lambda it: rate_admin.import_rates(it.pool, text, operator.actor))
     said = f"{count(done.added, 'rate')} added, {done.unchanged} held already"
     print_line(said, fields(done, "added", "unchanged"), as_json=operator.json)
 
@@ -62,14 +65,16 @@ def list_invoices(
     operator: OperatorFlags = HERE,
 ) -> None:
     """List the newest invoices, of one account or of all."""
-    found = do(operator, lambda it: admin.list_invoices(it.pool, account_id=account, status=status, limit=limit))
+    found = do(
+        operator, lambda it: invoice_admin.list_invoices(it.pool, account_id=account, status=status, limit=limit)
+    )
     print_rows([_invoice(invoice) for invoice in found], as_json=operator.json, columns=INVOICE_COLUMNS)
 
 
 @invoices.command(name="show")
 def show_invoice(number: str, *, operator: OperatorFlags = HERE) -> None:
     """Show an invoice with its lines."""
-    invoice, lines = do(operator, lambda it: admin.get_invoice(it.pool, number))
+    invoice, lines = do(operator, lambda it: invoice_admin.get_invoice(it.pool, number))
     rows = [
         fields(line, "description", "country", "messages", "segments")
         | {"unit_price": decimal_string(line.unit_micros), "amount": decimal_string(line.amount_micros, 2)}
@@ -91,7 +96,7 @@ def close_period(
     operator: OperatorFlags = HERE,
 ) -> None:
     """Make the invoices of a month; to do it twice is harmless."""
-    done = do(operator, lambda it: admin.close_period(it.pool, period, early=early, actor=operator.actor))
+    done = do(operator, lambda it: invoice_admin.close_period(it.pool, period, early=early, actor=operator.actor))
     if operator.json:
         print_row({"made": [_invoice(invoice) for invoice in done.made], "skipped": done.skipped}, as_json=True)
         return
@@ -104,12 +109,12 @@ def close_period(
 @invoices.command(name="pay")
 def pay_invoice(number: str, *, operator: OperatorFlags = HERE) -> None:
     """Mark an open invoice as paid."""
-    paid = do(operator, lambda it: admin.pay_invoice(it.pool, number, operator.actor))
+    paid = do(operator, lambda it: invoice_admin.pay_invoice(it.pool, number, operator.actor))
     print_line(f"{paid.number} is {paid.status}", _invoice(paid), as_json=operator.json)
 
 
 @invoices.command(name="void")
 def void_invoice(number: str, *, operator: OperatorFlags = HERE) -> None:
     """Write an open invoice off; its number stays."""
-    voided = do(operator, lambda it: admin.void_invoice(it.pool, number, operator.actor))
+    voided = do(operator, lambda it: invoice_admin.void_invoice(it.pool, number, operator.actor))
     print_line(f"{voided.number} is {voided.status}", _invoice(voided), as_json=operator.json)

@@ -42,7 +42,10 @@ _failures = Counter(
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What happened to a subject; `data` is JSON text; `sequence` counts per subject under its row lock."""
+    """What happened to a subject; `data` is JSON text; `sequence` counts per subject under its row lock.
+
+    `private` is JSON text for services alone, where `data` goes out to customers as it is.
+    """
 
     id: UUID
     type: str
@@ -52,6 +55,7 @@ class Event:
     at: datetime
     data: str
     version: int = 1
+    private: str | None = None
 
 
 Handler = Callable[[Connection, Sequence[Event]], Awaitable[None]]
@@ -63,9 +67,9 @@ async def append(connection: Connection, schema: str, events: Sequence[Event]) -
         return
     await connection.execute(
         f"""
-        INSERT INTO {schema}.outbox (id, type, version, account_id, subject_id, sequence, at, data)
+        INSERT INTO {schema}.outbox (id, type, version, account_id, subject_id, sequence, at, data, private)
         SELECT * FROM unnest($1::uuid[], $2::text[], $3::smallint[], $4::uuid[], $5::uuid[], $6::int[],
-                             $7::timestamptz[], $8::json[])
+                             $7::timestamptz[], $8::json[], $9::json[])
         """,
         [event.id for event in events],
         [event.type for event in events],
@@ -75,6 +79,7 @@ async def append(connection: Connection, schema: str, events: Sequence[Event]) -
         [event.sequence for event in events],
         [event.at for event in events],
         [event.data for event in events],
+        [event.private for event in events],
     )
 
 
@@ -95,7 +100,7 @@ async def consume(pool: Pool, source: str, consumer: str, handle: Handler, most:
             return 0
         rows = await connection.fetch(
             f"""
-            SELECT id, type, account_id, subject_id, sequence, at, data, version, xid
+            SELECT id, type, account_id, subject_id, sequence, at, data, version, private, xid
             FROM {source}.outbox
             WHERE (xid, id) > ($1, $2) AND xid < pg_snapshot_xmin(pg_current_snapshot())
             ORDER BY xid, id
@@ -108,7 +113,7 @@ async def consume(pool: Pool, source: str, consumer: str, handle: Handler, most:
         _lag.labels(source, consumer).set((datetime.now(UTC) - rows[0]["at"]).total_seconds() if rows else 0.0)
         if not rows:
             return 0
-        await handle(connection, [Event(*tuple(row)[:8]) for row in rows])
+        await handle(connection, [Event(*tuple(row)[:9]) for row in rows])
         last = rows[-1]
         await connection.execute(
             f"UPDATE {consumer}.positions SET xid = $2, id = $3 WHERE source = $1", source, last["xid"], last["id"]

@@ -9,8 +9,8 @@ from uuid import UUID
 
 import pytest
 
-from ghasi.billing import rating
 from ghasi.billing.routes import serve
+from ghasi.billing.usage.rating import Rater
 from ghasi.contract import shapes
 from ghasi.contract.serving import ServiceApp
 from ghasi.contract.values import new_id, optional_rfc3339, rfc3339
@@ -61,6 +61,7 @@ class Messages:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self._rater = Rater()
 
     async def write(self, *events: Event) -> None:
         async with self._pool.acquire() as connection, connection.transaction():
@@ -69,7 +70,9 @@ class Messages:
     async def read(self, most: int = 500) -> None:
         idle = 0
         while idle < 2:  # the first look at an outbox only makes the position
-            idle = idle + 1 if await outbox.consume(self._pool, "messages", "billing", rating.apply, most) == 0 else 0
+            idle = (
+                idle + 1 if await outbox.consume(self._pool, "messages", "billing", self._rater.apply, most) == 0 else 0
+            )
 
     async def happen(self, *messages: Sms) -> None:
         await self.write(*(event for message in messages for event in message.events()))

@@ -7,9 +7,11 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from ghasi.billing import admin, closing
+from ghasi.billing.invoices import admin as invoice_admin
+from ghasi.billing.invoices import closing
 from ghasi.billing.model import BillingError, InvoiceNotFoundError, InvoiceNotOpenError, PeriodOpenError
 from ghasi.billing.periods import parse_month
+from ghasi.billing.rates import admin as rate_admin
 from ghasi.contract.values import new_id
 from ghasi.storage import audit
 from ghasi.storage.pool import Pool
@@ -20,7 +22,7 @@ NEXT_MONTH = datetime(2026, 11, 3, tzinfo=UTC)
 
 
 async def close(pool: Pool, period: str = "2026-10", *, early: bool = False) -> list[str | None]:
-    return [invoice.number for invoice in (await admin.close_period(pool, period, early=early, actor=WHO)).made]
+    return [invoice.number for invoice in (await invoice_admin.close_period(pool, period, early=early, actor=WHO)).made]
 
 
 async def invoiced(pool: Pool) -> dict[UUID, str | None]:
@@ -34,18 +36,18 @@ async def invoiced(pool: Pool) -> dict[UUID, str | None]:
 
 
 async def test_an_invoice_has_a_line_for_each_country_and_price(pool: Pool, messages: Messages) -> None:
-    await admin.import_rates(pool, "country,amount,valid_from\nAF,0.055,2026-10-16\n", WHO)
+    await rate_admin.import_rates(pool, "country,amount,valid_from\nAF,0.055,2026-10-16\n", WHO)
     await messages.happen(
         Sms(country="AF"), Sms(country="AF", segments=2), Sms(country="AF", at=LAST_MONTH + timedelta(days=2)),
         Sms(country="DE"), Sms(country=None), Sms(passes=("failed",)), Sms(at=LAST_MONTH - timedelta(days=40)),
     )  # fmt: skip
-    (invoice,) = (await admin.close_period(pool, "2026-10", actor=WHO)).made
+    (invoice,) = (await invoice_admin.close_period(pool, "2026-10", actor=WHO)).made
     assert invoice.number == f"GH-{datetime.now(UTC).year}-000001"
     assert (invoice.account_id, invoice.status, invoice.currency) == (ACCOUNT, "open", "USD")
     assert (invoice.period_start, invoice.period_end) == (
         datetime(2026, 10, 1, tzinfo=UTC), datetime(2026, 11, 1, tzinfo=UTC),
     )  # fmt: skip
-    found, lines = await admin.get_invoice(pool, str(invoice.number))
+    found, lines = await invoice_admin.get_invoice(pool, str(invoice.number))
     assert found == invoice
     assert [(line.description, line.country, line.messages, line.segments, line.amount_micros) for line in lines] == [
         ("SMS to AF", "AF", 3, 4, 180_000),
@@ -62,13 +64,13 @@ async def test_an_invoice_has_a_line_for_each_country_and_price(pool: Pool, mess
 
 async def test_closing_twice_is_harmless(pool: Pool, messages: Messages) -> None:
     await messages.happen(Sms(), Sms(account_id=new_id()))
-    first = await admin.close_period(pool, "2026-10", actor=WHO)
+    first = await invoice_admin.close_period(pool, "2026-10", actor=WHO)
     assert len(first.made) == 2
     assert first.skipped == []
-    again = await admin.close_period(pool, "2026-10", actor=WHO)
+    again = await invoice_admin.close_period(pool, "2026-10", actor=WHO)
     assert again.made == []
     assert again.skipped == sorted(str(invoice.number) for invoice in first.made)
-    assert await admin.list_invoices(pool) == first.made[::-1]
+    assert await invoice_admin.list_invoices(pool) == first.made[::-1]
 
 
 async def test_accounts_without_charges_get_no_invoice(pool: Pool, messages: Messages) -> None:
@@ -108,7 +110,7 @@ async def test_late_messages_of_an_invoiced_month_go_on_the_months_after(pool: P
     assert await close(pool, "2026-09") == []
     (two,) = await close(pool, "2026-10")
     assert await invoiced(pool) == {first.id: one, late.id: two, own.id: two}
-    _, (line,) = await admin.get_invoice(pool, str(two))
+    _, (line,) = await invoice_admin.get_invoice(pool, str(two))
     assert line.messages == 2
 
 
@@ -162,7 +164,7 @@ async def test_ten_closers_at_once_leave_no_gap(
     numbers = sorted(str(number) for made in done for number in made)
     year = datetime.now(UTC).year
     assert numbers == [f"GH-{year}-{count:06d}" for count in range(1, 41)]
-    assert len({invoice.account_id for invoice in await admin.list_invoices(pool)}) == 40
+    assert len({invoice.account_id for invoice in await invoice_admin.list_invoices(pool)}) == 40
     assert None not in (await invoiced(pool)).values()
 
 
@@ -207,24 +209,24 @@ async def test_a_crash_leaves_no_number_behind(pool: Pool, messages: Messages, m
 async def test_paying_and_voiding(pool: Pool, messages: Messages) -> None:
     await messages.happen(Sms(), Sms(account_id=new_id()))
     paid, void = (str(number) for number in await close(pool))
-    settled = await admin.pay_invoice(pool, paid, WHO)
+    settled = await invoice_admin.pay_invoice(pool, paid, WHO)
     assert (settled.status, settled.amount_due_micros) == ("paid", 0)
     assert settled.paid_at is not None
-    settled = await admin.void_invoice(pool, void, WHO)
+    settled = await invoice_admin.void_invoice(pool, void, WHO)
     assert (settled.status, settled.amount_due_micros, settled.paid_at) == ("void", 0, None)
     for number in (paid, void):
-        for settle in (admin.pay_invoice, admin.void_invoice):
+        for settle in (invoice_admin.pay_invoice, invoice_admin.void_invoice):
             with pytest.raises(InvoiceNotOpenError, match=number):
                 await settle(pool, number, WHO)
     with pytest.raises(InvoiceNotFoundError, match="GH-1"):
-        await admin.pay_invoice(pool, "GH-1", WHO)
+        await invoice_admin.pay_invoice(pool, "GH-1", WHO)
     with pytest.raises(InvoiceNotFoundError, match="GH-1"):
-        await admin.get_invoice(pool, "GH-1")
+        await invoice_admin.get_invoice(pool, "GH-1")
     assert [entry.action for entry in await audit.list_entries(pool)] == [
         "invoice.voided", "invoice.paid", "period.closed",
     ]  # fmt: skip
-    assert [one.number for one in await admin.list_invoices(pool, status="paid")] == [paid]
-    assert [one.number for one in await admin.list_invoices(pool, account_id=settled.account_id)] == [void]
+    assert [one.number for one in await invoice_admin.list_invoices(pool, status="paid")] == [paid]
+    assert [one.number for one in await invoice_admin.list_invoices(pool, account_id=settled.account_id)] == [void]
 
 
 async def test_an_open_invoice_is_a_document(pool: Pool, messages: Messages) -> None:
@@ -250,7 +252,7 @@ async def test_an_open_invoice_is_a_document(pool: Pool, messages: Messages) -> 
 async def test_what_is_settled_stays_settled(pool: Pool, messages: Messages) -> None:
     await messages.happen(Sms())
     (number,) = await close(pool)
-    await admin.pay_invoice(pool, str(number), WHO)
+    await invoice_admin.pay_invoice(pool, str(number), WHO)
     for statement in (
         "UPDATE billing.invoices SET status = 'open', paid_at = NULL",
         "UPDATE billing.invoices SET status = 'void', paid_at = NULL, voided_at = now()",

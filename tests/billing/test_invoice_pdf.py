@@ -13,8 +13,9 @@ import msgspec
 import pytest
 import typst
 
-from ghasi.billing import admin, customers
+from ghasi.billing.accounts import customers
 from ghasi.billing.invoice_pdf import TEMPLATE, Document, Printer, Seller, describe, open_printer
+from ghasi.billing.invoices import admin as invoice_admin
 from ghasi.billing.model import Invoice, Line
 from ghasi.contract.serving import ServiceApp
 from ghasi.contract.values import new_id
@@ -225,14 +226,14 @@ async def test_the_newest_name_is_kept(pool: Pool) -> None:
 async def test_an_invoice_keeps_the_name_it_was_opened_with(pool: Pool, messages: Messages, app: ServiceApp) -> None:
     await messages.happen(Sms())
     await named(pool, ACCOUNT, (1, "Kabul Pharmacy"))
-    (made,) = (await admin.close_period(pool, "2026-10", actor=WHO)).made
+    (made,) = (await invoice_admin.close_period(pool, "2026-10", actor=WHO)).made
     first = await get(app, f"invoices/{made.id}/pdf")
     assert (first.status, first.header("content-type")) == (200, "application/pdf")
     assert first.header("content-disposition") == f'inline; filename="{made.number}.pdf"'
     assert first.body.startswith(b"%PDF-")
     await named(pool, ACCOUNT, (2, "Herat Pharmacy"))
     assert (await get(app, f"invoices/{made.id}/pdf")).body == first.body
-    await admin.pay_invoice(pool, str(made.number), WHO)
+    await invoice_admin.pay_invoice(pool, str(made.number), WHO)
     assert (await get(app, f"invoices/{made.id}/pdf")).body != first.body
 
 
@@ -251,7 +252,7 @@ async def test_a_draft_has_the_name_of_now(pool: Pool, app: ServiceApp) -> None:
 
 async def test_another_accounts_pdf_is_not_found(pool: Pool, messages: Messages, app: ServiceApp) -> None:
     await messages.happen(Sms())
-    (made,) = (await admin.close_period(pool, "2026-10", actor=WHO)).made
+    (made,) = (await invoice_admin.close_period(pool, "2026-10", actor=WHO)).made
     for target, who in ((f"invoices/{made.id}/pdf", new_id()), (f"invoices/{new_id()}/pdf", ACCOUNT),
                         (f"invoices/{made.number}/pdf", ACCOUNT)):  # fmt: skip
         answer = await get(app, target, who)

@@ -6,13 +6,15 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ghasi.billing.closing import make_lines
+from ghasi.billing.invoices.closing import make_lines
 from ghasi.billing.model import Tally, TallyKey
 from ghasi.billing.money import invoice_amount, minor_digits, round_to_minor
 from ghasi.contract.values import new_id
 from tests.billing.conftest import ACCOUNT
 
 CURRENCIES = st.sampled_from(["USD", "JPY", "KWD", "CLF", "AFN"])
+
+RATE = new_id()
 
 
 @given(st.integers(-(10**15), 10**15), CURRENCIES)
@@ -42,7 +44,13 @@ def test_amounts_have_the_currencys_decimals() -> None:
 )  # fmt: skip
 def test_each_line_is_rounded_once_from_its_exact_sum(kinds: list[tuple[int, str, int, int]], currency: str) -> None:
     tallies = [
-        Tally(new_id(), TallyKey(ACCOUNT, date(2026, month, 1), country, currency, unit), 1, segments, segments * unit)
+        Tally(
+            new_id(),
+            TallyKey(ACCOUNT, date(2026, month, 1), "outbound", country, currency, "usage", RATE, unit),
+            1,
+            segments,
+            segments * unit,
+        )
         for month, country, unit, segments in kinds
     ]
     lines = make_lines(tallies)

@@ -8,8 +8,9 @@ import asyncpg
 import msgspec
 import pytest
 
-from ghasi.billing import admin
+from ghasi.billing.accounts import admin as account_admin
 from ghasi.billing.model import CurrencyFixedError, ImportSummary, RatesError
+from ghasi.billing.rates import admin as rate_admin
 from ghasi.contract.values import new_id
 from ghasi.storage import audit
 from ghasi.storage.pool import Pool
@@ -19,8 +20,8 @@ WHO = "operator:ann"
 
 
 async def test_the_default_rate_is_there(pool: Pool) -> None:
-    (rate,) = await admin.list_rates(pool)
-    assert (rate.country, rate.currency, rate.amount_micros) == ("*", "USD", 45000)
+    (rate,) = await rate_admin.list_rates(pool)
+    assert (rate.key.country, rate.key.currency, rate.amount_micros) == ("*", "USD", 45000)
 
 
 async def test_a_file_adds_its_rates_once(pool: Pool) -> None:
@@ -28,15 +29,15 @@ async def test_a_file_adds_its_rates_once(pool: Pool) -> None:
         "\ufeffCountry, amount ,currency,valid_from\r\n\r\naf,0.05,,\r\nDE,0.1,usd,2026-12-01\r\n"
         "*,0.045,USD,2027-01-01T04:30:00+04:30\r\n"
     )
-    assert await admin.import_rates(pool, text, WHO) == ImportSummary(added=3, unchanged=0)
-    rates = await admin.list_rates(pool)
-    assert [(rate.country, rate.amount_micros) for rate in rates] == [
+    assert await rate_admin.import_rates(pool, text, WHO) == ImportSummary(added=3, unchanged=0)
+    rates = await rate_admin.list_rates(pool)
+    assert [(rate.key.country, rate.amount_micros) for rate in rates] == [
         ("*", 45000), ("*", 45000), ("AF", 50000), ("DE", 100_000),
     ]  # fmt: skip
     assert rates[1].valid_from == datetime(2027, 1, 1, tzinfo=UTC)
     assert rates[3].valid_from == datetime(2026, 12, 1, tzinfo=UTC)
-    assert await admin.import_rates(pool, text, WHO) == ImportSummary(added=0, unchanged=3)
-    assert await admin.list_rates(pool) == rates
+    assert await rate_admin.import_rates(pool, text, WHO) == ImportSummary(added=0, unchanged=3)
+    assert await rate_admin.list_rates(pool) == rates
     (entry,) = await audit.list_entries(pool)
     assert (entry.actor, entry.action) == (WHO, "rates.imported")
 
@@ -49,33 +50,33 @@ async def told(pool: Pool, kind: str) -> list[tuple[object, ...]]:
 async def test_each_rate_that_is_imported_is_told(pool: Pool) -> None:
     nobody = UUID(int=0)
     text = "country,amount,currency,valid_from\nAF,0.05,USD,2026-12-01T04:30:00+04:30\n*,6.5,JPY,2026-01-01\n"
-    await admin.import_rates(pool, text, WHO)
+    await rate_admin.import_rates(pool, text, WHO)
     expected = [
         (
             nobody, rate.id, 1,
-            {"id": str(rate.id), "currency": rate.currency, "country": rate.country,
+            {"id": str(rate.id), **rate.key._asdict(), "account_id": None, "tiers": [],
              "amount_micros": rate.amount_micros, "valid_from": rate.valid_from.isoformat()},
         )
-        for rate in await admin.list_rates(pool)
+        for rate in await rate_admin.list_rates(pool)
         if rate.valid_from.year > 1970
     ]  # fmt: skip
     assert sorted(await told(pool, "rate.created"), key=str) == sorted(expected, key=str)
     assert len(expected) == 2
     with pytest.raises(RatesError):
-        await admin.import_rates(pool, "country,amount\nAF,0.07\nXX,1\n", WHO)
-    await admin.import_rates(pool, text, WHO)
+        await rate_admin.import_rates(pool, "country,amount\nAF,0.07\nXX,1\n", WHO)
+    await rate_admin.import_rates(pool, text, WHO)
     assert len(await told(pool, "rate.created")) == 2
 
 
 async def test_ten_imports_at_once_are_one(pool: Pool) -> None:
-    done = await asyncio.gather(*(admin.import_rates(pool, "country,amount\nAF,0.05\n", WHO) for _ in range(10)))
+    done = await asyncio.gather(*(rate_admin.import_rates(pool, "country,amount\nAF,0.05\n", WHO) for _ in range(10)))
     assert sorted(summary.added for summary in done) == [0] * 9 + [1]
-    assert len(await admin.list_rates(pool)) == 2
+    assert len(await rate_admin.list_rates(pool)) == 2
 
 
 async def test_a_correction_of_the_same_moment_replaces(pool: Pool, messages: Messages) -> None:
     for amount in ("0.05", "0.06"):
-        await admin.import_rates(pool, f"country,amount,valid_from\nAF,{amount},2026-01-01\n", WHO)
+        await rate_admin.import_rates(pool, f"country,amount,valid_from\nAF,{amount},2026-01-01\n", WHO)
     await messages.happen(Sms())
     assert await pool.fetchval("SELECT unit_micros FROM billing.charges") == 60000
 
@@ -108,10 +109,10 @@ FAULTS = [
 async def test_every_fault_is_named_and_nothing_imported(pool: Pool) -> None:
     for text, faults in FAULTS:
         with pytest.raises(RatesError) as raised:
-            await admin.import_rates(pool, text, WHO)
+            await rate_admin.import_rates(pool, text, WHO)
         for fault in faults:
             assert fault in str(raised.value)
-    assert len(await admin.list_rates(pool)) == 1
+    assert len(await rate_admin.list_rates(pool)) == 1
 
 
 async def test_rates_are_append_only(pool: Pool) -> None:
@@ -125,15 +126,15 @@ async def test_an_account_is_billed_in_the_currency_chosen_before_its_first_mess
 ) -> None:
     yen, dollar = new_id(), new_id()
     with pytest.raises(RatesError, match="JPY has no rate"):
-        await admin.set_currency(pool, yen, "JPY", WHO)
-    await admin.import_rates(pool, "country,amount,currency,valid_from\n*,6.5,JPY,2026-01-01\n", WHO)
-    await admin.set_currency(pool, yen, "JPY", WHO)
-    await admin.set_currency(pool, yen, "JPY", WHO)
+        await account_admin.set_currency(pool, yen, "JPY", WHO)
+    await rate_admin.import_rates(pool, "country,amount,currency,valid_from\n*,6.5,JPY,2026-01-01\n", WHO)
+    await account_admin.set_currency(pool, yen, "JPY", WHO)
+    await account_admin.set_currency(pool, yen, "JPY", WHO)
     await messages.happen(Sms(account_id=yen), Sms(account_id=dollar))
     charged = await pool.fetch("SELECT account_id, currency, amount_micros FROM billing.charges")
     assert {tuple(row) for row in charged} == {(yen, "JPY", 6_500_000), (dollar, "USD", 45000)}
     with pytest.raises(CurrencyFixedError, match="billed in USD already"):
-        await admin.set_currency(pool, dollar, "JPY", WHO)
+        await account_admin.set_currency(pool, dollar, "JPY", WHO)
     # told once, by whoever fixed it
     assert sorted(await told(pool, "billing_account.updated"), key=str) == sorted(
         [

@@ -8,7 +8,9 @@ import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ghasi.billing import admin, rating, worker
+from ghasi.billing import worker
+from ghasi.billing.rates import admin as rate_admin
+from ghasi.contract.pricing import Question, Rate, RateBook, default_key
 from ghasi.contract.values import new_id
 from ghasi.storage import outbox
 from ghasi.storage.outbox import Event
@@ -164,7 +166,7 @@ async def test_what_is_rated_is_told(pool: Pool, messages: Messages) -> None:
 
 async def test_the_rate_is_that_of_acceptance_and_of_the_country(pool: Pool, messages: Messages) -> None:
     noon = datetime(2026, 10, 1, 12, tzinfo=UTC)
-    await admin.import_rates(
+    await rate_admin.import_rates(
         pool,
         "country,amount,valid_from\nAF,0.10,2026-10-01T12:00:00Z\nAF,0.20,2026-10-02\n*,0.03,2026-10-02\n",
         "operator:ann",
@@ -185,8 +187,9 @@ async def test_the_rate_is_that_of_acceptance_and_of_the_country(pool: Pool, mes
 
 
 def test_before_its_first_rate_a_currency_has_that_one() -> None:
-    later = rating.Rate(new_id(), "EUR", "*", 50000, LAST_MONTH)
-    assert rating.PriceList([later]).find("EUR", "AF", LAST_MONTH - timedelta(days=1)) == later
+    question = Question("EUR", "outbound", ACCOUNT, None, "AF", "93701234567", None, None)
+    later = Rate(new_id(), default_key("EUR"), 50000, LAST_MONTH)
+    assert RateBook([later]).find(question, LAST_MONTH - timedelta(days=1)) == later
 
 
 async def test_a_rate_that_comes_later_leaves_charges_alone(pool: Pool, messages: Messages) -> None:
@@ -194,7 +197,7 @@ async def test_a_rate_that_comes_later_leaves_charges_alone(pool: Pool, messages
     *before, delivered = message.events()
     await messages.write(*before)
     await messages.read()
-    await admin.import_rates(pool, "country,amount,valid_from\nAF,1,2026-01-01", "operator:ann")
+    await rate_admin.import_rates(pool, "country,amount,valid_from\nAF,1,2026-01-01", "operator:ann")
     await messages.write(delivered)
     await messages.read()
     row = await pool.fetchrow("SELECT unit_micros, status FROM billing.charges")

@@ -2,7 +2,9 @@
 
 from datetime import datetime, timedelta
 
-from ghasi.billing import admin
+from ghasi.billing.accounts import admin as account_admin
+from ghasi.billing.invoices import admin as invoice_admin
+from ghasi.billing.rates import admin as rate_admin
 from ghasi.contract.serving import ServiceApp
 from ghasi.contract.values import encode_cursor, new_id, rfc3339
 from ghasi.storage.resources import Resources
@@ -13,7 +15,7 @@ WHO = "operator:ann"
 
 async def test_an_invoice_as_the_customer_sees_it(app: ServiceApp, resources: Resources, messages: Messages) -> None:
     await messages.happen(*(Sms() for _ in range(3)), Sms(country=None, segments=10))
-    (made,) = (await admin.close_period(resources.pool, "2026-10", actor=WHO)).made
+    (made,) = (await invoice_admin.close_period(resources.pool, "2026-10", actor=WHO)).made
     assert made.issued_at is not None
     summary = {
         "id": str(made.id), "number": made.number, "status": "open", "currency": "USD",
@@ -30,7 +32,7 @@ async def test_an_invoice_as_the_customer_sees_it(app: ServiceApp, resources: Re
     ]  # fmt: skip
     answer = await get(app, f"invoices/{made.id}")
     assert (answer.status, answer.json) == (200, summary | {"line_items": lines})
-    paid = await admin.pay_invoice(resources.pool, str(made.number), WHO)
+    paid = await invoice_admin.pay_invoice(resources.pool, str(made.number), WHO)
     assert paid.paid_at is not None
     assert (await get(app, "invoices")).json["data"] == [
         summary | {"status": "paid", "amount_due": "0.00", "paid_at": rfc3339(paid.paid_at)}
@@ -40,11 +42,11 @@ async def test_an_invoice_as_the_customer_sees_it(app: ServiceApp, resources: Re
 async def test_amounts_of_a_currency_without_decimals(
     app: ServiceApp, resources: Resources, messages: Messages
 ) -> None:
-    await admin.import_rates(resources.pool, "country,amount,currency,valid_from\n*,6.5,JPY,2026-01-01\n", WHO)
-    await admin.set_currency(resources.pool, ACCOUNT, "JPY", WHO)
+    await rate_admin.import_rates(resources.pool, "country,amount,currency,valid_from\n*,6.5,JPY,2026-01-01\n", WHO)
+    await account_admin.set_currency(resources.pool, ACCOUNT, "JPY", WHO)
     await messages.happen(Sms(segments=3))
     assert (await ask(app, "usage", **OCTOBER))["currency"] == "JPY"
-    (made,) = (await admin.close_period(resources.pool, "2026-10", actor=WHO)).made
+    (made,) = (await invoice_admin.close_period(resources.pool, "2026-10", actor=WHO)).made
     invoice = (await get(app, f"invoices/{made.id}")).json
     assert (invoice["currency"], invoice["total"], invoice["tax"]) == ("JPY", "20", "0")
     assert [(line["unit_price"], line["amount"]) for line in invoice["line_items"]] == [("6.5000", "20")]
@@ -52,7 +54,7 @@ async def test_amounts_of_a_currency_without_decimals(
 
 async def test_another_accounts_invoice_is_not_found(app: ServiceApp, resources: Resources, messages: Messages) -> None:
     await messages.happen(Sms())
-    (made,) = (await admin.close_period(resources.pool, "2026-10", actor=WHO)).made
+    (made,) = (await invoice_admin.close_period(resources.pool, "2026-10", actor=WHO)).made
     other = new_id()
     for answer in (
         await get(app, f"invoices/{made.id}", other),
@@ -72,8 +74,8 @@ async def test_invoices_are_paged_newest_first_and_filtered(
     months = ["2026-06", "2026-07", "2026-08", "2026-09", "2026-10"]
     await messages.happen(*(Sms(at=datetime.fromisoformat(f"{month}-10T00:00:00+00:00")) for month in months))
     for month in months:
-        await admin.close_period(resources.pool, month, actor=WHO)
-    numbers = [invoice.number for invoice in await admin.list_invoices(resources.pool)]
+        await invoice_admin.close_period(resources.pool, month, actor=WHO)
+    numbers = [invoice.number for invoice in await invoice_admin.list_invoices(resources.pool)]
     assert len(numbers) == 5
     seen, cursor = [], ""
     while True:
@@ -83,7 +85,7 @@ async def test_invoices_are_paged_newest_first_and_filtered(
             break
         cursor = f"&cursor={page['next_cursor']}"
     assert seen == [numbers[:2], numbers[2:4], numbers[4:]]
-    await admin.pay_invoice(resources.pool, str(numbers[1]), WHO)
+    await invoice_admin.pay_invoice(resources.pool, str(numbers[1]), WHO)
     assert [one["number"] for one in (await get(app, "invoices?status=paid")).json["data"]] == [numbers[1]]
     assert len((await get(app, "invoices?status=open&limit=100")).json["data"]) == 4
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ghasi.billing.periods import LAST_YEAR, QUARTER, Granularity, bounds_of, day_start
-from ghasi.billing.usage import previous_start, summary_range, usage_range
+from ghasi.billing.usage.reading import previous_start, summary_range, usage_range
 from ghasi.contract.errors import Problem
 from ghasi.contract.serving import ServiceApp
 from ghasi.contract.shapes import SummaryQuery, UsageQuery

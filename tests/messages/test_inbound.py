@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from ghasi.billing import rating
+from ghasi.billing.usage.rating import Rater
 from ghasi.carriers.alphabet import decode
 from ghasi.carriers.carrier import Encoding, InboundPart
 from ghasi.carriers.segmentation import segment
@@ -407,7 +407,7 @@ async def test_inbound_messages_are_listed_filtered_exported_and_neither_cancele
     assert (await owner.call("POST", f"/v1/messages/{message['id']}/cancel")).json["code"] == "not_cancelable"
     rows = await pool.fetch("SELECT id, type, account_id, subject_id, sequence, at, data FROM messages.outbox")
     async with pool.acquire() as connection, connection.transaction():
-        await rating.apply(connection, [Event(*row.values()) for row in rows if row["type"] == "message.received"])
+        await Rater().apply(connection, [Event(*row.values()) for row in rows if row["type"] == "message.received"])
     for table in ("charges", "usage_quarters", "refusals", "outcome_quarters", "tallies"):
         assert await pool.fetchval(f"SELECT count(*) FROM billing.{table}") == 0, table
 

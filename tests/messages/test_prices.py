@@ -7,8 +7,9 @@ from uuid import UUID
 
 import msgspec
 
-from ghasi.billing.model import DEFAULT_CURRENCY, EVERY_COUNTRY, UNKNOWN_COUNTRY, Rate
-from ghasi.billing.rating import PriceList
+from ghasi.billing import events
+from ghasi.billing.model import DEFAULT_CURRENCY
+from ghasi.contract.pricing import EVERY_COUNTRY, UNKNOWN_COUNTRY, Question, Rate, RateBook, RateKey
 from ghasi.contract.values import new_id
 from ghasi.messages.sending import price_queries, prices
 from ghasi.messages.sending.prices import take_billing
@@ -21,10 +22,14 @@ NOBODY = UUID(int=0)
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
+def plain(currency: str, country: str, amount_micros: int, valid_from: datetime, rate_id: UUID | None = None) -> Rate:
+    """A rate of everybody's by country alone."""
+    key = RateKey(currency, "outbound", None, None, country, "", None, None)
+    return Rate(rate_id or new_id(), key, amount_micros, valid_from)
+
+
 def rate_event(rate: Rate) -> Event:
-    data = {"id": rate.id, "currency": rate.currency, "country": rate.country, "amount_micros": rate.amount_micros,
-            "valid_from": rate.valid_from}  # fmt: skip
-    return event("rate.created", NOBODY, rate.id, 1, data)
+    return events.rate_created(rate, datetime.now(UTC))
 
 
 def account_event(account_id: UUID, currency: str, sequence: int = 1) -> Event:
@@ -57,8 +62,8 @@ async def price(customer: Customer, to: str = "+93701234567") -> Any:
 async def test_what_billing_tells_holds_at_once(customer: Customer, other: Customer, pool: Pool) -> None:
     await take(
         pool,
-        rate_event(Rate(new_id(), "EUR", "*", 50_000, LONG_AGO)),
-        rate_event(Rate(new_id(), "EUR", "AF", 70_000, LONG_AGO)),
+        rate_event(plain("EUR", "*", 50_000, LONG_AGO)),
+        rate_event(plain("EUR", "AF", 70_000, LONG_AGO)),
         account_event(customer.account_id, "EUR"),
     )
     assert await price(customer) == {"amount": "0.0700", "currency": "EUR"}
@@ -69,7 +74,7 @@ async def test_what_billing_tells_holds_at_once(customer: Customer, other: Custo
 
 
 async def test_events_come_in_any_order_and_again(customer: Customer, pool: Pool) -> None:
-    rate = Rate(new_id(), "EUR", "*", 50_000, LONG_AGO)
+    rate = plain("EUR", "*", 50_000, LONG_AGO)
     for _ in range(2):
         await take(
             pool,
@@ -92,7 +97,7 @@ async def test_rated_messages_and_rates_come_in_one_batch(customer: Customer, po
             connection,
             "billing",
             [
-                rate_event(Rate(new_id(), "USD", "SE", 12_000, LONG_AGO)),
+                rate_event(plain("USD", "SE", 12_000, LONG_AGO)),
                 event("message.rated", customer.account_id, message_id, 1, data),
                 event("invoice.opened", customer.account_id, new_id(), 1, {}),
             ],
@@ -119,16 +124,17 @@ async def test_a_price_is_the_one_that_billing_finds(pool: Pool) -> None:
     for _ in range(25):
         await pool.execute("DELETE FROM messages.rates")
         rates = [
-            Rate(UUID(int=chance.getrandbits(128)), chance.choice(("USD", "EUR")), chance.choice(("*", "AF", "SE")),
-                 chance.randrange(100_000), chance.choice(days))
+            plain(chance.choice(("USD", "EUR")), chance.choice(("*", "AF", "SE")), chance.randrange(100_000),
+                  chance.choice(days), UUID(int=chance.getrandbits(128)))
             for _ in range(chance.randrange(1, 14))
         ]  # fmt: skip
-        rates.append(Rate(UUID(int=chance.getrandbits(128)), "USD", EVERY_COUNTRY, 7, chance.choice(days)))
+        rates.append(plain("USD", EVERY_COUNTRY, 7, chance.choice(days), UUID(int=chance.getrandbits(128))))
         await take(pool, *(rate_event(rate) for rate in rates))
-        billing = PriceList(sorted(rates, key=lambda rate: (rate.valid_from, rate.id)))
+        billing = RateBook(rates)
         for country in ("AF", "SE", "DE", UNKNOWN_COUNTRY):
             for at in (days[0] - timedelta(1), *days, days[-1] + timedelta(1), days[2] + timedelta(hours=1)):
-                expected = billing.find("USD", country, at)
+                expected = billing.find(Question("USD", "outbound", account_id, None, country, "1", None, None), at)
+                assert expected is not None
                 found = await price_queries.find_price(pool, account_id, "USD", country, at)
                 assert found == (expected.amount_micros, "USD"), (rates, country, at)
                 differing.add(expected.amount_micros)

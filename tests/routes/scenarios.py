@@ -17,7 +17,7 @@ import pytest
 from ghasi.auth import admin as auth_admin
 from ghasi.auth import api_keys, invitations
 from ghasi.auth.model import MOST_API_KEYS, MOST_INVITATIONS
-from ghasi.billing import admin as billing_admin
+from ghasi.billing.invoices import admin as billing_admin
 from ghasi.contract.serving import Caller
 from ghasi.contract.shapes import SCOPES, NewApiKey, NewInvitation, WebhookInput
 from ghasi.contract.table import BY_OPERATION, ROWS, Auth, Row, Upstream

@@ -1,62 +1,11 @@
-"""SQL of rates, and of what billing knows of accounts: their currency and their name. Knows no rules."""
+"""SQL of what billing knows of accounts: their currency and their name. Knows no rules."""
 
 from collections.abc import Collection, Sequence
 from uuid import UUID
 
-from ghasi.billing.model import Rate
 from ghasi.storage.pool import Connection, Pool
 
-# rates
-
-
-async def lock_rates(connection: Connection) -> None:
-    """Keep other imports out until the end of the transaction; readers go on."""
-    await connection.execute("LOCK TABLE billing.rates IN SHARE ROW EXCLUSIVE MODE")
-
-
-async def list_rates(connection: Connection | Pool) -> list[Rate]:
-    """Return every rate by currency, country and validity; of equal ones the last counts."""
-    rows = await connection.fetch(
-        """
-        SELECT id, currency, country, amount_micros, valid_from FROM billing.rates
-        ORDER BY currency, country, valid_from, id
-        """
-    )
-    return [Rate(*row) for row in rows]
-
-
-async def list_rates_of(
-    connection: Connection, currencies: Collection[str], countries: Collection[str]
-) -> list[Rate]:  # fmt: skip
-    """Return the rates of some currencies and countries by validity; of equal ones the last counts."""
-    rows = await connection.fetch(
-        """
-        SELECT id, currency, country, amount_micros, valid_from FROM billing.rates
-        WHERE currency = ANY($1) AND country = ANY($2)
-        ORDER BY valid_from, id
-        """,
-        list(currencies),
-        list(countries),
-    )
-    return [Rate(*row) for row in rows]
-
-
-async def insert_rates(connection: Connection, rates: Sequence[Rate]) -> None:
-    """Add rates."""
-    await connection.execute(
-        """
-        INSERT INTO billing.rates (id, currency, country, amount_micros, valid_from)
-        SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::timestamptz[])
-        """,
-        [rate.id for rate in rates],
-        [rate.currency for rate in rates],
-        [rate.country for rate in rates],
-        [rate.amount_micros for rate in rates],
-        [rate.valid_from for rate in rates],
-    )
-
-
-# accounts' currencies
+# currencies
 
 
 async def list_currencies(connection: Connection, accounts: Collection[UUID]) -> dict[UUID, str]:

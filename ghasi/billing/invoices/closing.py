@@ -12,10 +12,11 @@ from itertools import groupby
 from operator import itemgetter
 from uuid import UUID
 
-from ghasi.billing import invoice_queries
-from ghasi.billing.model import UNKNOWN_COUNTRY, Closing, Invoice, Line, PeriodOpenError, Sums, Tally
+from ghasi.billing.invoices import queries
+from ghasi.billing.model import Closing, Invoice, Line, PeriodOpenError, Sums, Tally
 from ghasi.billing.money import round_to_minor
 from ghasi.billing.periods import parse_month
+from ghasi.contract.pricing import UNKNOWN_COUNTRY
 from ghasi.contract.values import new_id, rfc3339
 from ghasi.storage import audit, outbox
 from ghasi.storage.pool import Connection, Pool
@@ -45,7 +46,7 @@ async def close_period(pool: Pool, period: str, *, early: bool, actor: str) -> C
     while True:
         async with pool.acquire() as connection, connection.transaction():
             if skipped is None:
-                skipped = await invoice_queries.list_numbers(connection, start)
+                skipped = await queries.list_numbers(connection, start)
             batch = await _close_batch(connection, start, end, actor)
         if not batch:
             return Closing(made, skipped)
@@ -62,11 +63,11 @@ async def _check_ended(pool: Pool, period: str, end: datetime, now: datetime) ->
 async def _close_batch(connection: Connection, start: datetime, end: datetime, actor: str) -> list[Invoice]:
     issued_at = datetime.now(UTC)
     series = f"GH-{issued_at.year}"
-    last = await invoice_queries.lock_series(connection, series)
-    accounts = await invoice_queries.list_unbilled_accounts(connection, start, ACCOUNTS_AT_A_TIME)
+    last = await queries.lock_series(connection, series)
+    accounts = await queries.list_unbilled_accounts(connection, start, ACCOUNTS_AT_A_TIME)
     if not accounts:
         return []
-    tallies = await invoice_queries.lock_tallies(connection, accounts, start.date())
+    tallies = await queries.lock_tallies(connection, accounts, start.date())
     invoices: list[Invoice] = []
     lines: list[tuple[UUID, int, Line]] = []
     taken: list[tuple[UUID, UUID]] = []
@@ -83,11 +84,11 @@ async def _close_batch(connection: Connection, start: datetime, end: datetime, a
         invoices.append(invoice)
         lines += [(invoice.id, position, line) for position, line in enumerate(own_lines)]
         taken += [(tally.id, invoice.id) for tally in own]
-    await invoice_queries.insert_drafts(connection, invoices)
-    await invoice_queries.insert_lines(connection, lines)
-    await invoice_queries.take_tallies(connection, taken)
-    await invoice_queries.open_drafts(connection, invoices)
-    await invoice_queries.move_series(connection, series, last)
+    await queries.insert_drafts(connection, invoices)
+    await queries.insert_lines(connection, lines)
+    await queries.take_tallies(connection, taken)
+    await queries.open_drafts(connection, invoices)
+    await queries.move_series(connection, series, last)
     numbers = [invoice.number for invoice in invoices]
     await audit.record(
         connection, actor=actor, action="period.closed", subject=f"{start:%Y-%m}", early=issued_at < end, made=numbers

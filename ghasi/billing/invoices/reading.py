@@ -4,8 +4,9 @@ from uuid import UUID
 
 import msgspec
 
-from ghasi.billing import invoice_queries, rate_queries
+from ghasi.billing.accounts import queries as account_queries
 from ghasi.billing.invoice_pdf import Document
+from ghasi.billing.invoices import queries
 from ghasi.billing.model import Invoice, Line
 from ghasi.billing.money import invoice_amount
 from ghasi.contract import shapes
@@ -18,7 +19,7 @@ from ghasi.storage.pool import Pool
 async def list_invoices(pool: Pool, caller: Caller, query: shapes.InvoiceQuery) -> shapes.Page[shapes.Invoice]:
     """Return a page of invoices, newest first; raises Problem invalid_cursor."""
     before = decode_id_cursor(query.cursor)
-    found = await invoice_queries.list_invoices(pool, caller.account_id, query.status, before, query.limit + 1)
+    found = await queries.list_invoices(pool, caller.account_id, query.status, before, query.limit + 1)
     return page_of(found, query.limit, _invoice, lambda invoice: (invoice.id,))
 
 
@@ -37,15 +38,15 @@ async def get_document(pool: Pool, caller: Caller, invoice_id: UUID) -> Document
     name of now, and without any the account's id.
     """
     invoice, lines = await _get_invoice(pool, caller, invoice_id)
-    name = invoice.customer_name or await rate_queries.find_customer_name(pool, invoice.account_id)
+    name = invoice.customer_name or await account_queries.find_customer_name(pool, invoice.account_id)
     return Document(invoice, lines, name or str(invoice.account_id))
 
 
 async def _get_invoice(pool: Pool, caller: Caller, invoice_id: UUID) -> tuple[Invoice, list[Line]]:
-    invoice = await invoice_queries.find_invoice(pool, caller.account_id, invoice_id)
+    invoice = await queries.find_invoice(pool, caller.account_id, invoice_id)
     if invoice is None:
         raise Problem("not_found")
-    return invoice, await invoice_queries.list_lines(pool, invoice.id)
+    return invoice, await queries.list_lines(pool, invoice.id)
 
 
 def _invoice(invoice: Invoice) -> shapes.Invoice:

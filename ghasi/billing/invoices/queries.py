@@ -54,16 +54,17 @@ async def lock_tallies(connection: Connection, accounts: Sequence[UUID], month: 
     """Lock and return accounts' open tallies up to a month, in the order in which the consumer locks them."""
     rows = await connection.fetch(
         """
-        SELECT id, account_id, month, country, currency, unit_micros, messages, segments, amount_micros
+        SELECT id, account_id, month, direction, country, currency, kind, rate_id, unit_micros, messages, segments,
+               amount_micros
         FROM billing.tallies
         WHERE account_id = ANY($1) AND month <= $2 AND invoice_id IS NULL
-        ORDER BY account_id, month, country, currency, unit_micros
+        ORDER BY account_id, month, direction, country, currency, kind, rate_id, unit_micros
         FOR UPDATE
         """,
         accounts,
         month,
     )
-    return [Tally(row[0], TallyKey(*row[1:6]), *row[6:]) for row in rows]
+    return [Tally(row[0], TallyKey(*row[1:9]), *row[9:]) for row in rows]
 
 
 async def insert_drafts(connection: Connection, invoices: Sequence[Invoice]) -> None:

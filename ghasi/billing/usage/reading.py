@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from ghasi.billing import rate_queries, usage_queries
+from ghasi.billing.accounts import queries as account_queries
 from ghasi.billing.model import DEFAULT_CURRENCY, OutcomeSums, Sums
 from ghasi.billing.periods import (
     FIRST_YEAR,
@@ -22,6 +22,7 @@ from ghasi.billing.periods import (
     period_end,
     quarter_start,
 )
+from ghasi.billing.usage import queries
 from ghasi.contract import shapes
 from ghasi.contract.errors import invalid
 from ghasi.contract.serving import Caller
@@ -45,7 +46,7 @@ async def get_usage(pool: Pool, caller: Caller, query: shapes.UsageQuery) -> sha
     """Return usage by the zone's periods, oldest first, of periods that have any; see usage_range for the bounds."""
     since, until, zone = usage_range(query, datetime.now(UTC))
     bounds = bounds_of(since, until, query.granularity, zone)
-    rows = await usage_queries.list_usage(pool, caller.account_id, bounds, query.group_by)
+    rows = await queries.list_usage(pool, caller.account_id, bounds, query.group_by)
     total = Sums()
     for _, _, sums in rows:
         total.add(sums.messages, sums.segments, sums.amount_micros)
@@ -73,7 +74,7 @@ async def get_summary(pool: Pool, caller: Caller, query: shapes.SummaryQuery) ->
     """
     since, until, zone = summary_range(query, datetime.now(UTC))
     bounds = bounds_of(since, until, query.granularity, zone)
-    found = await usage_queries.list_outcomes(pool, caller.account_id, [previous_start(since, until, zone), *bounds])
+    found = await queries.list_outcomes(pool, caller.account_id, [previous_start(since, until, zone), *bounds])
     # period 0 is the range before
     periods = [found.get(period, OutcomeSums()) for period in range(1, len(bounds))]
     return shapes.Summary(
@@ -176,4 +177,4 @@ def _outcome(sums: OutcomeSums) -> shapes.Outcome:
 
 
 async def _currency(pool: Pool, caller: Caller) -> str:
-    return await rate_queries.find_currency(pool, caller.account_id) or DEFAULT_CURRENCY
+    return await account_queries.find_currency(pool, caller.account_id) or DEFAULT_CURRENCY

@@ -42,26 +42,24 @@ async def add_tallies(connection: Connection, sums: Sequence[tuple[TallyKey, Sum
     rows = await connection.fetch(
         """
         INSERT INTO billing.tallies AS tally
-            (id, account_id, month, country, currency, unit_micros, messages, segments, amount_micros)
-        SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::date[], $4::text[], $5::text[], $6::bigint[], $7::bigint[],
-                             $8::bigint[], $9::bigint[])
-        ON CONFLICT (account_id, month, country, currency, unit_micros) WHERE invoice_id IS NULL DO UPDATE SET
+            (id, account_id, month, direction, country, currency, kind, rate_id, unit_micros, messages, segments,
+             amount_micros)
+        SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::date[], $4::text[], $5::text[], $6::text[], $7::text[],
+                             $8::uuid[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[])
+        ON CONFLICT (account_id, month, direction, country, currency, kind, rate_id, unit_micros)
+            WHERE invoice_id IS NULL DO UPDATE SET
             messages = tally.messages + EXCLUDED.messages,
             segments = tally.segments + EXCLUDED.segments,
             amount_micros = tally.amount_micros + EXCLUDED.amount_micros
-        RETURNING account_id, month, country, currency, unit_micros, id
+        RETURNING account_id, month, direction, country, currency, kind, rate_id, unit_micros, id
         """,
         [new_id() for _ in sums],
-        [key.account_id for key, _ in sums],
-        [key.month for key, _ in sums],
-        [key.country for key, _ in sums],
-        [key.currency for key, _ in sums],
-        [key.unit_micros for key, _ in sums],
+        *(list(column) for column in zip(*(key for key, _ in sums), strict=True)),
         [one.messages for _, one in sums],
         [one.segments for _, one in sums],
         [one.amount_micros for _, one in sums],
     )
-    return {TallyKey._make(row[:5]): row[5] for row in rows}
+    return {TallyKey._make(row[:8]): row[8] for row in rows}
 
 
 async def insert_refusals(connection: Connection, refusals: Sequence[Refusal]) -> set[UUID]:

@@ -6,7 +6,6 @@ than once: a charge is made by the first that says the message was sent, and nev
 greatest sequence. Works on a batch at a time, with no query for a single message.
 """
 
-from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -16,21 +15,21 @@ from uuid import UUID
 
 import msgspec
 
-from ghasi.billing import charge_queries, rate_queries
+from ghasi.billing.accounts import queries as account_queries
 from ghasi.billing.events import billing_account_updated, message_rated
 from ghasi.billing.model import (
     DEFAULT_CURRENCY,
-    EVERY_COUNTRY,
-    UNKNOWN_COUNTRY,
     Charge,
     OutcomeSums,
-    Rate,
     Refusal,
     Sums,
     TallyKey,
     UsageQuarter,
 )
 from ghasi.billing.periods import month_of, quarter_start
+from ghasi.billing.rates import queries as rate_queries
+from ghasi.billing.usage import charge_queries
+from ghasi.contract.pricing import Question, Rate, RateBook, pricing_country, sender_kind
 from ghasi.storage import outbox
 from ghasi.storage.outbox import Event
 from ghasi.storage.pool import Connection
@@ -42,7 +41,6 @@ Move = tuple[UUID, str, int]
 """A message's id, and the status and sequence that its charge moves to."""
 _NOTHING, _NO_OUTCOME = Sums(), OutcomeSums()
 _REDACTED_EVENT = "message.redacted"
-_COUNTRY_LENGTH = 2
 _FAILED = frozenset({"failed", "undelivered", "expired"})
 _REFUSED = frozenset({"failed", "expired"})
 """How a message ends that was not sent, unless its sender canceled it; nothing happens to it any more."""
@@ -52,6 +50,8 @@ class MessageState(msgspec.Struct, frozen=True):
     """What billing reads of a message resource; the rest is skipped unread."""
 
     direction: str
+    to: str
+    sender: str | None = msgspec.field(name="from")
     country: str | None
     segments: int
     status: str
@@ -75,11 +75,26 @@ class Sent(NamedTuple):
 _decode = msgspec.json.Decoder(MessageState).decode
 
 
-async def apply(connection: Connection, events: Sequence[Event]) -> None:
-    """Charge messages that were sent, move usage and outcomes, within the caller's transaction.
+class Rater:
+    """Rates messages, with the rates in memory; only what is new of them is read."""
 
-    Idempotent, in any order of the events.
-    """
+    def __init__(self) -> None:
+        """Begin without rates."""
+        self._book = RateBook()
+        self._position = 0
+
+    async def apply(self, connection: Connection, events: Sequence[Event]) -> None:
+        """Charge messages that were sent, move usage and outcomes, within the caller's transaction.
+
+        Idempotent, in any order of the events.
+        """
+        added, self._position = await rate_queries.list_rates(connection, after=self._position)
+        self._book.add(added)
+        await apply(connection, events, self._book)
+
+
+async def apply(connection: Connection, events: Sequence[Event], book: RateBook) -> None:
+    """Charge messages that were sent by the rates of a book, and move usage and outcomes."""
     newest, refused = read_events(events)
     usage: Usage = defaultdict(Sums)
     if newest:
@@ -88,7 +103,7 @@ async def apply(connection: Connection, events: Sequence[Event]) -> None:
             await charge_queries.move_charges(connection, moved)
         if len(charged) < len(newest):
             fresh = [sent for message_id, sent in newest.items() if message_id not in charged]
-            await _charge(connection, fresh, usage)
+            await _charge(connection, fresh, usage, book)
     differences = {quarter: sums for quarter, sums in usage.items() if sums != _NOTHING}
     if differences:
         await charge_queries.add_usage(connection, differences)
@@ -115,7 +130,9 @@ def read_events(events: Sequence[Event]) -> tuple[dict[UUID, Sent], dict[UUID, R
         if state.sent_at is None:
             if state.status in _REFUSED:
                 at = quarter_start(state.completed_at or event.at)
-                refused[event.subject_id] = Refusal(event.subject_id, event.account_id, at, _country(state.country))
+                refused[event.subject_id] = Refusal(
+                    event.subject_id, event.account_id, at, pricing_country(state.country)
+                )
             continue
         known = newest.get(event.subject_id)
         if known is None or event.sequence > known.event.sequence:
@@ -159,20 +176,23 @@ def add_up(usage: Mapping[UsageQuarter, Sums], refused: Iterable[Refusal]) -> Ou
     return {quarter: sums for quarter, sums in outcomes.items() if sums != _NO_OUTCOME}
 
 
-async def _charge(connection: Connection, fresh: Sequence[Sent], usage: Usage) -> None:
+async def _charge(connection: Connection, fresh: Sequence[Sent], usage: Usage, book: RateBook) -> None:
     now = datetime.now(UTC)
     currencies, fixed = await _fix_currencies(connection, {sent.event.account_id for sent in fresh})
-    countries = {_country(sent.state.country) for sent in fresh}
-    prices = PriceList(
-        await rate_queries.list_rates_of(connection, set(currencies.values()), {*countries, EVERY_COUNTRY})
-    )
     kinds: list[tuple[Sent, Rate, TallyKey]] = []
     tallies: dict[TallyKey, Sums] = defaultdict(Sums)
     for sent in fresh:
-        account_id, country, segments = sent.event.account_id, _country(sent.state.country), sent.state.segments
-        rate = prices.find(currencies[account_id], country, sent.state.created_at)
+        account_id, state, segments = sent.event.account_id, sent.state, sent.state.segments
+        country = pricing_country(state.country)
+        question = Question(
+            currency=currencies[account_id], direction="outbound", account_id=account_id, plan=None, country=country,
+            number=state.to.removeprefix("+"), sender_kind=sender_kind(state.sender), carrier_class=None,
+        )  # fmt: skip
+        rate = cast("Rate", book.find(question, state.created_at))  # every currency has a default
         at = quarter_start(sent.sent_at)
-        key = TallyKey(account_id, month_of(at), country, rate.currency, rate.amount_micros)
+        key = TallyKey(
+            account_id, month_of(at), "outbound", country, rate.key.currency, "usage", rate.id, rate.amount_micros
+        )
         amount_micros = segments * rate.amount_micros
         tallies[key].add(1, segments, amount_micros)
         usage[UsageQuarter(account_id, at, country, sent.state.status)].add(1, segments, amount_micros)
@@ -185,11 +205,6 @@ async def _charge(connection: Connection, fresh: Sequence[Sent], usage: Usage) -
     await outbox.append(connection, "billing", events)
 
 
-def _country(country: str | None) -> str:
-    # numbers of no country have no region, or a numeric one like 001 (UN M49)
-    return country if country and len(country) == _COUNTRY_LENGTH else UNKNOWN_COUNTRY
-
-
 def _make_charge(sent: Sent, rate: Rate, country: str, tally_id: UUID) -> Charge:
     event, state = sent
     return Charge(
@@ -200,7 +215,7 @@ def _make_charge(sent: Sent, rate: Rate, country: str, tally_id: UUID) -> Charge
         segments=state.segments,
         unit_micros=rate.amount_micros,
         amount_micros=state.segments * rate.amount_micros,
-        currency=rate.currency,
+        currency=rate.key.currency,
         rate_id=rate.id,
         tally_id=tally_id,
         status=state.status,
@@ -210,31 +225,10 @@ def _make_charge(sent: Sent, rate: Rate, country: str, tally_id: UUID) -> Charge
 
 async def _fix_currencies(connection: Connection, accounts: set[UUID]) -> tuple[dict[UUID, str], list[UUID]]:
     """Return the accounts' currencies, and the accounts that have theirs, the default one, from now on."""
-    known = await rate_queries.list_currencies(connection, accounts)
+    known = await account_queries.list_currencies(connection, accounts)
     fixed: list[UUID] = []
     if missing := accounts - known.keys():
         # an operator may be choosing one this moment: whoever is first fixes it, so ask again
-        fixed = await rate_queries.insert_accounts(connection, missing, DEFAULT_CURRENCY)
-        known |= await rate_queries.list_currencies(connection, missing)
+        fixed = await account_queries.insert_accounts(connection, missing, DEFAULT_CURRENCY)
+        known |= await account_queries.list_currencies(connection, missing)
     return known, fixed
-
-
-class PriceList:
-    """Rates by currency and country, for looking up what held at a moment."""
-
-    def __init__(self, rates: Sequence[Rate]) -> None:
-        """Take rates ordered by `valid_from`, of equal ones the one that counts last."""
-        self._rates: dict[tuple[str, str], list[Rate]] = defaultdict(list)
-        for rate in rates:
-            self._rates[rate.currency, rate.country].append(rate)
-
-    def find(self, currency: str, country: str, at: datetime) -> Rate:
-        """Return the country's rate at a moment, else the default's.
-
-        Before its first default rate a currency has that one: a message that was sent is never left without a price.
-        """
-        for key in (country, EVERY_COUNTRY):
-            rates = self._rates.get((currency, key), [])
-            if position := bisect_right(rates, at, key=lambda rate: rate.valid_from):
-                return rates[position - 1]
-        return self._rates[currency, EVERY_COUNTRY][0]

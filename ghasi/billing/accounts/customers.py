@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ghasi.billing import rate_queries
+from ghasi.billing.accounts import queries
 from ghasi.storage.outbox import Event, latest_of
 from ghasi.storage.pool import Connection
 
@@ -22,4 +22,4 @@ async def apply(connection: Connection, events: Sequence[Event]) -> None:
         for event in latest_of(events, "account.updated")
     ]
     if names:
-        await rate_queries.upsert_customers(connection, names)
+        await queries.upsert_customers(connection, names)

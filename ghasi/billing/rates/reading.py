@@ -12,8 +12,9 @@ from datetime import UTC, date, datetime
 
 from phonenumbers import SUPPORTED_REGIONS
 
-from ghasi.billing.model import DEFAULT_CURRENCY, EVERY_COUNTRY, Rate, RatesError
+from ghasi.billing.model import DEFAULT_CURRENCY, RatesError
 from ghasi.billing.periods import FIRST_YEAR, LAST_YEAR
+from ghasi.contract.pricing import EVERY_COUNTRY, Rate, RateKey
 from ghasi.contract.values import micros, new_id
 
 REQUIRED, OPTIONAL = ("country", "amount"), ("currency", "valid_from")
@@ -73,10 +74,10 @@ def new_rates(lines: Sequence[RateLine], known: Sequence[Rate], now: datetime) -
     exact: dict[tuple[str, str, datetime], int] = {}
     current: dict[tuple[str, str], int] = {}
     for rate in known:
-        exact[rate.currency, rate.country, rate.valid_from] = rate.amount_micros
+        exact[rate.key.currency, rate.key.country, rate.valid_from] = rate.amount_micros
         if rate.valid_from <= now:
-            current[rate.currency, rate.country] = rate.amount_micros
-    defaults = {rate.currency for rate in known if rate.country == EVERY_COUNTRY}
+            current[rate.key.currency, rate.key.country] = rate.amount_micros
+    defaults = {rate.key.currency for rate in known if rate.key.country == EVERY_COUNTRY}
     defaults |= {line.currency for line in lines if line.country == EVERY_COUNTRY}
     if faults := [
         f"line {line.number}: {line.currency} has no rate for {EVERY_COUNTRY}, which every currency needs"
@@ -85,7 +86,12 @@ def new_rates(lines: Sequence[RateLine], known: Sequence[Rate], now: datetime) -
     ]:
         raise RatesError("nothing was imported:\n" + "\n".join(faults))
     return [
-        Rate(new_id(), line.currency, line.country, line.amount_micros, line.valid_from or now)
+        Rate(
+            new_id(),
+            RateKey(line.currency, "outbound", None, None, line.country, "", None, None),
+            line.amount_micros,
+            line.valid_from or now,
+        )
         for line in lines
         if line.amount_micros
         != (
