@@ -34,6 +34,11 @@ class Configuration(Protocol):
         """What the carrier is called, in the file and everywhere."""
         ...
 
+    @property
+    def carrier_class(self) -> str | None:
+        """What rates may tell carriers apart by."""
+        ...
+
 
 C = TypeVar("C", bound=Configuration)
 
@@ -118,6 +123,11 @@ class Fleet(Generic[C]):
         """Whether a carrier may be given messages now."""
         member = self.members.get(name)
         return member is not None and member.usable
+
+    def class_of(self, name: str) -> str | None:
+        """Return the class of a carrier, one on its way out too; None where it has none or is not known."""
+        member = self.members.get(name) or next((one for one in self.leaving if one.name == name), None)
+        return None if member is None else member.configuration.carrier_class
 
     async def apply(self, configurations: Sequence[C]) -> bool:
         """Have exactly these carriers from now on; returns whether anything changed.

@@ -5,6 +5,7 @@ Owns the mapping between table and resource and the statuses a message has passe
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Literal, Protocol
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from ghasi.storage.outbox import Event, to_json
 from ghasi.storage.pool import Record
 
 DEFAULT_VALIDITY_S = 86_400
+_UUID_LENGTH = 36
 _encode = msgspec.json.Encoder().encode
 
 
@@ -101,6 +103,22 @@ class Stored:
     carrier: str | None
     resubmitted: bool
     accepted_at: datetime | None
+    credential: str | None
+    carrier_class: str | None
+
+
+class PrivatePart(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a message's events tell services alone: who asked for it, and by which carrier it went.
+
+    `credential` is the id of the API key where `api_key` says so, else the kid of the JWT's key. `accepted_at` is there
+    where a message was not accepted at its id's own time: it was scheduled first.
+    """
+
+    credential: str | None = None
+    api_key: bool = False
+    carrier: str | None = None
+    carrier_class: str | None = None
+    accepted_at: datetime | None = None
 
 
 COLUMNS = ", ".join(Stored.__dataclass_fields__)
@@ -158,7 +176,24 @@ def status_event(message: Stored, now: datetime) -> Event:
         sequence=message.sequence,
         at=now,
         data=to_json(resource(message)),
+        private=private_part(
+            message.credential, message.carrier, message.carrier_class, accepted_at=message.accepted_at
+        ),
     )
+
+
+@lru_cache(maxsize=4096)
+def private_part(
+    credential: str | None,
+    carrier: str | None = None,
+    carrier_class: str | None = None,
+    *,
+    accepted_at: datetime | None = None,
+) -> str:
+    """Return the private part of a message's events as JSON; it must not reach customers."""
+    # an API key is named by its id, a UUID; a kid is a thumbprint of another length
+    api_key = credential is not None and len(credential) == _UUID_LENGTH
+    return to_json(PrivatePart(credential, api_key, carrier, carrier_class, accepted_at))
 
 
 def detail(message: Stored) -> MessageDetail:

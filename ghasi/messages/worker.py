@@ -43,6 +43,7 @@ async def work(resources: Resources) -> None:
     ledger, inbox = Ledger(pool, bells), Inbox(pool, bells)
     tallies: defaultdict[str, Tally] = defaultdict(Tally)
     fleet: Fleet[Any] = Fleet(open_carrier, partial(_on_receipts, ledger, tallies), partial(_on_inbound, inbox))
+    ledger.class_of = inbox.class_of = fleet.class_of
     chooser = Chooser(fleet)
     dispatcher = Dispatcher(pool, ledger, chooser, tallies=tallies, wake=bells.event("dispatch"))
     watch = CarrierWatch(resources.settings, pool, fleet, chooser.use)

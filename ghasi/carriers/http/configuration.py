@@ -152,6 +152,8 @@ class HttpConfiguration(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     default_sender: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
     strip_plus: bool = False
     """Write numbers without their +."""
+    carrier_class: Name | None = field(name="class", default=None)
+    """What rates may tell carriers apart by."""
     on_unknown_submit: Literal["resend", "unknown"] = "resend"
     tls_ca_file: Annotated[str, Meta(min_length=1)] | None = None
     insecure_http: bool = False

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct, structs
+from msgspec import Meta, Struct, field, structs
 
 from ghasi.contract.message_errors import MESSAGE_ERRORS
 
@@ -66,6 +66,8 @@ class SmppConfiguration(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """Submits a second of all links together, evenly spaced."""
     enquire_link_s: Seconds = 15.0
     response_timeout_s: Seconds = 10.0
+    carrier_class: Name | None = field(name="class", default=None)
+    """What rates may tell carriers apart by."""
     on_unknown_submit: Literal["resend", "unknown"] = "resend"
 
     default_sender: Annotated[str, Meta(min_length=1, max_length=16, pattern=Ascii)] | None = None

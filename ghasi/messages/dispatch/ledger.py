@@ -72,10 +72,14 @@ Entry = Sequence[Submitted | Receipt]
 
 @dataclass(slots=True)
 class Ledger:
-    """The batches being written, and the newest submissions by (carrier, its message id), to match receipts by."""
+    """The batches being written, and the newest submissions by (carrier, its message id), to match receipts by.
+
+    `class_of` says which class a carrier is of.
+    """
 
     pool: Pool
     bells: Bells
+    class_of: Callable[[str], str | None] = lambda _: None
     batcher: Batcher[Entry, None] = field(init=False)
     recent: dict[tuple[str, str], tuple[UUID, int, int]] = field(default_factory=dict)
     quality: QualityCounts = field(default_factory=QualityCounts)
@@ -135,7 +139,7 @@ class Ledger:
             return facts
         messages = await queries.lock_messages(connection, list(facts.touched))
         await self._complete_long(connection, messages, facts)
-        changed, events = _advance(messages, facts)
+        changed, events = _advance(messages, facts, self.class_of)
         if changed:
             await queries.write_messages(connection, changed)
             await outbox.append(connection, "messages", events)
@@ -265,7 +269,9 @@ class _Facts:
         return status_event(message, now)
 
 
-def _advance(messages: dict[UUID, Stored], facts: _Facts) -> tuple[list[Stored], list[Event]]:
+def _advance(
+    messages: dict[UUID, Stored], facts: _Facts, class_of: Callable[[str], str | None]
+) -> tuple[list[Stored], list[Event]]:
     """Move messages on by the facts; return those that changed, and the event of each status passed."""
     changed: list[Stored] = []
     events: list[Event] = []
@@ -276,6 +282,8 @@ def _advance(messages: dict[UUID, Stored], facts: _Facts) -> tuple[list[Stored],
         parts = list(facts.parts.get(message.id, {}).values())
         was = message.status
         while advance(message, parts):  # one status at a time, so that each event shows the message as it was then
+            if message.status == "sent" and message.carrier is not None:
+                message.carrier_class = class_of(message.carrier)
             events.append(facts.pass_to(message, was, now))
             was = message.status
         ending = facts.endings.get(message.id)

@@ -279,12 +279,12 @@ async def write_messages(connection: Connection, messages: Sequence[Stored]) -> 
         UPDATE messages.messages AS message
         SET status = new.status, sequence = new.sequence, sent_at = new.sent_at, unknown_at = new.unknown_at,
             completed_at = new.completed_at, error_code = new.error_code, error_detail = new.error_detail,
-            carrier = new.carrier, resubmitted = new.resubmitted
+            carrier = new.carrier, resubmitted = new.resubmitted, carrier_class = new.carrier_class
         FROM unnest($1::uuid[], $2::text[], $3::smallint[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[],
-                    $7::text[], $8::text[], $9::text[], $10::bool[])
+                    $7::text[], $8::text[], $9::text[], $10::bool[], $11::text[])
              AS new (id, status, sequence, sent_at, unknown_at, completed_at, error_code, error_detail, carrier,
-                     resubmitted)
-        WHERE message.id = new.id AND message.id BETWEEN $11 AND $12
+                     resubmitted, carrier_class)
+        WHERE message.id = new.id AND message.id BETWEEN $12 AND $13
         """,
         ids,
         [message.status for message in messages],
@@ -296,6 +296,7 @@ async def write_messages(connection: Connection, messages: Sequence[Stored]) -> 
         [message.error_detail for message in messages],
         [message.carrier for message in messages],
         [message.resubmitted for message in messages],
+        [message.carrier_class for message in messages],
         min(ids),
         max(ids),
     )

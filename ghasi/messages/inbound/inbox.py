@@ -24,6 +24,7 @@ from ghasi.contract.values import id_time, new_id, rfc3339
 from ghasi.messages.inbound import queries, reassembly
 from ghasi.messages.inbound.queries import Received
 from ghasi.messages.inbound.reassembly import Desk, HeldPart, Key, Whole
+from ghasi.messages.model import private_part
 from ghasi.messages.numbers import Recipient, parse_recipient
 from ghasi.messages.senders import opt_out_queries
 from ghasi.messages.senders import queries as sender_queries
@@ -61,6 +62,7 @@ class Inbox:
     pool: Pool
     bells: Bells
     clock: Callable[[], datetime] = _now
+    class_of: Callable[[str], str | None] = lambda _: None
     batcher: Batcher[Sequence[HeldPart], None] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -112,7 +114,7 @@ class Inbox:
                 for key in late:
                     if desk.is_late(key, now):
                         desk.close(key)
-                received = [_receive(whole, *owners[whole.recipient]) for whole in desk.whole
+                received = [_receive(whole, *owners[whole.recipient], self.class_of) for whole in desk.whole
                             if whole.recipient in owners]  # fmt: skip
                 await _store(connection, desk, received, now)
         strays = [part for whole in desk.whole if whole.recipient not in owners for part in whole.parts]
@@ -168,14 +170,14 @@ def _read_number(text: str) -> Recipient:
     return Recipient(text, None)
 
 
-def _receive(whole: Whole, account_id: UUID, address: str) -> Received:
+def _receive(whole: Whole, account_id: UUID, address: str, class_of: Callable[[str], str | None]) -> Received:
     """Make the message of parts: received when it is whole, or will not be any more."""
     text = reassembly.read_text(whole.parts)
     person = _read_number(whole.parts[0].sender)
     return Received(
         id=whole.message_id, account_id=account_id, recipient=address, sender=person.number, body=text,
         encoding=reassembly.encoding_of(whole.parts, text), segments=whole.segments, country=person.country,
-        carrier=whole.parts[0].carrier, at=id_time(whole.message_id),
+        carrier=whole.parts[0].carrier, carrier_class=class_of(whole.parts[0].carrier), at=id_time(whole.message_id),
     )  # fmt: skip
 
 
@@ -199,7 +201,7 @@ def _event(message: Received) -> Event:
     )  # fmt: skip
     return Event(
         id=new_id(), type="message.received", account_id=message.account_id, subject_id=message.id, sequence=1,
-        at=message.at, data=outbox.to_json(data),
+        at=message.at, data=outbox.to_json(data), private=private_part(None, message.carrier, message.carrier_class),
     )  # fmt: skip
 
 

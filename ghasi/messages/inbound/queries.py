@@ -27,6 +27,7 @@ class Received:
     segments: int
     country: str | None
     carrier: str
+    carrier_class: str | None
     at: datetime
 
 
@@ -123,12 +124,12 @@ async def insert_received(connection: Connection, messages: Sequence[Received]) 
     await connection.execute(
         """
         INSERT INTO messages.messages (id, account_id, direction, recipient, sender, body, encoding, segments, country,
-                                       carrier, status, completed_at)
+                                       carrier, carrier_class, status, completed_at)
         SELECT id, account_id, 'inbound', recipient, nullif(sender, ''), body, encoding, segments, country, carrier,
-               'received', at
+               carrier_class, 'received', at
         FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::smallint[], $8::text[],
-                    $9::text[], $10::timestamptz[])
-             AS new (id, account_id, recipient, sender, body, encoding, segments, country, carrier, at)
+                    $9::text[], $10::text[], $11::timestamptz[])
+             AS new (id, account_id, recipient, sender, body, encoding, segments, country, carrier, carrier_class, at)
         """,
         [message.id for message in messages],
         [message.account_id for message in messages],
@@ -139,6 +140,7 @@ async def insert_received(connection: Connection, messages: Sequence[Received]) 
         [message.segments for message in messages],
         [message.country for message in messages],
         [message.carrier for message in messages],
+        [message.carrier_class for message in messages],
         [message.at for message in messages],
     )
 

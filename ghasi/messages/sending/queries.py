@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import date
 from uuid import UUID
 
-from ghasi.messages.model import COLUMNS, DEFAULT_VALIDITY_S, Draft, Keyed, Stored, stored
+from ghasi.messages.model import COLUMNS, DEFAULT_VALIDITY_S, Draft, Keyed, Stored, private_part, stored
 from ghasi.storage.pool import Connection, Pool, Record
 
 _INSERT = """
@@ -22,9 +22,10 @@ WITH message AS (
     SELECT id, now(), now() + make_interval(secs => coalesce(validity_s, $15))
     FROM unnest($1::uuid[], $12::int[]) AS new (id, validity_s)
 )
-INSERT INTO messages.outbox (id, type, account_id, subject_id, sequence, at, data)
-SELECT event_id, 'message.accepted', account_id, id, 1, now(), data
-FROM unnest($13::uuid[], $2::uuid[], $1::uuid[], $14::json[]) AS new (event_id, account_id, id, data)
+INSERT INTO messages.outbox (id, type, account_id, subject_id, sequence, at, data, private)
+SELECT event_id, 'message.accepted', account_id, id, 1, now(), data, private
+FROM unnest($13::uuid[], $2::uuid[], $1::uuid[], $14::json[], $16::json[])
+     AS new (event_id, account_id, id, data, private)
 """
 # The same, of which some are for later. A statement of its own: those that are for now are to cost nothing more.
 _INSERT_SOME_FOR_LATER = """
@@ -34,22 +35,22 @@ WITH message AS (
     SELECT id, account_id, user_id, credential, recipient, sender, body, encoding, segments, country, reference,
            validity_s, send_at, CASE WHEN send_at IS NULL THEN 'accepted' ELSE 'scheduled' END
     FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[],
-                $9::smallint[], $10::text[], $11::text[], $12::int[], $16::timestamptz[])
+                $9::smallint[], $10::text[], $11::text[], $12::int[], $17::timestamptz[])
          AS new (id, account_id, user_id, credential, recipient, sender, body, encoding, segments, country, reference,
                  validity_s, send_at)
 ), dispatch AS (
     INSERT INTO messages.dispatch (message_id, due_at, expires_at)
     SELECT id, now(), now() + make_interval(secs => coalesce(validity_s, $15))
-    FROM unnest($1::uuid[], $12::int[], $16::timestamptz[]) AS new (id, validity_s, send_at) WHERE send_at IS NULL
+    FROM unnest($1::uuid[], $12::int[], $17::timestamptz[]) AS new (id, validity_s, send_at) WHERE send_at IS NULL
 ), scheduled AS (
     INSERT INTO messages.scheduled (message_id, send_at)
-    SELECT id, send_at FROM unnest($1::uuid[], $16::timestamptz[]) AS new (id, send_at) WHERE send_at IS NOT NULL
+    SELECT id, send_at FROM unnest($1::uuid[], $17::timestamptz[]) AS new (id, send_at) WHERE send_at IS NOT NULL
 )
-INSERT INTO messages.outbox (id, type, account_id, subject_id, sequence, at, data)
+INSERT INTO messages.outbox (id, type, account_id, subject_id, sequence, at, data, private)
 SELECT event_id, CASE WHEN send_at IS NULL THEN 'message.accepted' ELSE 'message.scheduled' END, account_id, id, 1,
-       now(), data
-FROM unnest($13::uuid[], $2::uuid[], $1::uuid[], $14::json[], $16::timestamptz[])
-     AS new (event_id, account_id, id, data, send_at)
+       now(), data, private
+FROM unnest($13::uuid[], $2::uuid[], $1::uuid[], $14::json[], $16::json[], $17::timestamptz[])
+     AS new (event_id, account_id, id, data, private, send_at)
 """
 
 
@@ -71,6 +72,7 @@ async def insert_messages(connection: Connection | Pool, drafts: Sequence[Draft]
         event_ids,
         [draft.response.decode() for draft in drafts],
         DEFAULT_VALIDITY_S,
+        [private_part(draft.credential) for draft in drafts],
     ]
     times = [draft.send_at for draft in drafts]
     if any(times):
