@@ -1,7 +1,8 @@
 """What billing tells the other services, in its outbox, in the transaction in which it happens.
 
-Each event has its subject's whole state, which never changes again: its sequence is 1. `rate.created` is about no
-account: its account is the nil UUID. Who reads the outbox passes over types it does not know.
+Each event has its subject's whole state, which never changes again: its sequence is 1. That of `account.spending`
+changes: it counts on. `rate.created` is about no account: its account is the nil UUID. Who reads the outbox passes over
+types it does not know.
 """
 
 from datetime import datetime
@@ -9,9 +10,12 @@ from uuid import UUID
 
 import msgspec
 
+from ghasi.billing.ledger.limits import Figures, SpendingState
+from ghasi.billing.ledger.spending_queries import Alert
 from ghasi.billing.model import Charge
+from ghasi.contract import shapes
 from ghasi.contract.pricing import Rate, Tier
-from ghasi.contract.values import new_id
+from ghasi.contract.values import decimal_string, new_id, optional_rfc3339, rfc3339
 from ghasi.storage.outbox import Event, to_json
 
 NO_ACCOUNT = UUID(int=0)
@@ -52,6 +56,18 @@ class BillingAccountUpdated(msgspec.Struct, frozen=True):
     currency: str
 
 
+class AccountSpending(msgspec.Struct, frozen=True):
+    """Data of `account.spending`, about an account: whether it may send by its balance and its limit.
+
+    It holds no longer than `until`. An account that is `exhausted` has not even what is held for messages on their way.
+    """
+
+    account_id: UUID
+    status: str
+    exhausted: bool
+    until: str | None
+
+
 def message_rated(charge: Charge, at: datetime) -> Event:
     """Make the event of a charge."""
     data = MessageRated(charge.message_id, charge.amount_micros, charge.currency)
@@ -72,3 +88,21 @@ def billing_account_updated(account_id: UUID, currency: str, at: datetime) -> Ev
     """Make the event of an account whose currency was fixed."""
     data = BillingAccountUpdated(account_id, currency)
     return Event(new_id(), "billing_account.updated", account_id, account_id, 1, at, to_json(data))
+
+
+def account_spending(account_id: UUID, state: SpendingState, sequence: int, at: datetime) -> Event:
+    """Make the event of an account that may send no more, or again."""
+    data = AccountSpending(account_id, state.status, state.exhausted, optional_rfc3339(state.until))
+    return Event(new_id(), "account.spending", account_id, account_id, sequence, at, to_json(data))
+
+
+def billing_alert(alert: Alert, figures: Figures, currency: str) -> Event:
+    """Make the event of an alert, which goes to the customer's webhooks."""
+    is_limit = alert.kind == "spending_limit"
+    spent_micros = figures.spent_micros if is_limit else alert.limit_micros - figures.balance_micros
+    data = shapes.BillingAlert(
+        id=str(alert.id), kind=alert.kind, threshold_percent=alert.percent, at=rfc3339(alert.at), currency=currency,
+        period=alert.period if is_limit else None, spent=decimal_string(spent_micros),
+        limit=decimal_string(alert.limit_micros), balance=None if is_limit else decimal_string(figures.balance_micros),
+    )  # fmt: skip
+    return Event(new_id(), "billing.alert", alert.account_id, alert.id, 1, alert.at, to_json(data))

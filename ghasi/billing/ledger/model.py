@@ -10,11 +10,12 @@ from typing import Literal, NamedTuple, Protocol
 from uuid import UUID
 
 from ghasi.billing.model import BillingError
+from ghasi.contract.shapes import TransactionKind
 
 Book = Literal["cash", "balance", "receivable", "usage", "revenue", "tax", "uncollectible"]
 """`usage` is what a prepaid balance has paid for and no invoice has taken yet."""
 BOOKS: tuple[Book, ...] = ("balance", "cash", "receivable", "revenue", "tax", "uncollectible", "usage")
-Kind = Literal["top_up", "correction", "usage", "invoice", "payment", "void", "uncollectible", "credit_note"]
+Kind = TransactionKind
 Entries = Mapping[Book, int]
 
 
@@ -101,6 +102,14 @@ class TopUp(NamedTuple):
     amount_micros: int
     note: str | None
     actor: str
+
+
+class Usage(NamedTuple):
+    """What messages of a prepaid account cost."""
+
+    account_id: UUID
+    currency: str
+    amount_micros: int
 
 
 class Standing(NamedTuple):

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 from uuid import UUID
 
-from ghasi.billing.ledger import books, queries
+from ghasi.billing.ledger import books, queries, spending_queries, states
 from ghasi.billing.ledger.model import (
     Book,
     Credited,
@@ -27,6 +27,7 @@ from ghasi.billing.ledger.model import (
     Posting,
     Standing,
     TopUp,
+    Usage,
 )
 from ghasi.contract.values import new_id
 from ghasi.storage.pool import Connection
@@ -48,7 +49,7 @@ async def post_openings(connection: Connection, openings: Sequence[Opening]) -> 
             entries = books.opening(one, ledger.balances[one.account_id]["balance"])
             ledger.post(one, str(one.invoice_id), entries, invoice_id=one.invoice_id)
         settled[one.invoice_id] = one.net_micros + one.tax_micros - entries.get("receivable", 0)
-    await ledger.write()
+    await ledger.finish()
     return settled
 
 
@@ -63,7 +64,7 @@ async def post_payments(connection: Connection, payments: Sequence[Payment]) -> 
         if ledger.known(one, str(one.payment_id)) is None:
             entries = books.payment(ledger.standing(one.invoice_id), one.amount_micros)
             ledger.post(one, str(one.payment_id), entries, invoice_id=one.invoice_id, actor=one.actor)
-    await ledger.write()
+    await ledger.finish()
 
 
 async def post_voids(connection: Connection, voids: Sequence[Ending]) -> dict[UUID, Credited]:
@@ -81,7 +82,7 @@ async def post_voids(connection: Connection, voids: Sequence[Ending]) -> dict[UU
             entries = books.void(ledger.standing(one.invoice_id))
             ledger.post(one, str(one.invoice_id), entries, invoice_id=one.invoice_id, actor=one.actor)
         where[one.invoice_id] = books.credited(entries)
-    await ledger.write()
+    await ledger.finish()
     return where
 
 
@@ -93,7 +94,7 @@ async def post_uncollectible(connection: Connection, given_up: Sequence[Ending])
         if ledger.known(one, str(one.invoice_id)) is None:
             entries = books.uncollectible(ledger.standing(one.invoice_id))
             ledger.post(one, str(one.invoice_id), entries, invoice_id=one.invoice_id, actor=one.actor)
-    await ledger.write()
+    await ledger.finish()
 
 
 async def post_credit_notes(connection: Connection, notes: Sequence[CreditNote]) -> dict[UUID, Credited]:
@@ -110,7 +111,7 @@ async def post_credit_notes(connection: Connection, notes: Sequence[CreditNote])
             entries = books.credit_note(ledger.standing(one.invoice_id), one)
             ledger.post(one, str(one.credit_note_id), entries, invoice_id=one.invoice_id, actor=one.actor)
         where[one.credit_note_id] = books.credited(entries)
-    await ledger.write()
+    await ledger.finish()
     return where
 
 
@@ -125,10 +126,34 @@ async def post_top_up(connection: Connection, top_up: TopUp) -> bool:
     known = ledger.known(top_up, top_up.reference)
     if known is None:
         ledger.post(top_up, top_up.reference, entries, note=top_up.note, actor=top_up.actor)
-        await ledger.write()
+        await ledger.finish()
     elif known != entries:
         raise LedgerError(f"reference {top_up.reference} was used with another amount")
     return known is None
+
+
+async def post_usage(connection: Connection, usages: Sequence[Usage]) -> None:
+    """Take from prepaid balances what their messages cost; for rating, which judges the accounts itself.
+
+    Has no reference: a charge is made once.
+    """
+    ledger = await _open(connection, "usage", [(one, None) for one in usages])
+    for one in usages:
+        if one.amount_micros:
+            ledger.post(one, None, books.usage(one.amount_micros))
+    await ledger.write()
+
+
+async def _keep_top_up(ledger: "_Ledger", top_up: TopUp) -> None:
+    """Count alerts from the balance as it stands after a top-up."""
+    account_id = top_up.account_id
+    if top_up.amount_micros > 0:
+        [posting] = ledger.postings
+        await spending_queries.insert_accounts(ledger.connection, [account_id])
+        await spending_queries.set_top_up(
+            ledger.connection, account_id, posting.id, -ledger.balances[account_id]["balance"]
+        )
+    await states.refresh(ledger.connection, [account_id], ledger.now)
 
 
 @dataclass(slots=True)
@@ -139,6 +164,7 @@ class _Ledger:
     kind: Kind
     balances: dict[UUID, dict[Book, int]]
     written_before: dict[tuple[UUID, str], Entries]
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
     standings: dict[UUID, Standing] = field(default_factory=dict)
     postings: list[Posting] = field(default_factory=list)
     entries: list[tuple[UUID, UUID, Book, int, int]] = field(default_factory=list)
@@ -182,11 +208,17 @@ class _Ledger:
                 standing.tax_micros + entries.get("tax", 0),
             )
 
+    async def finish(self) -> None:
+        """Write what was posted, and judge anew what accounts may send whose balance it moved."""
+        await self.write()
+        moved = {account_id for _, account_id, book, _, _ in self.entries if book == "balance"}
+        await states.refresh(self.connection, moved, self.now)
+
     async def write(self) -> None:
         """Write what was posted."""
         if not self.postings:
             return
-        await queries.insert_postings(self.connection, self.postings, self.entries, datetime.now(UTC))
+        await queries.insert_postings(self.connection, self.postings, self.entries, self.now)
         moved = {(account_id, book) for _, account_id, book, _, _ in self.entries}
         if moved:
             await queries.set_balances(

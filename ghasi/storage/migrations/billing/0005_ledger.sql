@@ -58,3 +58,54 @@ END
 $$;
 CREATE CONSTRAINT TRIGGER ledger_sum_is_zero AFTER INSERT ON billing.ledger_entries
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION billing.check_ledger_sum();
+
+-- What accounts have spent, by the month of the charge, and what is held for messages on their way; of all accounts, so
+-- that a limit counts what was spent before it was set.
+CREATE TABLE billing.spending_months (
+    account_id uuid NOT NULL,
+    month date NOT NULL,
+    spent_micros bigint NOT NULL,
+    held_micros bigint NOT NULL,
+    PRIMARY KEY (account_id, month)
+) WITH (fillfactor = 50);
+INSERT INTO billing.spending_months (account_id, month, spent_micros, held_micros)
+SELECT account_id, month, sum(amount_micros), 0 FROM billing.tallies GROUP BY account_id, month;
+
+-- Messages on their way of accounts that are held to a balance or a limit, at what they will probably cost.
+CREATE TABLE billing.holds (
+    message_id uuid PRIMARY KEY,
+    account_id uuid NOT NULL,
+    month date NOT NULL,
+    amount_micros bigint NOT NULL,
+    until timestamptz NOT NULL -- by then it has ended, whatever was heard of it
+);
+CREATE INDEX holds_by_end ON billing.holds (until);
+
+-- What holds accounts back, and what messages was told of it last. `sequence` is that of account.spending.
+CREATE TABLE billing.spending (
+    account_id uuid PRIMARY KEY,
+    limit_micros bigint CHECK (limit_micros >= 0), -- the operator's
+    own_limit_micros bigint CHECK (own_limit_micros >= 0), -- the customer's
+    top_up_id uuid, -- the last one, and the balance after it
+    top_up_micros bigint,
+    status text COLLATE "C" NOT NULL DEFAULT 'ok'
+        CHECK (status IN ('ok', 'insufficient_balance', 'spending_limit_reached')),
+    exhausted boolean NOT NULL DEFAULT false,
+    until timestamptz,
+    sequence integer NOT NULL DEFAULT 0
+) WITH (fillfactor = 50);
+CREATE INDEX spending_until ON billing.spending (until) WHERE until IS NOT NULL;
+
+-- Alerts given: once for each threshold of a month's limit, or of the balance after a top-up.
+CREATE TABLE billing.alerts (
+    id uuid PRIMARY KEY,
+    account_id uuid NOT NULL,
+    kind text COLLATE "C" NOT NULL CHECK (kind IN ('spending_limit', 'balance')),
+    period text COLLATE "C" NOT NULL, -- the month, or the top-up's id
+    limit_micros bigint NOT NULL, -- what 100 % is
+    threshold_percent integer NOT NULL,
+    at timestamptz NOT NULL,
+    UNIQUE (account_id, kind, period, limit_micros, threshold_percent)
+);
+
+CREATE TABLE billing.prepaid_accounts (account_id uuid PRIMARY KEY, since date NOT NULL);
