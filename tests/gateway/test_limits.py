@@ -20,17 +20,13 @@ from ghasi.gateway.app import Gateway
 from ghasi.gateway.limits import Limits
 from ghasi.settings import Settings
 from tests.asgi import Answer, request
+from tests.clock import room_in_the_minute
 from tests.gateway.services import ACCOUNT_ID, USER_ID, AuthService, Recorder, bearer, running
 
 COUNTED = ("ratelimit-limit", "ratelimit-remaining", "ratelimit-reset", "x-ratelimit-limit-minute",
            "x-ratelimit-remaining-minute")  # fmt: skip
+ENOUGH_S = 10
 LIMITED_ROWS = [row for row in ROWS if row.limit is not None]
-
-
-async def room_in_the_minute(seconds: float = 5) -> None:
-    """A window that ends amidst a test would begin its count anew."""
-    while time.time() % 60 > 60 - seconds:
-        await asyncio.sleep(0.1)
 
 
 def as_target(path: str) -> str:
@@ -56,7 +52,7 @@ def stand(answer: Answer) -> tuple[str | None, str | None]:
 async def test_exactly_the_contracts_number_passes_over_all_rows_of_a_group(
     gateway: Gateway, upstream: Recorder, group: LimitGroup, limit: int
 ) -> None:
-    await room_in_the_minute()
+    await room_in_the_minute(ENOUGH_S)
     rows, headers = rows_of(group), bearer()
     for number in range(limit):
         row = rows[number % len(rows)]
@@ -77,7 +73,7 @@ async def test_exactly_the_contracts_number_passes_over_all_rows_of_a_group(
 
 
 async def test_at_once_exactly_the_limit_passes_too(gateway: Gateway, upstream: Recorder) -> None:
-    await room_in_the_minute()
+    await room_in_the_minute(ENOUGH_S)
     headers = bearer()
     answers = await asyncio.gather(
         *(request(gateway, "POST", "/v1/messages", headers=headers, json={}) for _ in range(80))
@@ -87,7 +83,7 @@ async def test_at_once_exactly_the_limit_passes_too(gateway: Gateway, upstream: 
 
 
 async def test_groups_and_accounts_have_windows_of_their_own(gateway: Gateway) -> None:
-    await room_in_the_minute()
+    await room_in_the_minute(ENOUGH_S)
     for _ in range(6):
         answer = await request(gateway, "POST", "/v1/api-keys", headers=bearer())
     assert answer.status == 429
@@ -98,14 +94,14 @@ async def test_groups_and_accounts_have_windows_of_their_own(gateway: Gateway) -
 
 
 async def test_a_key_shares_its_accounts_window(auth: AuthService, gateway: Gateway) -> None:
-    await room_in_the_minute()
+    await room_in_the_minute(ENOUGH_S)
     key, _ = auth.add_key()
     assert stand(await request(gateway, "GET", "/v1/messages", headers=bearer())) == ("120", "119")
     assert stand(await request(gateway, "GET", "/v1/webhooks", headers=bearer(key))) == ("120", "118")
 
 
 async def test_the_auth_group_counts_by_client_address_whoever_calls(gateway: Gateway) -> None:
-    await room_in_the_minute()
+    await room_in_the_minute(ENOUGH_S)
     for _ in range(11):
         answer = await request(gateway, "POST", "/v1/auth/refresh")
     assert answer.status == 429
@@ -115,7 +111,7 @@ async def test_the_auth_group_counts_by_client_address_whoever_calls(gateway: Ga
 
 
 async def test_what_is_refused_before_it_is_known_who_asks_uses_no_quota(gateway: Gateway) -> None:
-    await room_in_the_minute()
+    await room_in_the_minute(ENOUGH_S)
     for headers in ({}, bearer("garbage"), bearer(exp=1), bearer("ghk_bad")):
         for target in ("/v1/auth/me", "/v1/messages"):
             answer = await request(gateway, "GET", target, headers=headers)
@@ -141,7 +137,7 @@ async def test_the_keys_are_not_limited(gateway: Gateway) -> None:
 
 
 async def test_limits_are_settings_and_an_accounts_own_come_first(auth: AuthService) -> None:
-    await room_in_the_minute()
+    await room_in_the_minute(ENOUGH_S)
     auth.limits = {USER_ID: {"sends": 3, "auth": 1}}
     async with running(auth, Recorder(), limit_sends=2, limit_auth=4) as gateway:
         assert stand(await request(gateway, "POST", "/v1/messages", headers=bearer())) == ("2", "1")

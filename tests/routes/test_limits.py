@@ -23,8 +23,10 @@ from ghasi.contract.table import (
     Row,
 )
 from tests.asgi import Answer
-from tests.routes.world import MESSAGE, Customer, World, ask, new_address, room_in_the_minute
+from tests.clock import room_in_the_minute
+from tests.routes.world import MESSAGE, Customer, World, ask, new_address
 
+ENOUGH_S = 15
 Ask = Callable[[Customer, Row], Awaitable[Answer]]
 
 
@@ -72,7 +74,7 @@ async def test_exactly_the_contracts_number_passes_whichever_rows_share_it(
 ) -> None:
     """List, detail and usage count together; so do sign-in, refresh, sign-out and me of one address."""
     customer = await plain.sign_in()
-    await room_in_the_minute()
+    await room_in_the_minute(ENOUGH_S)
     rows = rows_of(group)
     customer.address = new_address()  # signing in has been counted at the other
     seen: Counter[tuple[str, int]] = Counter()
@@ -95,7 +97,7 @@ async def test_exactly_the_contracts_number_passes_whichever_rows_share_it(
 
 async def test_at_once_no_more_than_the_limit_are_accepted_and_kept(plain: World) -> None:
     customer = await plain.sign_in()
-    await room_in_the_minute()
+    await room_in_the_minute(ENOUGH_S)
     answers = await asyncio.gather(*(customer.call("POST", "/v1/messages", MESSAGE) for _ in range(75)))
     assert Counter(answer.status for answer in answers) == {202: 60, 429: 15}
     kept = await plain.resources.pool.fetchval(
@@ -106,7 +108,7 @@ async def test_at_once_no_more_than_the_limit_are_accepted_and_kept(plain: World
 
 async def test_groups_accounts_and_addresses_have_windows_of_their_own(plain: World) -> None:
     one, two = await plain.sign_in(), await plain.sign_in()
-    await room_in_the_minute()
+    await room_in_the_minute(ENOUGH_S)
     for _ in range(6):
         answer = await ask(one, BY_OPERATION["create_api_key"])
     over(answer, 5)
@@ -121,7 +123,7 @@ async def test_groups_accounts_and_addresses_have_windows_of_their_own(plain: Wo
 
 async def test_a_key_shares_its_accounts_windows(plain: World) -> None:
     customer = await plain.sign_in()
-    await room_in_the_minute()
+    await room_in_the_minute(ENOUGH_S)
     key = await customer.create_key()
     stands(await ask(customer, BY_OPERATION["list_messages"]), 120, 119)
     with_key = await ask(customer, BY_OPERATION["get_usage"], authorization=f"Bearer {key['key']}")
@@ -148,7 +150,7 @@ async def test_an_accounts_own_limit_holds_within_seconds_and_exactly(plain: Wor
             assert time.monotonic() < deadline, answer.headers
             await asyncio.sleep(0.1)
 
-    await room_in_the_minute(15)
+    await room_in_the_minute(ENOUGH_S)
     await admin.set_limit(plain.resources, account_id, "reads", 150, operator="ann")
     asked = await learnt(150)
     for number in range(asked, 150):

@@ -4,7 +4,6 @@ import asyncio
 import atexit
 import itertools
 import socket
-import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -315,9 +314,3 @@ async def misbehaving(how: str) -> AsyncIterator[str]:
     finally:
         server.close()
         await server.wait_closed()
-
-
-async def room_in_the_minute(seconds: float = 8) -> None:
-    """A window that ends amidst a test would begin its count anew."""
-    while time.time() % 60 > 60 - seconds:
-        await asyncio.sleep(0.1)
