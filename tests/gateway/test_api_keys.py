@@ -95,10 +95,11 @@ async def test_a_revoked_key_stops_working_within_a_second(auth: AuthService, ga
     key, _ = auth.add_key()
     assert (await request(gateway, "GET", "/v1/billing/usage", headers=bearer(key))).status == 200
     auth.revoke(key)
-    revoked_at = time.monotonic()
+    revoked_at = asked_at = time.monotonic()
     while (answer := await request(gateway, "GET", "/v1/auth/me", headers=bearer(key))).status != 401:
-        assert time.monotonic() - revoked_at < 1.0
+        assert asked_at - revoked_at < 1.0, "who asks a second later is refused"
         await asyncio.sleep(0.01)
+        asked_at = time.monotonic()
     assert answer.json == {"message": "Unauthorized"}
 
 
@@ -107,21 +108,25 @@ async def test_a_new_key_works_within_a_second_though_it_was_unknown(auth: AuthS
     auth.revoke(key)
     assert (await request(gateway, "GET", "/v1/messages", headers=bearer(key))).status == 401
     auth.grants[key_hash(key)] = grant
-    deadline = time.monotonic() + 1.0
+    made_at = asked_at = time.monotonic()
     while (await request(gateway, "GET", "/v1/messages", headers=bearer(key))).status != 200:
-        assert time.monotonic() < deadline
+        assert asked_at - made_at < 1.0, "who asks a second later is let in"
         await asyncio.sleep(0.01)
+        asked_at = time.monotonic()
 
 
 async def test_an_expired_key_is_refused_to_the_moment(auth: AuthService, gateway: Gateway) -> None:
     past, _ = auth.add_key(expires_at=time.time() - 1)
     assert (await request(gateway, "GET", "/v1/messages", headers=bearer(past))).status == 401
-    soon, grant = auth.add_key(expires_at=time.time() + 0.2)
+    soon, grant = auth.add_key(expires_at=time.time() + 1)
+    expires_at = grant.expires_at or 0
     assert (await request(gateway, "GET", "/v1/messages", headers=bearer(soon))).status == 200
+    asked_at = time.time()
     while (await request(gateway, "GET", "/v1/messages", headers=bearer(soon))).status != 401:
-        assert time.time() < (grant.expires_at or 0) + 0.1
+        assert asked_at < expires_at, "who asks when it has expired is refused"
         await asyncio.sleep(0.005)
-    assert time.time() >= (grant.expires_at or 0)
+        asked_at = time.time()
+    assert time.time() >= expires_at
 
 
 async def test_one_question_serves_all_who_present_a_key_at_once(auth: AuthService, gateway: Gateway) -> None:
