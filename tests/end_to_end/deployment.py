@@ -174,11 +174,11 @@ SHAPES = {"together": together, "split": split}
 
 
 async def until(condition: Any, within_s: float = 20.0, every_s: float = 0.05) -> Any:
-    """Wait until an async condition is truthy and return it."""
+    """Wait until an async condition is truthy and return it; the last time that it is asked is after `within_s`."""
     deadline = time.monotonic() + within_s
     while True:
-        value = await condition()
-        if value:
+        asked_at = time.monotonic()
+        if value := await condition():
             return value
-        assert time.monotonic() < deadline, "it did not happen in time"
+        assert asked_at < deadline, "it did not happen in time"
         await asyncio.sleep(every_s)

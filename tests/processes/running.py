@@ -137,13 +137,15 @@ def place() -> Iterator[Place]:
 
 
 def until(condition: Callable[[], Any], within_s: float, meanwhile: Callable[[], None] = lambda: None) -> Any:
-    """Wait until a condition is truthy and return it."""
+    """Wait until a condition is truthy and return it; the last time that it is looked at is after `within_s`."""
     deadline = time.monotonic() + within_s
-    while not (value := condition()):
+    while True:
+        looked_at = time.monotonic()
+        if value := condition():
+            return value
         meanwhile()
-        assert time.monotonic() < deadline, "it did not happen in time"
+        assert looked_at < deadline, "it did not happen in time"
         time.sleep(0.02)
-    return value
 
 
 def get_health(base: str) -> tuple[int, dict[str, str]]:
