@@ -15,7 +15,7 @@ from ghasi.storage.resources import Resources
 from ghasi.webhooks.history import replays
 from ghasi.webhooks.redaction import delete_texts
 from tests.webhooks.conftest import Customer, Receiver, log_of, publish, receiving, until, working
-from tests.webhooks.test_log import DAY, STATES, store
+from tests.webhooks.test_log import DAY, MILLISECOND, STATES, store
 from tests.webhooks.test_resending import BY_BELL, attempts_in, detail
 
 URL = "https://example.com/"
@@ -41,7 +41,7 @@ async def store_event(
     pool: Pool, customer: Customer, *, age: timedelta = timedelta(), status: str = "delivered", **data: Any
 ) -> str:
     """Write an event that some endpoint wanted, and return its id."""
-    event_id = UUID(int=first_id(datetime.now(UTC) - age).int + new_id().int % 2**62)
+    event_id = UUID(int=first_id(datetime.now(UTC) - age - MILLISECOND).int + new_id().int % 2**62)
     body = {"type": f"message.{status}", "timestamp": rfc3339(id_time(event_id)), "data": data | {"status": status}}
     await pool.execute(
         "INSERT INTO webhooks.events (id, account_id, message_id, type, at, body) VALUES ($1, $2, $3, $4, $5, $6)",
