@@ -155,16 +155,18 @@ async def publish(pool: Pool, account_id: UUID, count: int = 1, status: str = "d
     return events
 
 
-async def until(condition: Callable[[], Any], timeout_s: float = 10.0) -> Any:
-    """Wait until the condition holds; returns its value."""
-    deadline = asyncio.get_running_loop().time() + timeout_s
+async def until(condition: Callable[[], Any], timeout_s: float = 30.0) -> Any:
+    """Wait until the condition holds, and return its value; the last time that it is looked at is after `timeout_s`."""
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + timeout_s
     while True:
+        looked_at = clock()
         value = condition()
         if asyncio.iscoroutine(value):
             value = await value
         if value:
             return value
-        assert asyncio.get_running_loop().time() < deadline, "it did not come to pass in time"
+        assert looked_at < deadline, "it did not come to pass in time"
         await asyncio.sleep(0.01)
 
 
