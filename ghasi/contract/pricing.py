@@ -7,11 +7,10 @@ the country before one for any; then one for the kind of sender; then one for th
 rates the one counts that was valid when the message was accepted, of several the last.
 """
 
-from bisect import bisect_right
-from collections.abc import Iterable
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import product
 from typing import Literal, NamedTuple
 from uuid import UUID
 
@@ -79,20 +78,21 @@ class RateBook:
 
     def __init__(self, rates: Iterable[Rate] = ()) -> None:
         """Begin with some rates."""
-        self._rates: dict[RateKey, list[Rate]] = {}
-        self._prefix_lengths: list[int] = []
+        self._markets: dict[tuple[str, Direction], _Market] = {}
+        self._defaults: dict[str, _Series] = {}
         self.add(rates)
 
     def add(self, rates: Iterable[Rate]) -> None:
-        """Take rates in, in any order; of equal ones the last id counts."""
-        keys = set()
+        """Take rates in, in any order and more than once; of those of one key and moment the last id counts."""
         for rate in rates:
-            self._rates.setdefault(rate.key, []).append(rate)
-            keys.add(rate.key)
-        for key in keys:
-            self._rates[key].sort(key=lambda rate: (rate.valid_from, rate.id))
-        lengths = {len(key.prefix) for key in keys}.union(self._prefix_lengths)
-        self._prefix_lengths = sorted(lengths, reverse=True)
+            key = rate.key
+            market = self._markets.get((key.currency, key.direction))
+            if market is None:
+                market = self._markets[key.currency, key.direction] = _Market()
+            series = market.deck_of(key).series_of(key)
+            series.add(rate)
+            if key == default_key(key.currency):
+                self._defaults[key.currency] = series
 
     def find(self, question: Question, at: datetime) -> Rate | None:
         """Return the rate at a moment; None where none holds, which is free.
@@ -100,22 +100,105 @@ class RateBook:
         Before the first rate of a currency for everybody's messages anywhere that one holds: a message that was sent
         is never left without a price.
         """
-        for key in self._keys(question):
-            rates = self._rates.get(key)
-            if rates and (position := bisect_right(rates, at, key=lambda rate: rate.valid_from)):
-                return rates[position - 1]
-        first = self._rates.get(default_key(question.currency)) if question.direction == "outbound" else None
-        return first[0] if first else None
+        return next(self.list_holding(question, at), None)
 
-    def _keys(self, question: Question) -> Iterable[RateKey]:
-        """Yield the keys whose conditions hold, the most particular first."""
+    def list_holding(self, question: Question, at: datetime) -> Iterator[Rate]:
+        """Yield the rates that hold at a moment, the most particular first, which is the one that counts."""
         currency, direction, account_id, plan, country, number, sender_kind, carrier_class = question
-        scopes = [(account_id, None), (None, plan), (None, None)] if plan else [(account_id, None), (None, None)]
-        prefixes = [number[:length] for length in self._prefix_lengths if length <= len(number)]
-        kinds = (sender_kind, None) if sender_kind else (None,)
-        classes = (carrier_class, None) if carrier_class else (None,)
-        for scope, prefix, where, kind, of in product(scopes, prefixes, (country, EVERY_COUNTRY), kinds, classes):
-            yield RateKey(currency, direction, *scope, where, prefix, kind, of)
+        market = self._markets.get((currency, direction))
+        if market is None:
+            return
+        none = True
+        for deck in market.decks_for(account_id, plan):
+            for series in deck.list_for(country, number):
+                kind, of = series.sender_kind, series.carrier_class
+                if (kind is None or kind == sender_kind) and (of is None or of == carrier_class):
+                    rate = series.find(at)
+                    if rate is not None:
+                        none = False
+                        yield rate
+        if none and direction == "outbound" and currency in self._defaults:
+            yield self._defaults[currency].rates[0]
+
+
+class _Series:
+    """The rates of one key in the order of time; of those of one moment the last alone."""
+
+    __slots__ = ("carrier_class", "rates", "sender_kind", "starts")
+
+    def __init__(self, key: RateKey) -> None:
+        self.sender_kind, self.carrier_class = key.sender_kind, key.carrier_class
+        self.starts: list[datetime] = []
+        self.rates: list[Rate] = []
+
+    def add(self, rate: Rate) -> None:
+        position = bisect_left(self.starts, rate.valid_from)
+        if position == len(self.starts) or self.starts[position] != rate.valid_from:
+            self.starts.insert(position, rate.valid_from)
+            self.rates.insert(position, rate)
+        elif self.rates[position].id < rate.id:
+            self.rates[position] = rate
+
+    def find(self, at: datetime) -> Rate | None:
+        position = bisect_right(self.starts, at)
+        return self.rates[position - 1] if position else None
+
+
+class _Deck:
+    """The rates of an account, of a plan or of everybody, by prefix and country; most have few lengths of prefixes."""
+
+    __slots__ = ("lengths", "series")
+
+    def __init__(self) -> None:
+        self.lengths: list[int] = []
+        self.series: dict[str, dict[str, list[_Series]]] = {}
+
+    def series_of(self, key: RateKey) -> _Series:
+        """Return where a key's rates are; it is made where there is none."""
+        if key.prefix not in self.series:
+            self.series[key.prefix] = {}
+            if len(key.prefix) not in self.lengths:
+                self.lengths = sorted([*self.lengths, len(key.prefix)], reverse=True)
+        known = self.series[key.prefix].setdefault(key.country, [])
+        for series in known:
+            if (series.sender_kind, series.carrier_class) == (key.sender_kind, key.carrier_class):
+                return series
+        known.append(_Series(key))
+        made = known[-1]
+        known.sort(key=lambda series: (series.sender_kind is None, series.carrier_class is None))
+        return made
+
+    def list_for(self, country: str, number: str) -> Iterator[_Series]:
+        """Yield what is for a country and a number: the longest prefix first, then what names the country."""
+        for length in self.lengths:
+            if length <= len(number) and (found := self.series.get(number[:length])):
+                yield from found.get(country, ())
+                yield from found.get(EVERY_COUNTRY, ())
+
+
+class _Market:
+    """The rates of a currency and a direction."""
+
+    __slots__ = ("_accounts", "_everybody", "_plans")
+
+    def __init__(self) -> None:
+        self._accounts: dict[UUID, _Deck] = {}
+        self._plans: dict[str, _Deck] = {}
+        self._everybody = _Deck()
+
+    def deck_of(self, key: RateKey) -> _Deck:
+        """Return the rates of a key's account, plan or everybody."""
+        if key.account_id is not None:
+            return self._accounts.setdefault(key.account_id, _Deck())
+        return self._everybody if key.plan is None else self._plans.setdefault(key.plan, _Deck())
+
+    def decks_for(self, account_id: UUID, plan: str | None) -> Iterator[_Deck]:
+        """Yield the rates that may hold for an account: its own, its plan's, everybody's."""
+        if account_id in self._accounts:
+            yield self._accounts[account_id]
+        if plan in self._plans:
+            yield self._plans[plan]
+        yield self._everybody
 
 
 def default_key(currency: str) -> RateKey:
@@ -127,10 +210,9 @@ def sender_kind(sender: str | None) -> SenderKind | None:
     """Return what kind of sender a message has; short codes are up to 8 digits without a plus; None: not known."""
     if not sender:
         return None
-    digits = sender.removeprefix("+")
-    if not digits.isdecimal():
+    if not sender.removeprefix("+").isdecimal():
         return "name"
-    return "short_code" if digits is sender and len(digits) <= _SHORT_CODE_DIGITS else "number"
+    return "short_code" if sender[0] != "+" and len(sender) <= _SHORT_CODE_DIGITS else "number"
 
 
 def pricing_country(country: str | None) -> str:
