@@ -30,7 +30,7 @@ class Running:
     errors: Path
     addresses: dict[str, str] = field(default_factory=dict)
 
-    def wait_until_ready(self, within_s: float = 30.0) -> "Running":
+    def wait_until_ready(self, within_s: float = 60.0) -> "Running":
         until(lambda: "\nready\n" in "\n" + self.text(), within_s, self._unless_ended)
         for line in self.text().rpartition("ready\n")[2].splitlines():
             if line.startswith("  "):
@@ -58,11 +58,11 @@ class Running:
                     found.append(process_id)
             return bool(found)
 
-        until(look, 10)
+        until(look)
         return found[0]
 
-    def health(self) -> tuple[int, dict[str, str]]:
-        return get_health(self.addresses["API"])
+    def health(self, within_s: float = 5.0) -> tuple[int, dict[str, str]]:
+        return get_health(self.addresses["API"], within_s)
 
 
 @dataclass
@@ -132,11 +132,11 @@ def place() -> Iterator[Place]:
         for process_id, _ in here.processes():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process_id, signal.SIGKILL)
-        until(lambda: not here.processes(), 10)
+        until(lambda: not here.processes())
         shutil.rmtree(folder)
 
 
-def until(condition: Callable[[], Any], within_s: float, meanwhile: Callable[[], None] = lambda: None) -> Any:
+def until(condition: Callable[[], Any], within_s: float = 30.0, meanwhile: Callable[[], None] = lambda: None) -> Any:
     """Wait until a condition is truthy and return it; the last time that it is looked at is after `within_s`."""
     deadline = time.monotonic() + within_s
     while True:
@@ -148,10 +148,10 @@ def until(condition: Callable[[], Any], within_s: float, meanwhile: Callable[[],
         time.sleep(0.02)
 
 
-def get_health(base: str) -> tuple[int, dict[str, str]]:
-    """GET /healthz; (0, {}) when nobody answers within 5 s."""
+def get_health(base: str, within_s: float = 5.0) -> tuple[int, dict[str, str]]:
+    """GET /healthz; (0, {}) when nobody answers in time."""
     try:
-        with urllib.request.urlopen(f"{base}/healthz", timeout=5) as answer:  # noqa: S310 - our own
+        with urllib.request.urlopen(f"{base}/healthz", timeout=within_s) as answer:  # noqa: S310 - our own
             return answer.status, json.loads(answer.read())
     except urllib.error.HTTPError as error:
         with error:

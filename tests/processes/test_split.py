@@ -106,10 +106,10 @@ def test_a_gateway_before_split_services_needs_no_database() -> None:
     urls = {f"GHASI_{name}_URL": f"{LOOPBACK}:1" for name in names}
     with place() as elsewhere:
         running = elsewhere.start("serve", "gateway", "--port=0", "--metrics-port=0", **urls)
-        until(lambda: "metrics: " in running.text(), 10)
+        until(lambda: "metrics: " in running.text())
         base = running.text().partition("metrics: ")[2].split("/metrics")[0]
         # it runs, and is not ready: auth-service is away
-        until(lambda: get_health(base) == (503, {"status": "unavailable", "gateway": "not ready"}), 10)
+        until(lambda: get_health(base) == (503, {"status": "unavailable", "gateway": "not ready"}))
         assert "ready" not in running.text()
         assert running.stop() == 0
 
@@ -133,7 +133,7 @@ def test_the_database_ends_with_its_command_and_comes_back_when_killed(here: Pla
     file = here.data / "postgres" / "postmaster.pid"
     killed = int(file.read_text().split()[0])
     os.kill(killed, signal.SIGKILL)
-    until(lambda: "database_restarted" in database.errors.read_text(), 15)
+    until(lambda: "database_restarted" in database.errors.read_text())
     done = here.run("admin", "keys", "list", "--json")
     assert done.returncode == 0, done.stderr
     assert isinstance(json.loads(done.stdout), list)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes.running import ANY_PORTS, Place, Running, get_health, get_text, place, until
+from tests.processes.running import ANY_PORTS, Place, Running, get_health, get_text, place, processes, until
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +27,16 @@ def up(here: Place) -> Running:
 
 def healthy(running: Running) -> bool:
     return running.health()[0] == 200
+
+
+def kill_and_see_it_missed(running: Running, process_id: int) -> None:
+    """Kill a process of a run, and let the supervisor start it again only once it was seen to be missed."""
+    os.kill(running.process.pid, signal.SIGSTOP)
+    try:
+        os.kill(process_id, signal.SIGKILL)
+        until(lambda: running.health()[0] == 503)
+    finally:
+        os.kill(running.process.pid, signal.SIGCONT)
 
 
 def test_everything_answers_when_ready(up: Running) -> None:
@@ -51,62 +61,65 @@ def test_a_second_one_on_the_same_folder_is_refused(here: Place, up: Running) ->
 def test_a_taken_port_is_waited_for_and_told_sigterm_it_ends_at_once(up: Running) -> None:
     port = up.addresses["API"].rpartition(":")[2]
     with place() as elsewhere:
-        other = elsewhere.start("up", "--dev", f"--api-port={port}")
-        until(lambda: f"port {port} on 127.0.0.1 is taken" in other.text(), 10)
+        other = elsewhere.start("up", "--dev", f"--api-port={port}", *ANY_PORTS[1:])
+        until(lambda: f"port {port} on 127.0.0.1 is taken" in other.text())
         assert other.stop(within_s=5) == 0
         assert elsewhere.processes() == []
 
 
 @pytest.mark.parametrize("part", ["api", "worker", "simulator", "identity"])
 def test_a_killed_child_is_missed_and_comes_back_on_the_same_port(up: Running, part: str) -> None:
-    until(lambda: healthy(up), 10)
+    until(lambda: healthy(up))
     killed = up.child(part)
-    os.kill(killed, signal.SIGKILL)
-    if part != "api":  # the API itself can't tell that it is away; it answers late instead, from the backlog
-        until(lambda: up.health()[0] == 503, 5)
-    until(lambda: healthy(up), 10)
+    if part == "api":  # it can't tell itself that it is away; it answers late instead, from the backlog
+        os.kill(killed, signal.SIGKILL)
+    else:
+        kill_and_see_it_missed(up, killed)
+    until(lambda: healthy(up))
     assert up.child(part) != killed
 
 
 def test_a_request_waits_for_a_killed_api_to_be_back(up: Running) -> None:
-    until(lambda: healthy(up), 10)
+    until(lambda: healthy(up))
     killed = up.child("api")
     os.kill(killed, signal.SIGKILL)
-    until(lambda: not Path(f"/proc/{killed}/cmdline").exists() or not Path(f"/proc/{killed}/cmdline").read_bytes(), 5)
+    until(lambda: killed not in dict(processes()))
     # connected to the backlog that the supervisor keeps: refused would be (0, {})
-    assert up.health()[0] in {200, 503}
+    assert up.health(within_s=60)[0] in {200, 503}
 
 
 @pytest.mark.parametrize("part", ["worker", "simulator"])
 def test_a_child_that_hangs_is_reported(up: Running, part: str) -> None:
-    until(lambda: healthy(up), 10)
+    until(lambda: healthy(up))
     stopped = up.child(part)
     os.kill(stopped, signal.SIGSTOP)
+    took_s = []
     try:
-        began = time.monotonic()
-        status, report = up.health()
-        assert (status, report["status"], report[part]) == (503, "unavailable", "no answer")
-        assert time.monotonic() - began < 2
+        for _ in range(3):
+            began = time.monotonic()
+            status, report = up.health()
+            took_s.append(time.monotonic() - began)
+            assert (status, report["status"], report[part]) == (503, "unavailable", "no answer")
     finally:
         os.kill(stopped, signal.SIGCONT)
-    until(lambda: healthy(up), 5)
+    assert min(took_s) < 2  # the others may be a busy machine's
+    until(lambda: healthy(up))
 
 
 def test_a_killed_database_comes_back_where_its_clients_find_it(here: Place, up: Running) -> None:
-    until(lambda: healthy(up), 10)
+    until(lambda: healthy(up))
     killed = int((here.data / "postgres" / "postmaster.pid").read_text().split()[0])
-    os.kill(killed, signal.SIGKILL)
-    until(lambda: up.health()[0] == 503, 5)
-    until(lambda: healthy(up), 20)
+    kill_and_see_it_missed(up, killed)
+    until(lambda: healthy(up))
     assert int((here.data / "postgres" / "postmaster.pid").read_text().split()[0]) != killed
 
 
 def test_the_supervisor_serves_everyones_metrics(up: Running) -> None:
-    os.kill(up.child("worker"), signal.SIGKILL)
-    until(lambda: up.health()[0] == 503, 5)
-    until(lambda: healthy(up), 10)
+    until(lambda: healthy(up))
+    kill_and_see_it_missed(up, up.child("worker"))
+    until(lambda: healthy(up))
     # a metric of the worker's, which the supervisor shows
-    until(lambda: "ghasi_outbox_lag_seconds{" in get_text(up.addresses["metrics"]), 10)
+    until(lambda: "ghasi_outbox_lag_seconds{" in get_text(up.addresses["metrics"]))
     text = get_text(up.addresses["metrics"])
     for part in ("api", "worker", "simulator", "identity"):
         assert f'ghasi_child_up{{part="{part}"}} 1.0' in text
@@ -126,7 +139,7 @@ def test_counters_go_on_when_a_child_is_started_again(up: Running) -> None:
     before = requests()
     assert before >= 20
     os.kill(up.child("api"), signal.SIGKILL)
-    until(lambda: healthy(up), 10)
+    until(lambda: healthy(up))
     assert requests() >= before
 
 
@@ -183,7 +196,7 @@ def test_secrets_are_ours_alone_and_a_killed_supervisor_is_taken_over(own: Place
 def test_sigterm_while_it_starts_leaves_nothing(sign: str) -> None:
     with place() as elsewhere:
         running = elsewhere.start("up", "--dev", *ANY_PORTS)
-        until(lambda: sign in running.text(), 15)
+        until(lambda: sign in running.text(), 60)
         assert running.stop() == 0
         assert elsewhere.processes() == []
         assert "Traceback" not in running.errors.read_text()
