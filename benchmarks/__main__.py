@@ -23,7 +23,8 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.end_to_end.customer import signed_up
-from tests.end_to_end.deployment import Deployment, free_ports, together
+from tests.end_to_end.deployment import Deployment, together
+from tests.ports import reserved_ports
 
 TICK = os.sysconf("SC_CLK_TCK")
 RAISED = {
@@ -95,11 +96,10 @@ def stats(port: int, path: str = "stats") -> dict[str, float]:
 
 def accept_beside_noop(deployment: Deployment, token: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Alternate a no-op route and POST /v1/messages; nothing is dispatched meanwhile (the worker is stopped)."""
-    (port,) = free_ports(1)
     rows = []
     os.kill(deployment.child("worker"), 19)  # SIGSTOP: accepting alone is measured
     try:
-        with beside("benchmarks.noop", str(port)):
+        with reserved_ports(1) as (port,), beside("benchmarks.noop", str(port)):
             wait_for(f"http://127.0.0.1:{port}/")
             for number in range(arguments.rounds):
                 noop = load(f"http://127.0.0.1:{port}/noop", arguments.connections, arguments.seconds, token)
@@ -134,8 +134,11 @@ def drained(port: int, expected: int, stalled_s: float = 30.0) -> dict[str, floa
 
 async def full_cycle(arguments: argparse.Namespace) -> dict[str, Any]:
     """Everything on: POST, SMPP, receipt, one signed webhook a message, rated usage."""
-    (port,) = free_ports(1)
-    with together(**RAISED) as deployment, beside("benchmarks.receiver", str(port)) as receiver:
+    with (
+        reserved_ports(1) as (port,),
+        together(**RAISED) as deployment,
+        beside("benchmarks.receiver", str(port)) as receiver,
+    ):
         async with signed_up(deployment) as customer:
             hook = {"url": f"http://127.0.0.1:{port}/", "events": ["message.delivered"]}
             await customer.good("POST", "/v1/webhooks", hook)

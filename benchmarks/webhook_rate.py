@@ -43,7 +43,7 @@ from ghasi.storage.sealing import Sealer, new_secret_key
 from ghasi.webhooks.delivering.signing import new_secret
 from ghasi.webhooks.examples import example_data
 from ghasi.webhooks.model import Pace
-from tests.end_to_end.deployment import free_ports
+from tests.ports import reserved_ports
 
 DATA = example_data("message.delivered")
 BODY = f'{{"type":"message.delivered","timestamp":"2026-01-01T00:00:02.000Z","data":{DATA}}}'
@@ -214,13 +214,12 @@ async def opened() -> AsyncIterator[Bench]:
     """Start a database and a receiver of this run's own."""
     folder = Path(tempfile.mkdtemp(prefix="ghasi-bench-"))
     folder.chmod(0o711)
-    (port,) = free_ports(1)
     key = new_secret_key()
     try:
         url = embedded.start(folder).url
         await migrate(url)
         connection = await asyncpg.connect(url, command_timeout=3600)
-        with beside("benchmarks.receiver", str(port), str(max(CASES))):
+        with reserved_ports(1) as (port,), beside("benchmarks.receiver", str(port), str(max(CASES))):
             wait_for(f"http://127.0.0.1:{port}/stats")
             yield Bench(folder, url, port, connection, Sealer(key), key)
         await connection.close()

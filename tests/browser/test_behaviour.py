@@ -21,9 +21,10 @@ from ghasi.settings import Settings
 from tests.browser.conftest import PLENTY, Console, let_in, settled
 from tests.client.fake_api import DETAIL, ID, FakeApi, Given, Seen
 from tests.end_to_end.customer import Customer, signed_up
-from tests.end_to_end.deployment import Deployment, free_ports, together, until
+from tests.end_to_end.deployment import Deployment, together, until
 from tests.live import live
 from tests.portal.conftest import token
+from tests.ports import reserved_ports
 
 OURS = {"Sec-Fetch-Site": "same-origin"}
 AT_ONCE_MS = 4000
@@ -158,12 +159,12 @@ def serve_billing(deployment: Deployment) -> None:
 @pytest.fixture(scope="module")
 def frail() -> Iterator[Deployment]:
     """A Ghasi whose billing-service is a process of its own, and whose limits for signing in are the contract's."""
-    (port,) = free_ports(1)
     settings = {f"GHASI_LIMIT_{name}": PLENTY for name in ("SENDS", "READS", "WRITES", "PREVIEWS")}
-    settings |= {"GHASI_BILLING_SERVICE_URL": f"http://127.0.0.1:{port}", "GHASI_UPSTREAM_SECRET": "the gateway's"}
-    with together(**settings) as deployment:
-        serve_billing(deployment)
-        yield deployment
+    with reserved_ports(1) as (port,):
+        settings |= {"GHASI_BILLING_SERVICE_URL": f"http://127.0.0.1:{port}", "GHASI_UPSTREAM_SECRET": "the gateway's"}
+        with together(**settings) as deployment:
+            serve_billing(deployment)
+            yield deployment
 
 
 async def test_while_billing_is_away_all_else_goes_on(

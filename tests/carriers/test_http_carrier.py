@@ -2,8 +2,7 @@
 
 import asyncio
 import base64
-import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -245,17 +244,8 @@ def test_retry_after_in_its_forms() -> None:
         assert retry_after_s(nonsense, now) == 0
 
 
-@pytest.fixture
-def unused_port() -> Iterator[int]:
-    """A port where nothing listens until the test does: nobody else gets it meanwhile."""
-    with socket.socket() as reserved:
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a server of ours may have it too
-        reserved.bind(("127.0.0.1", 0))
-        yield int(reserved.getsockname()[1])
-
-
-async def test_it_waits_for_a_carrier_that_is_away_and_finds_it_again(unused_port: int) -> None:
-    port = unused_port
+async def test_it_waits_for_a_carrier_that_is_away_and_finds_it_again(reserved_port: int) -> None:
+    port = reserved_port
     async with started(f"http://127.0.0.1:{port}/sms", reachable=False) as carrier:
         await until(lambda: "connection failed" in carrier.state().detail)
         assert (carrier.state().bound, carrier.capacity()) == (False, 0)

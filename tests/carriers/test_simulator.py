@@ -236,14 +236,12 @@ async def test_duplicates_are_counted(start_simulator: StartSimulator) -> None:
     link.writer.close()
 
 
-async def test_it_takes_a_socket_that_is_bound_already_and_gives_no_id_twice() -> None:
+async def test_it_takes_a_socket_that_is_bound_already_and_gives_no_id_twice(reserved_port: int) -> None:
     ids = []
-    sock = socket.create_server(("127.0.0.1", 0))
-    port = sock.getsockname()[1]
-    for again in (False, True):
-        simulator = await serve_simulator(sock=socket.create_server(("127.0.0.1", port)) if again else sock)
-        assert simulator.port == port
-        link = await bind(port)
+    for _ in range(2):
+        simulator = await serve_simulator(sock=socket.create_server(("127.0.0.1", reserved_port)))
+        assert simulator.port == reserved_port
+        link = await bind(reserved_port)
         ids += [(await submit(link, sequence=n))[1] for n in range(2, 5)]
         link.writer.close()
         await simulator.close()

@@ -170,14 +170,12 @@ def test_what_makes_no_sense_is_said_by_its_name(
         assert word in said
 
 
-def test_a_port_that_is_taken_is_named(
-    capsys: pytest.CaptureFixture[str], unused_tcp_port: int, tmp_path: Path
-) -> None:
+def test_a_port_that_is_taken_is_named(capsys: pytest.CaptureFixture[str], reserved_port: int, tmp_path: Path) -> None:
     (tmp_path / "no.pem").write_text("no certificate")
     assert run(["simulator", "--tls-cert", str(tmp_path / "no.pem")]) == 2
     assert "--tls-cert" in capsys.readouterr().err
-    assert run(["simulator", "send", "x", "--from", "+93701234567", "--to", "1", "--port", str(unused_tcp_port)]) == 1
-    assert f"no simulator on 127.0.0.1 port {unused_tcp_port} (Connection refused)" in capsys.readouterr().err
+    assert run(["simulator", "send", "x", "--from", "+93701234567", "--to", "1", "--port", str(reserved_port)]) == 1
+    assert f"no simulator on 127.0.0.1 port {reserved_port} (Connection refused)" in capsys.readouterr().err
 
 
 def test_mixes_are_read() -> None:

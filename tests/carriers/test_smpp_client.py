@@ -274,7 +274,7 @@ async def test_receipts_come_again_after_a_lost_link(
 
 
 async def test_receipts_wait_while_nobody_is_bound(start_simulator: StartSimulator, start_client: StartClient) -> None:
-    simulator = await start_simulator(Behaviour(receipt_delay_s=0.1))
+    simulator = await start_simulator(Behaviour(receipt_delay_s=1))  # the link is gone by then
     first = await (await start_client(simulator.port)).bound()
     result = await first.carrier.submit(text_to("+93701234567"))
     await first.carrier.stop()
@@ -286,14 +286,14 @@ async def test_receipts_wait_while_nobody_is_bound(start_simulator: StartSimulat
 
 
 async def test_it_connects_again_when_the_carrier_is_back(
-    start_simulator: StartSimulator, start_client: StartClient
+    start_simulator: StartSimulator, start_client: StartClient, reserved_port: int
 ) -> None:
-    simulator = await start_simulator()
-    client = await (await start_client(simulator.port)).bound()
+    simulator = await start_simulator(port=reserved_port)
+    client = await (await start_client(reserved_port)).bound()
     await simulator.close()
     await eventually(lambda: "connection failed" in client.carrier.state().detail)
     assert client.carrier.capacity() == 0
-    second = await start_simulator(port=simulator.port)
+    second = await start_simulator(port=reserved_port)
     await client.bound()
     assert (await client.carrier.submit(text_to("+93701234567"))).outcome is Outcome.ACCEPTED
     assert second.accepted == 1

@@ -4,11 +4,9 @@ import asyncio
 import contextlib
 import json
 import os
-import random
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,21 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.ports import reserved_ports
+
 UPSTREAMS = ("auth-service", "sms-orchestrator", "message-store", "webhook-dispatcher", "billing-service")
 START_S = 60.0
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that are free now, below those that kernels give to whoever asks for any: nobody takes them meanwhile."""
-    chances = random.SystemRandom()
-    sockets: list[socket.socket] = []
-    while len(sockets) < count:
-        with contextlib.suppress(OSError):  # it is in use
-            sockets.append(socket.create_server(("127.0.0.1", chances.randrange(20_000, 32_000))))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 @dataclass
@@ -119,19 +106,20 @@ def _deployment(**environment: str) -> Iterator[Deployment]:
     folder = Path(tempfile.mkdtemp(prefix="ghasi-e2e-"))
     folder.chmod(0o711)
     names = ("api", "portal", "smsc", "identity", "metrics", *UPSTREAMS)
-    ports = dict(zip(names, free_ports(len(names)), strict=True))
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("GHASI_")}
-    settings = {f"GHASI_{name.upper()}_PORT": str(ports[name]) for name in names[:5]}
-    deployment = Deployment(
-        folder, inherited | settings | {"GHASI_DATA_DIR": str(folder / "data")} | environment, ports
-    )
-    try:
-        yield deployment
-    finally:
-        for name in reversed(deployment.processes.copy()):
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                deployment.stop(name)
-        shutil.rmtree(folder, ignore_errors=True)
+    with reserved_ports(len(names)) as reserved:
+        ports = dict(zip(names, reserved, strict=True))
+        settings = {f"GHASI_{name.upper()}_PORT": str(ports[name]) for name in names[:5]}
+        deployment = Deployment(
+            folder, inherited | settings | {"GHASI_DATA_DIR": str(folder / "data")} | environment, ports
+        )
+        try:
+            yield deployment
+        finally:
+            for name in reversed(deployment.processes.copy()):
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    deployment.stop(name)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

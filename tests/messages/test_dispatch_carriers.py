@@ -21,6 +21,7 @@ from ghasi.storage.resources import Resources
 from tests.messages.carrying import all_bound, carriers_toml
 from tests.messages.conftest import Customer, Running
 from tests.messages.test_hardening import make_mute, numbers, until
+from tests.ports import reserved_ports
 
 FAILOVER = """
 [[route]]
@@ -70,23 +71,24 @@ class Site:
         await admin.set_carrier_mode(self.pool, name, mode, actor="operator:test")
 
     async def is_idle(self) -> None:
-        await until(lambda: self.pool.fetchval("SELECT count(*) = 0 FROM messages.dispatch"), within_s=25)
+        await until(lambda: self.pool.fetchval("SELECT count(*) = 0 FROM messages.dispatch"))
 
 
 @pytest.fixture
 async def site(resources: Resources, pool: Pool, tmp_path: Path) -> AsyncIterator[Site]:
     behaviour = Behaviour(receipt_delay_s=0.01)
-    a, b = await serve_simulator(behaviour=behaviour), await serve_simulator(behaviour=behaviour)
-    site = Site(a, b, tmp_path / "carriers.toml", resources, pool)
-    site.write()
-    with pytest.MonkeyPatch.context() as quicker:
-        quicker.setattr(worker, "TICK_S", 0.1)
-        yield site
-    if site.running is not None:
-        site.running.stopping.set()
-        await asyncio.wait_for(asyncio.gather(site.running.task, return_exceptions=True), 10)
-    for smsc in (site.a, site.b):  # a test may have put others in the place of the first two
-        await smsc.close()
+    with reserved_ports(2) as ports:  # which stay theirs while they are away
+        a, b = [await serve_simulator(port=port, behaviour=behaviour) for port in ports]
+        site = Site(a, b, tmp_path / "carriers.toml", resources, pool)
+        site.write()
+        with pytest.MonkeyPatch.context() as quicker:
+            quicker.setattr(worker, "TICK_S", 0.1)
+            yield site
+        if site.running is not None:
+            site.running.stopping.set()
+            await asyncio.wait_for(asyncio.gather(site.running.task, return_exceptions=True), 10)
+        for smsc in (site.a, site.b):  # a test may have put others in the place of the first two
+            await smsc.close()
 
 
 Sends = Callable[..., Awaitable[list[dict[str, Any]]]]
@@ -100,7 +102,7 @@ async def send_many(customer: Customer, count: int, body: str = "Hello") -> list
     return list(await asyncio.gather(*(customer.send(number, body) for number in numbers(count))))
 
 
-async def all_delivered(customer: Customer, sent: list[dict[str, Any]], within_s: float = 20) -> None:
+async def all_delivered(customer: Customer, sent: list[dict[str, Any]], within_s: float = 30) -> None:
     for message in sent:
         await customer.until(message["id"], "delivered", within_s=within_s)
 
