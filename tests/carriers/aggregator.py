@@ -90,7 +90,7 @@ def configured(url: str, **fields: Any) -> HttpConfiguration:
 QUICK = Timing(stop_timeout_s=0.2, least_backoff_s=0.02, most_backoff_s=0.05)
 
 
-async def until(condition: Callable[[], bool], within_s: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], within_s: float = 30.0) -> None:
     async with asyncio.timeout(within_s):
         while not condition():
             await asyncio.sleep(0.005)

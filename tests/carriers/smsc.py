@@ -15,7 +15,7 @@ from ghasi.carriers.smpp.configuration import SmppConfiguration, Timing
 QUICK = Timing(least_backoff_s=0.02, most_backoff_s=0.1, stop_timeout_s=0.2, unbind_timeout_s=0.05)
 
 
-async def eventually(is_true: Callable[[], object], within_s: float = 10.0) -> None:
+async def eventually(is_true: Callable[[], object], within_s: float = 30.0) -> None:
     """Poll until something is true; fail when it is not in time."""
     deadline = time.monotonic() + within_s
     while not is_true():
@@ -100,7 +100,7 @@ class Peer:
 
     async def accept(self, expected: int = 9, *, answer: bytes = b"peer\0", status: int = 0) -> "PeerLink":
         """Take the next connection and answer its bind, which is to be of a command, or any for 0."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             link = PeerLink(*await self.connections.get())
             link.bind, _, sequence, link.bind_body = await link.read()
             assert expected in (0, link.bind)
@@ -116,7 +116,7 @@ class PeerLink:
 
     async def read(self) -> tuple[int, int, int, bytes]:
         """Return command, status, sequence and body of the next PDU."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             length, command, status, sequence = struct.unpack(">IIII", await self.reader.readexactly(16))
             return command, status, sequence, await self.reader.readexactly(length - 16)
 

@@ -27,6 +27,8 @@ from tests.messages.conftest import Customer
 PATIENT = Timing(
     least_backoff_s=0.02, most_backoff_s=0.1, stop_timeout_s=0.2, unbind_timeout_s=0.2, response_timeout_s=60
 )
+UNHURRIED = replace(PATIENT, least_backoff_s=1, most_backoff_s=1)
+"""That a link is gone is seen before it is back."""
 LONG_GSM7 = "Prices in € {today}: [1] ~ 5; Ä, ö, ñ, Δ and Ω. " * 12
 LONG_UCS2 = "د افغانستان پیغام؛ привет, 你好 🎉 " * 12
 
@@ -162,7 +164,7 @@ async def test_refused_and_throttled(smsc: Smsc, start_client: StartClient) -> N
 
 
 async def test_the_smsc_unbinds(smsc: Smsc, start_client: StartClient) -> None:
-    client = await start_client()
+    client = await start_client(UNHURRIED)
     for _ in range(2):
         await smsc.unbind()
         await eventually(lambda: not client.carrier.state().bound)
@@ -190,7 +192,7 @@ async def test_a_socket_dropped_in_the_middle_of_500_outstanding(smsc: Smsc, sta
 
 
 async def test_half_a_pdu_and_then_the_rest_of_the_stream_is_gone(smsc: Smsc, start_client: StartClient) -> None:
-    client = await start_client()
+    client = await start_client(UNHURRIED)
     await smsc.write(packed(0x80000004, 2, b"half of a message id\0")[:-9])
     await smsc.drop()
     await eventually(lambda: not client.carrier.state().bound)

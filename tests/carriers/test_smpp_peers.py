@@ -90,7 +90,7 @@ async def test_a_dropped_link_leaves_written_submits_unanswered(peer: Peer, star
 
 
 async def test_what_a_stuck_socket_never_took_is_unsent(peer: Peer, start_client: StartClient) -> None:
-    client = await start_client(peer.port, window=10_000, timing=Timing(response_timeout_s=0.5, least_backoff_s=5))
+    client = await start_client(peer.port, window=10_000, timing=Timing(response_timeout_s=2, least_backoff_s=5))
     link = await peer.accept()
     await client.bound()
     link.writer.transport.pause_reading()
@@ -114,7 +114,7 @@ async def test_what_a_stuck_socket_never_took_is_unsent(peer: Peer, start_client
 
 
 async def test_no_answer_in_time_is_unanswered_and_the_room_comes_back(peer: Peer, start_client: StartClient) -> None:
-    client = await start_client(peer.port, window=1, timing=Timing(response_timeout_s=0.1, unbind_timeout_s=0.05))
+    client = await start_client(peer.port, window=1, timing=Timing(response_timeout_s=1, unbind_timeout_s=0.05))
     link = await peer.accept()
     await client.bound()
     result = await client.carrier.submit(text_to("+93701234567"))
@@ -129,7 +129,7 @@ async def test_no_answer_in_time_is_unanswered_and_the_room_comes_back(peer: Pee
 async def test_a_silent_peer_is_asked_and_dropped_when_it_does_not_answer(
     peer: Peer, start_client: StartClient
 ) -> None:
-    timing = Timing(enquire_after_s=0.1, response_timeout_s=0.2, least_backoff_s=0.02, unbind_timeout_s=0.05)
+    timing = Timing(enquire_after_s=0.1, response_timeout_s=1, least_backoff_s=0.02, unbind_timeout_s=0.05)
     client = await start_client(peer.port, timing=timing)
     link = await peer.accept()
     await client.bound()
@@ -277,7 +277,7 @@ async def test_a_peer_that_unbinds_may_answer_what_it_has_first(peer: Peer, star
 
 
 async def test_stop_waits_for_answers_and_unbinds(peer: Peer, start_client: StartClient) -> None:
-    client = await start_client(peer.port)
+    client = await start_client(peer.port, timing=Timing(stop_timeout_s=20))
     link = await peer.accept()
     await client.bound()
     result = client.carrier.submit(text_to("+93701234567"))
@@ -305,7 +305,7 @@ async def test_stop_is_bounded_whatever_the_peer_does(peer: Peer, start_client: 
 
 async def test_a_bind_nobody_answers_is_tried_again(peer: Peer, start_client: StartClient) -> None:
     client = await start_client(
-        peer.port, timing=Timing(response_timeout_s=0.1, least_backoff_s=0.02, unbind_timeout_s=0.05)
+        peer.port, timing=Timing(response_timeout_s=1, least_backoff_s=0.02, unbind_timeout_s=0.05)
     )
     await peer.connections.get()
     await eventually(lambda: client.carrier.state().detail == "the bind was not answered in time")
