@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -62,6 +63,7 @@ async def test_what_does_not_change_goes_on_untouched(fleet: Fleet[SmppConfigura
 async def test_a_changed_carrier_gets_its_answers_and_then_ends(
     fleet: Fleet[SmppConfiguration], smsc: Simulator
 ) -> None:
+    smsc.behaviour = replace(smsc.behaviour, latency_s=1.0)  # long enough for all that comes before it
     await fleet.apply(configured(smsc, "a"))
     await until(lambda: fleet.usable("a"))
     old = fleet.members["a"]
