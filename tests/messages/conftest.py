@@ -44,7 +44,7 @@ class Customer:
         assert answer.status == 200, answer.body
         return answer.json
 
-    async def until(self, message_id: str, *statuses: str, within_s: float = 10.0) -> dict[str, Any]:
+    async def until(self, message_id: str, *statuses: str, within_s: float = 30.0) -> dict[str, Any]:
         """Wait until a message has one of the statuses."""
         async with asyncio.timeout(within_s):
             while True:

@@ -73,7 +73,7 @@ async def test_many_messages_are_sent_once_each(
     await start_worker()
     sent = await asyncio.gather(*(customer.send(f"+4670000{number:04}") for number in range(1000, 1500)))
     for message in sent:
-        await customer.until(message["id"], "delivered", within_s=20)
+        await customer.until(message["id"], "delivered")
     assert (simulator.accepted, simulator.duplicates) == (500, 0)
     types = Counter(row["type"] for row in await pool.fetch("SELECT type FROM messages.outbox"))
     assert types == {"message.accepted": 500, "message.sent": 500, "message.delivered": 500}
@@ -93,7 +93,7 @@ async def test_a_killed_worker_loses_nothing(
     await pool.execute("UPDATE messages.dispatch SET due_at = now()")  # the leases' 30 s are over
     await start_worker()
     for message in sent:
-        await customer.until(message["id"], "delivered", within_s=20)
+        await customer.until(message["id"], "delivered")
     marked = await pool.fetchval("SELECT count(*) FROM messages.messages WHERE resubmitted")
     assert simulator.duplicates <= marked
     assert await pool.fetchval("SELECT count(*) FROM messages.dispatch") == 0
@@ -108,7 +108,7 @@ async def test_a_dropped_link_sends_again_what_was_not_answered(
         await asyncio.sleep(0.05)
         simulator.drop_links()
     for message in await sending:
-        await customer.until(message["id"], "delivered", within_s=20)
+        await customer.until(message["id"], "delivered")
 
 
 async def test_draining_leaves_no_doubt(
@@ -119,7 +119,7 @@ async def test_draining_leaves_no_doubt(
     own.stopping.set()
     await start_worker()
     for message in sent:
-        await customer.until(message["id"], "delivered", within_s=20)
+        await customer.until(message["id"], "delivered")
     assert simulator.duplicates == 0
     assert not await pool.fetchval("SELECT count(*) FROM messages.messages WHERE resubmitted")
 

@@ -58,7 +58,7 @@ def receipt(carrier_message_id: str, state: ReceiptState = "delivered") -> Recei
     return Receipt("simulator", carrier_message_id, state, datetime.now(UTC), None, None, None)
 
 
-async def until(is_true: Callable[[], Awaitable[object] | object], within_s: float = 15.0) -> None:
+async def until(is_true: Callable[[], Awaitable[object] | object], within_s: float = 30.0) -> None:
     """Poll until something is true; fail when it is not in time."""
     async with asyncio.timeout(within_s):
         while True:
