@@ -1,11 +1,12 @@
 """What billing tells the other services, in its outbox, in the transaction in which it happens.
 
-Each event has its subject's whole state, which never changes again: its sequence is 1. That of `account.spending`
+Each event has its subject's whole state; of what never changes again the sequence is 1. That of `account.spending`
 changes: it counts on. `rate.created` is about no account: its account is the nil UUID. Who reads the outbox passes over
 types it does not know.
 """
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import date, datetime
 from uuid import UUID
 
 import msgspec
@@ -49,11 +50,17 @@ class RateCreated(msgspec.Struct, frozen=True):
     tiers: tuple[Tier, ...] = ()
 
 
-class BillingAccountUpdated(msgspec.Struct, frozen=True):
-    """Data of `billing_account.updated`, about an account: the currency it is billed in from now on."""
+class BillingAccountUpdated(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Data of `billing_account.updated`, about an account: the currency it is billed in from now on, and its plans.
+
+    `plan` is the one of the event's month; `plans` are pairs of a month's first day and the plan from then on, the
+    first of them that month's. None: no plan. The sequence counts up.
+    """
 
     account_id: UUID
     currency: str
+    plan: str | None = None
+    plans: tuple[tuple[date, str | None], ...] = ()
 
 
 class AccountSpending(msgspec.Struct, frozen=True):
@@ -84,10 +91,17 @@ def rate_created(rate: Rate, at: datetime) -> Event:
     return Event(new_id(), "rate.created", NO_ACCOUNT, rate.id, 1, at, to_json(data))
 
 
-def billing_account_updated(account_id: UUID, currency: str, at: datetime) -> Event:
-    """Make the event of an account whose currency was fixed."""
-    data = BillingAccountUpdated(account_id, currency)
-    return Event(new_id(), "billing_account.updated", account_id, account_id, 1, at, to_json(data))
+def billing_account_updated(
+    account_id: UUID,
+    currency: str,
+    at: datetime,
+    *,
+    sequence: int = 1,
+    plans: Sequence[tuple[date, str | None]] = (),
+) -> Event:
+    """Make the event of an account whose currency was fixed, or whose plans have changed."""
+    data = BillingAccountUpdated(account_id, currency, plans[0][1] if plans else None, tuple(plans))
+    return Event(new_id(), "billing_account.updated", account_id, account_id, sequence, at, to_json(data))
 
 
 def account_spending(account_id: UUID, state: SpendingState, sequence: int, at: datetime) -> Event:

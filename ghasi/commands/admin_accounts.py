@@ -9,6 +9,8 @@ from cyclopts import App, Parameter
 from ghasi.auth import admin
 from ghasi.auth.model import Account, AccountEntry, AccountStatus, KeyEntry, UserEntry
 from ghasi.billing.accounts import admin as billing
+from ghasi.billing.plans import admin as plan_admin
+from ghasi.billing.plans.model import Subscription
 from ghasi.commands.failures import FAILED
 from ghasi.commands.operator import Operator, OperatorFlags, do, fields
 from ghasi.commands.output import RowLimit, count, print_line, print_row, print_rows
@@ -117,6 +119,28 @@ def set_currency(account: UUID, code: str, *, operator: OperatorFlags = HERE) ->
 
     name = do(operator, choose).name
     print_line(f"{name} is billed in {currency}", {"id": account, "currency": currency}, as_json=operator.json)
+
+
+@accounts.command(name="plan")
+def choose_plan(
+    account: UUID,
+    plan: Annotated[str, Parameter(help="A plan's name, or `none`")],
+    *,
+    from_: Annotated[
+        str | None, Parameter(name="--from", help="A month: YYYY-MM; by default the next possible")
+    ] = None,
+    operator: OperatorFlags = HERE,
+) -> None:
+    """Give an account a plan from a month on, or take it off: this month while it has no usage, else the next."""
+
+    async def choose(it: Resources) -> tuple[Account, Subscription]:
+        known = (await _get(it, account)).account
+        return known, await plan_admin.choose_plan(it.pool, account, plan, operator.actor, from_)
+
+    known, chosen = do(operator, choose)
+    month = f"{chosen.from_month:%Y-%m}"
+    row = {"id": account, "plan": chosen.plan, "from": month}
+    print_line(f"{known.name} has {chosen.plan or 'no plan'} from {month} on", row, as_json=operator.json)
 
 
 def _number(text: str) -> int | None:

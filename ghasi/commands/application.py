@@ -23,6 +23,7 @@ for name in ("accounts", "users", "keys", "audit"):
 for name in ("rates", "invoices"):
     admin.command(f"ghasi.commands.admin_billing:{name}", name=name)
 admin.command("ghasi.commands.admin_carriers:carriers", name="carriers")
+admin.command("ghasi.commands.admin_plans:plans", name="plans")
 admin.command("ghasi.commands.admin_routes:routes", name="routes")
 admin.command("ghasi.commands.admin_senders:senders", name="senders")
 admin.command("ghasi.commands.admin_storage:storage", name="storage")

@@ -195,6 +195,32 @@ def test_an_accounts_currency_is_chosen_once(commands: Commands, account: str) -
     assert [entry["action"] for entry in entries] == ["account.currency_set"]
 
 
+def test_an_account_gets_a_plan(commands: Commands, account: str) -> None:
+    made = commands.json(
+        "admin", "plans", "set", "pro", "--base-fee", "25.00", "--included", "1000", "--minimum", "50",
+        "--tier", "10000=5", "--tier", "50000=12.5", "--billed-on", "delivered",
+    )  # fmt: skip
+    assert made == {
+        "name": "pro", "from": made["from"], "currency": "USD", "base_fee": "25.00", "included_segments": 1000,
+        "tiers": ["10000=5%", "50000=12.5%"], "minimum": "50.00", "billed_on": "delivered", "payment": "postpaid",
+    }  # fmt: skip
+    for wrong in (["--tier", "many=5"], ["--tier", "10=5.00001"], ["--base-fee", "much"], ["--currency", "xyz"]):
+        assert commands.run("admin", "plans", "set", "pro", *wrong, expect=1).stderr.startswith("ghasi: ")
+    assert commands.json("admin", "plans", "set", "pro", "--no-tiers", "--from", "2090-02")["tiers"] == []
+    assert commands.json("admin", "plans", "list") == [made]
+    said = commands.run("admin", "accounts", "plan", account, "pro").stdout
+    assert said == f"Acme has pro from {made['from']} on\n"
+    shown = commands.json("admin", "plans", "show", "pro")
+    assert [one["from"] for one in shown["terms"]] == [made["from"], "2090-02"]
+    assert shown["accounts"] == [account]
+    assert account in commands.run("admin", "plans", "show", "pro").stdout
+    off = commands.json("admin", "accounts", "plan", account, "none", "--from", "2090-01")
+    assert off == {"id": account, "plan": None, "from": "2090-01"}
+    assert "no plan 'max'" in commands.run("admin", "accounts", "plan", account, "max", expect=1).stderr
+    commands.run("admin", "accounts", "plan", str(new_id()), "pro", expect=1)
+    assert "no plan 'max'" in commands.run("admin", "plans", "show", "max", expect=1).stderr
+
+
 @pytest.mark.parametrize(("number", "said"), [(0, "0 invoices"), (1, "1 invoice"), (2, "2 invoices")])
 def test_things_are_counted(number: int, said: str) -> None:
     assert count(number, "invoice") == said

@@ -12,7 +12,7 @@ from ghasi.billing.model import CurrencyFixedError, RatesError
 from ghasi.billing.rates import queries as rate_queries
 from ghasi.contract.pricing import EVERY_COUNTRY, default_key
 from ghasi.storage import audit, outbox
-from ghasi.storage.pool import Pool
+from ghasi.storage.pool import Connection, Pool
 
 
 async def set_currency(pool: Pool, account_id: UUID, currency: str, actor: str) -> None:
@@ -21,15 +21,25 @@ async def set_currency(pool: Pool, account_id: UUID, currency: str, actor: str) 
     Raises RatesError where the currency has no default rate, CurrencyFixedError where the account has another currency.
     """
     async with pool.acquire() as connection, connection.transaction():
-        rates, _ = await rate_queries.list_rates(connection)
-        if default_key(currency) not in {rate.key for rate in rates}:
-            raise RatesError(f"{currency} has no rate for {EVERY_COUNTRY}: import one first")
-        if await queries.insert_accounts(connection, [account_id], currency):
-            event = events.billing_account_updated(account_id, currency, datetime.now(UTC))
-            await outbox.append(connection, "billing", [event])
-            await audit.record(
-                connection, actor=actor, action="account.currency_set", subject=str(account_id), account_id=account_id,
-                currency=currency,
-            )  # fmt: skip
-        elif (known := await queries.find_currency(connection, account_id)) != currency:
-            raise CurrencyFixedError(f"account {account_id} is billed in {known} already")
+        await require_default_rate(connection, currency)
+        await fix_currency(connection, account_id, currency, actor)
+
+
+async def require_default_rate(connection: Connection, currency: str) -> None:
+    """Raise RatesError where a currency has no default rate."""
+    rates, _ = await rate_queries.list_rates(connection)
+    if default_key(currency) not in {rate.key for rate in rates}:
+        raise RatesError(f"{currency} has no rate for {EVERY_COUNTRY}: import one first")
+
+
+async def fix_currency(connection: Connection, account_id: UUID, currency: str, actor: str) -> None:
+    """Bill an account in a currency from now on; raises CurrencyFixedError where it is billed in another one."""
+    if await queries.insert_accounts(connection, [account_id], currency):
+        event = events.billing_account_updated(account_id, currency, datetime.now(UTC))
+        await outbox.append(connection, "billing", [event])
+        await audit.record(
+            connection, actor=actor, action="account.currency_set", subject=str(account_id), account_id=account_id,
+            currency=currency,
+        )  # fmt: skip
+    elif (known := await queries.find_currency(connection, account_id)) != currency:
+        raise CurrencyFixedError(f"account {account_id} is billed in {known} already")

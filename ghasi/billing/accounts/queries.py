@@ -37,6 +37,15 @@ async def insert_accounts(connection: Connection, accounts: Collection[UUID], cu
     return [row[0] for row in rows]
 
 
+async def next_sequence(connection: Connection, account_id: UUID) -> tuple[str, int]:
+    """Count up how often others were told of an account whose currency is fixed; return the currency and the count."""
+    rows = await connection.fetch(
+        "UPDATE billing.accounts SET sequence = sequence + 1 WHERE account_id = $1 RETURNING currency, sequence",
+        account_id,
+    )
+    return rows[0][0], rows[0][1]
+
+
 # customers' names
 
 

@@ -19,7 +19,7 @@ from ghasi.contract.shapes import SummaryQuery, UsageQuery
 from ghasi.contract.values import decimal_string, new_id, rfc3339
 from ghasi.storage.pool import Pool
 from tests.billing.conftest import ACCOUNT, LAST_MONTH, OCTOBER, Messages, Sms, ask, get
-from tests.billing.test_rating import MESSAGES, empty, quarter_of
+from tests.billing.usage.test_rating import MESSAGES, empty, quarter_of
 
 NOTHING = {"messages": 0, "delivered": 0, "failed": 0, "segments": 0, "amount": "0.0000"}
 
