@@ -75,6 +75,12 @@ CODES: dict[str, Code] = {
     "not_a_pool_sender": Code(409, "A name cannot be in the pool", "Put numbers and short codes in the pool."),
     "invalid_callback": Code(401, "The carrier's report does not prove itself", "Send the secret that was agreed on."),
     "daily_cap_reached": Code(403, "The account's daily cap of messages is reached", "Go on after 00:00 UTC."),
+    "insufficient_balance": Code(
+        402, "The account's prepaid balance is used up", "Top it up; what is held for messages on their way counts."
+    ),
+    "spending_limit_reached": Code(
+        402, "The account's spending limit of the month is reached", "Raise the limit, or go on in the next UTC month."
+    ),
     # webhook-dispatcher
     "invalid_url": Code(422, "The URL cannot be used as an endpoint", "Use a public https address."),
     "webhook_disabled": Code(409, "The endpoint is disabled", "Enable it first."),

@@ -156,7 +156,7 @@ CONTRACT: tuple[Row, ...] = (
         problems=(
             "invalid_number", "invalid_sender", "body_too_long", "account_suspended", "country_not_allowed",
             "daily_cap_reached", "idempotency_key_reused", "invalid_send_at", "sender_not_allowed",
-            "recipient_opted_out",
+            "recipient_opted_out", "insufficient_balance", "spending_limit_reached",
         ),
         summary="Send a message, now or at a time",
     ),

@@ -1,4 +1,4 @@
-"""What accounts may send: auth-service's word on them, and their senders' rules.
+"""What accounts may send: auth-service's word on them, billing's on their money, and their senders' rules.
 
 Owns how long a rule that has changed may go unheard of, and what a refusal says. Refuses nothing itself.
 """
@@ -6,6 +6,7 @@ Owns how long a rule that has changed may go unheard of, and what a refusal says
 import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
 import msgspec
@@ -21,12 +22,13 @@ _MOST_CACHED_ACCOUNTS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class AccountRules:
-    """What an account may send; the default is everything."""
+    """What an account may send; the default is everything. `held_back` is the code of what it has used up."""
 
     status: str = "active"
     countries: frozenset[str] | None = None
     daily_cap: int | None = None
     senders: SenderRules = NO_SENDERS
+    held_back: str | None = None
 
 
 _UNRESTRICTED = AccountRules()
@@ -54,7 +56,7 @@ class Accounts:
         rules = _UNRESTRICTED if senders is NO_SENDERS else AccountRules(senders=senders)
         if row is not None:
             countries = None if row["countries"] is None else frozenset(row["countries"])
-            rules = AccountRules(row["status"], countries, row["daily_cap"], senders)
+            rules = AccountRules(row["status"], countries, row["daily_cap"], senders, row["held_back"])
         if len(self.known) >= _MOST_CACHED_ACCOUNTS:
             self.known.clear()
         self.known[account_id] = (now + ACCOUNT_CACHE_S, rules)
@@ -98,3 +100,21 @@ async def take_accounts(connection: Connection, events: Sequence[Event]) -> None
         rows.append((event.subject_id, state.status, countries, state.daily_cap, event.sequence))
     if rows:
         await queries.upsert_accounts(connection, rows)
+
+
+class _Spending(msgspec.Struct):
+    """The data of account.spending."""
+
+    status: str
+    exhausted: bool
+    until: datetime | None
+
+
+async def take_spending(connection: Connection, events: Sequence[Event]) -> None:
+    """Apply billing's account.spending events: each has the whole state, so the latest one counts."""
+    rows: list[tuple[UUID, str, bool, datetime | None, int]] = []
+    for event in latest_of(events, "account.spending"):
+        state = msgspec.json.decode(event.data, type=_Spending)
+        rows.append((event.subject_id, state.status, state.exhausted, state.until, event.sequence))
+    if rows:
+        await queries.upsert_spending(connection, rows)

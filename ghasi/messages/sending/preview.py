@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from ghasi.carriers.segmentation import count_forcing, measure
-from ghasi.contract.errors import Problem
+from ghasi.contract.errors import CODES, Problem
 from ghasi.contract.serving import Caller
 from ghasi.contract.shapes import FieldError, ForcingCharacter, Preview, PreviewInput
 from ghasi.messages.numbers import Recipient, parse_recipient, parse_sender
@@ -120,6 +120,8 @@ async def _check_account(
 ) -> None:
     if rules.status != "active":
         errors.append(FieldError(field=ACCOUNT, message="the account is suspended"))
+    if rules.held_back is not None:
+        errors.append(FieldError(field=ACCOUNT, message=CODES[rules.held_back].title.lower()))
     if recipient is not None and rules.countries is not None and recipient.country not in rules.countries:
         errors.append(FieldError(field="to", message=country_refusal(recipient.country)))
     if rules.daily_cap is not None:

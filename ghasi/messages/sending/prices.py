@@ -11,6 +11,7 @@ import msgspec
 
 from ghasi.contract.shapes import Money
 from ghasi.contract.values import money
+from ghasi.messages.sending import accounts
 from ghasi.messages.sending import price_queries as queries
 from ghasi.storage.outbox import Event, latest_of
 from ghasi.storage.pool import Connection, Pool
@@ -47,7 +48,7 @@ class _BillingAccount(msgspec.Struct):
 
 
 async def take_billing(connection: Connection, events: Sequence[Event]) -> None:
-    """Apply billing's events, in any order and more than once: prices of messages, rates, accounts' currencies."""
+    """Apply billing's events, in any order and more than once: prices, rates, accounts' currencies and spending."""
     rated = [msgspec.json.decode(event.data, type=_Rated) for event in events if event.type == "message.rated"]
     if rated:
         await queries.set_prices(connection, [(one.message_id, one.amount_micros, one.currency) for one in rated])
@@ -62,6 +63,7 @@ async def take_billing(connection: Connection, events: Sequence[Event]) -> None:
         currencies.append((account.account_id, account.currency, event.sequence))
     if currencies:
         await queries.upsert_currencies(connection, currencies)
+    await accounts.take_spending(connection, events)
 
 
 async def find_price(pool: Pool, account_id: UUID, country: str | None, segments: int) -> Money | None:

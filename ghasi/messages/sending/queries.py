@@ -1,7 +1,7 @@
 """All SQL of accepting messages and reading one; lists and dispatch have their own files. One function a statement."""
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime
 from uuid import UUID
 
 from ghasi.messages.model import COLUMNS, DEFAULT_VALIDITY_S, Draft, Keyed, Stored, private_part, stored
@@ -202,9 +202,16 @@ async def count_towards_cap(
 
 
 async def find_account(pool: Pool, account_id: UUID) -> Record | None:
-    """Return an account's rules for sending; None means the defaults."""
+    """Return an account's rules for sending, and what billing holds it back by; None means the defaults."""
     return await pool.fetchrow(
-        "SELECT status, countries, daily_cap FROM messages.accounts WHERE account_id = $1", account_id
+        """
+        SELECT coalesce(account.status, 'active') AS status, countries, daily_cap,
+            CASE WHEN spending.status <> 'ok' AND (until IS NULL OR until > now()) THEN spending.status END AS held_back
+        FROM messages.accounts AS account
+        FULL JOIN messages.spending USING (account_id)
+        WHERE account_id = $1
+        """,
+        account_id,
     )
 
 
@@ -239,6 +246,21 @@ async def upsert_accounts(
              AS new (account_id, status, countries, daily_cap, sequence)
         ON CONFLICT (account_id) DO UPDATE
             SET status = excluded.status, countries = excluded.countries, daily_cap = excluded.daily_cap,
+                sequence = excluded.sequence
+            WHERE known.sequence < excluded.sequence
+        """,
+        *(list(column) for column in zip(*rows, strict=True)),
+    )
+
+
+async def upsert_spending(connection: Connection, rows: Sequence[tuple[UUID, str, bool, datetime | None, int]]) -> None:
+    """Take over billing's word on accounts, unless a later one is known: (id, status, exhausted, until, sequence)."""
+    await connection.execute(
+        """
+        INSERT INTO messages.spending AS known (account_id, status, exhausted, until, sequence)
+        SELECT * FROM unnest($1::uuid[], $2::text[], $3::boolean[], $4::timestamptz[], $5::int[])
+        ON CONFLICT (account_id) DO UPDATE
+            SET status = excluded.status, exhausted = excluded.exhausted, until = excluded.until,
                 sequence = excluded.sequence
             WHERE known.sequence < excluded.sequence
         """,

@@ -37,7 +37,8 @@ def check_send_at(send_at: datetime, now: datetime) -> None:
 async def release_due(pool: Pool, bells: Bells) -> int:
     """Release the messages whose time has come, and return how many; at most 10,000 of them, the earliest first.
 
-    One whose recipient has opted out or whose account was suspended ends as failed instead.
+    One whose recipient has opted out, whose account was suspended or whose account's money is used up ends as failed
+    instead. What it costs was held since it was accepted: that others have used up the rest is no reason.
     """
     released = 0
     for _ in range(MOST_ROUNDS):
@@ -63,6 +64,7 @@ async def _release(connection: Connection, due: Sequence[UUID]) -> list[Stored]:
     if not messages:
         return []
     suspended = await queries.list_suspended(connection, {message.account_id for message in messages})
+    exhausted = await queries.list_exhausted(connection, {message.account_id for message in messages})
     opted_out = await find_opted_out(
         connection, [(message.account_id, message.sender, message.recipient) for message in messages]
     )
@@ -70,6 +72,8 @@ async def _release(connection: Connection, due: Sequence[UUID]) -> list[Stored]:
     for message in messages:
         if message.account_id in suspended:
             end(message, "failed", at=now, error_code="suspended", error_detail=None)
+        elif (code := exhausted.get(message.account_id)) is not None:
+            end(message, "failed", at=now, error_code=code, error_detail=None)
         elif (message.account_id, message.sender, message.recipient) in opted_out:
             end(message, "failed", at=now, error_code="opted_out", error_detail=None)
         else:

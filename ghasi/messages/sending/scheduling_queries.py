@@ -42,6 +42,18 @@ async def list_suspended(connection: Connection, account_ids: Collection[UUID]) 
     return {row["account_id"] for row in rows}
 
 
+async def list_exhausted(connection: Connection, account_ids: Collection[UUID]) -> dict[UUID, str]:
+    """Return the accounts that have not even what is held for their messages, and the code of what is used up."""
+    rows = await connection.fetch(
+        """
+        SELECT account_id, status FROM messages.spending
+        WHERE account_id = ANY($1::uuid[]) AND exhausted AND (until IS NULL OR until > now())
+        """,
+        list(account_ids),
+    )
+    return {row["account_id"]: row["status"] for row in rows}
+
+
 async def end_schedule(connection: Connection, ids: Sequence[UUID]) -> None:
     """Forget the times of messages that are scheduled no more."""
     await connection.execute("DELETE FROM messages.scheduled WHERE message_id = ANY($1::uuid[])", ids)

@@ -60,8 +60,8 @@ async def send(
 
     Idempotent by `idempotency_key` for 24 h: what was accepted once is replayed, whatever was forbidden since. `now` is
     the event loop's clock. Raises Problem: invalid_number, invalid_sender, body_too_long, account_suspended,
-    invalid_send_at, country_not_allowed, sender_not_allowed, recipient_opted_out, daily_cap_reached,
-    idempotency_key_reused.
+    insufficient_balance, spending_limit_reached, invalid_send_at, country_not_allowed, sender_not_allowed,
+    recipient_opted_out, daily_cap_reached, idempotency_key_reused.
     """
     draft = compose(caller, body)
     if idempotency_key is not None:
@@ -113,10 +113,12 @@ def permit(draft: Draft, rules: AccountRules, taken: Collection[str] = ()) -> No
     """Complete a draft by what its account may send at this moment; `taken` are senders that are another account's.
 
     Who opted out and what is left of a cap is found out in the transaction. Raises Problem: account_suspended,
-    invalid_send_at, country_not_allowed, sender_not_allowed.
+    insufficient_balance, spending_limit_reached, invalid_send_at, country_not_allowed, sender_not_allowed.
     """
     if rules.status != "active":
         raise Problem("account_suspended")
+    if rules.held_back is not None:
+        raise Problem(rules.held_back)
     if draft.send_at is not None:
         check_send_at(draft.send_at, datetime.now(UTC))
     if rules.countries is not None and draft.country not in rules.countries:
