@@ -15,7 +15,7 @@ from tests.end_to_end.deployment import SHAPES, Deployment, until
 
 @pytest.fixture(scope="module", params=list(SHAPES))
 def deployment(request: pytest.FixtureRequest) -> Iterator[Deployment]:
-    with SHAPES[request.param](GHASI_LIMIT_AUTH="1000") as deployment:
+    with SHAPES[request.param](GHASI_LIMIT_AUTH="1000", GHASI_LIMIT_SENDS="1000") as deployment:
         yield deployment
 
 
