@@ -4,6 +4,8 @@ import asyncio
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -62,6 +64,12 @@ async def agreed(customer: Customer, receiver: Receiver, messages: dict[str, dic
     await until(billed, within_s=15)
 
 
+def unread(port: int) -> int:
+    """How many octets have come to a port of this machine and were not read yet."""
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(int(row[4].partition(":")[2], 16) for row in rows if row[1].endswith(f":{port:04X}"))
+
+
 async def test_killing_the_worker_with_a_thousand_in_flight(deployment: Deployment) -> None:
     async with receiving() as receiver, signed_up(deployment) as customer:
         await hooked(customer, receiver)
@@ -71,9 +79,18 @@ async def test_killing_the_worker_with_a_thousand_in_flight(deployment: Deployme
             body = {"to": f"+4670{1_001_000 + number}", "body": f"message {number}"}
             accepted.add((await customer.good("POST", "/v1/messages", body))["id"])
 
+        async def has_submitted() -> bool:
+            return unread(deployment.ports["smsc"]) > 1000
+
         sending = [asyncio.create_task(send(number)) for number in range(1000)]
         await asyncio.wait(sending[:400])
-        os.kill(deployment.child("worker"), signal.SIGKILL)
+        carrier = deployment.child("simulator")
+        os.kill(carrier, signal.SIGSTOP)  # from now on it answers nothing
+        try:
+            await until(has_submitted, within_s=30)
+            os.kill(deployment.child("worker"), signal.SIGKILL)
+        finally:
+            os.kill(carrier, signal.SIGCONT)
         await asyncio.gather(*sending)
         messages = await all_ended(customer, accepted)
         assert len(messages) == 1000
@@ -118,6 +135,14 @@ async def test_killing_the_api_while_it_accepts(deployment: Deployment) -> None:
         await agreed(customer, receiver, messages)
 
 
+def postmaster(deployment: Deployment) -> int:
+    """The process id of the database that runs, or ran last; 0 while another begins."""
+    file = deployment.folder / "data" / "postgres" / "postmaster.pid"
+    with suppress(OSError, IndexError):
+        return int(file.read_text().split()[0])
+    return 0
+
+
 async def test_killing_the_database(deployment: Deployment) -> None:
     async with receiving() as receiver, signed_up(deployment) as customer:
         await hooked(customer, receiver)
@@ -131,12 +156,12 @@ async def test_killing_the_database(deployment: Deployment) -> None:
 
         for number in range(200):
             await send(number)
-        postmaster = (deployment.folder / "data" / "postgres").resolve() / "postmaster.pid"
-        os.kill(int(postmaster.read_text().splitlines()[0]), signal.SIGKILL)
+        killed = postmaster(deployment)
+        os.kill(killed, signal.SIGKILL)
 
         async def back() -> bool:
             async with aiohttp.ClientSession() as http, http.get(deployment.api + "/healthz") as response:
-                return response.status == 200
+                return response.status == 200 and postmaster(deployment) not in {0, killed}
 
         await until(back, within_s=30)
         await asyncio.gather(*(send(number) for number in range(200, 300)))
