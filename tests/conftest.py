@@ -21,11 +21,18 @@ from ghasi.storage.migrate import migrate
 from ghasi.storage.pool import Pool, open_pool
 from ghasi.storage.resources import Resources
 from ghasi.storage.sealing import Sealer, new_secret_key
+from tests.clock import room_in_the_day
 
 # a busy machine is no finding: how long one example takes says nothing about it being right
 # in CI the same examples each time: what is new is found where somebody can look at it
 hypothesis.settings.register_profile("ghasi", deadline=None, derandomize="CI" in os.environ)
 hypothesis.settings.load_profile("ghasi")
+
+
+@pytest.fixture(autouse=True)
+def a_day_that_lasts() -> None:
+    """No test sees midnight pass: what it sent today would be yesterday's, and last month's invoice."""
+    room_in_the_day(90)
 
 
 @pytest.fixture(scope="session", autouse=True)
