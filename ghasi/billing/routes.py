@@ -3,7 +3,8 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from ghasi.billing.invoice_pdf import Seller, open_printer
+from ghasi.billing.documents.document import Party
+from ghasi.billing.documents.printer import open_printer
 from ghasi.billing.invoices import reading as invoices
 from ghasi.billing.usage import reading as usage
 from ghasi.contract.serving import Call, Handler, Reply
@@ -15,9 +16,10 @@ from ghasi.storage.resources import Resources
 async def serve(resources: Resources) -> AsyncIterator[dict[str, Handler]]:
     """Give the handlers of billing-invoices."""
     pool = resources.pool
-    seller = Seller(resources.settings.seller_name, resources.settings.seller_address)
+    address = resources.settings.seller_address or ""
+    seller = Party(resources.settings.seller_name, tuple(address.splitlines()))
     zone_names()  # looks at hundreds of files: now, and not when the first customer asks
-    async with open_printer(seller) as printer:
+    async with open_printer() as printer:
 
         async def list_invoices(call: Call) -> Reply:
             return Reply(await invoices.list_invoices(pool, call.caller, call.query))
@@ -26,7 +28,7 @@ async def serve(resources: Resources) -> AsyncIterator[dict[str, Handler]]:
             return Reply(await invoices.get_invoice(pool, call.caller, parse_id(call.path["invoiceId"])))
 
         async def get_invoice_pdf(call: Call) -> Reply:
-            document = await invoices.get_document(pool, call.caller, parse_id(call.path["invoiceId"]))
+            document = await invoices.get_document(pool, call.caller, parse_id(call.path["invoiceId"]), seller)
             disposition = f'inline; filename="{document.file_name}"'
             return Reply(await printer.print(document), headers=[(b"content-disposition", disposition.encode())])
 

@@ -5,7 +5,8 @@ from uuid import UUID
 import msgspec
 
 from ghasi.billing.accounts import queries as account_queries
-from ghasi.billing.invoice_pdf import Document
+from ghasi.billing.documents.document import Document, Party
+from ghasi.billing.documents.from_invoice import document_of
 from ghasi.billing.invoices import queries
 from ghasi.billing.model import Invoice, Line
 from ghasi.billing.money import invoice_amount
@@ -31,7 +32,7 @@ async def get_invoice(pool: Pool, caller: Caller, invoice_id: UUID) -> shapes.In
     )
 
 
-async def get_document(pool: Pool, caller: Caller, invoice_id: UUID) -> Document:
+async def get_document(pool: Pool, caller: Caller, invoice_id: UUID, seller: Party) -> Document:
     """Return what an invoice's PDF shows of it; raises Problem not_found, for another account's too.
 
     The customer's name is that of the invoice's opening; a draft, or one opened before the name was known, has the
@@ -39,7 +40,7 @@ async def get_document(pool: Pool, caller: Caller, invoice_id: UUID) -> Document
     """
     invoice, lines = await _get_invoice(pool, caller, invoice_id)
     name = invoice.customer_name or await account_queries.find_customer_name(pool, invoice.account_id)
-    return Document(invoice, lines, name or str(invoice.account_id))
+    return document_of(invoice, lines, seller=seller, customer=Party(name or str(invoice.account_id)))
 
 
 async def _get_invoice(pool: Pool, caller: Caller, invoice_id: UUID) -> tuple[Invoice, list[Line]]:
