@@ -179,14 +179,6 @@ class Invoice:
 
 
 @dataclass(frozen=True, slots=True)
-class ImportSummary:
-    """What an import did: rates added, and lines that said what held already."""
-
-    added: int
-    unchanged: int
-
-
-@dataclass(frozen=True, slots=True)
 class Closing:
     """What closing a period did: invoices made now, and numbers of those the period had before."""
 

@@ -1,6 +1,5 @@
-"""`ghasi admin rates | invoices`: what messages cost, and closing months."""
+"""`ghasi admin invoices`: what customers owe, and closing months."""
 
-from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -8,38 +7,14 @@ from cyclopts import App, Parameter
 
 from ghasi.billing.invoices import admin as invoice_admin
 from ghasi.billing.model import Invoice
-from ghasi.billing.rates import admin as rate_admin
 from ghasi.commands.operator import Operator, OperatorFlags, do, fields
 from ghasi.commands.output import RowLimit, count, print_line, print_row, print_rows
 from ghasi.contract.shapes import InvoiceStatus
 from ghasi.contract.values import decimal_string
 
-rates = App(name="rates", help="Prices of a segment by country.")
 invoices = App(name="invoices", help="Invoices, by number; closing months.")
 
 HERE = Operator()
-
-
-@rates.command(name="list")
-def list_rates(*, operator: OperatorFlags = HERE) -> None:
-    """List every rate by currency, country and validity."""
-    found = do(operator, lambda it: rate_admin.list_rates(it.pool))
-    rows = [
-        {"currency": rate.key.currency, "country": rate.key.country}
-        | fields(rate, "valid_from")
-        | {"price": decimal_string(rate.amount_micros)}
-        for rate in found
-    ]
-    print_rows(rows, as_json=operator.json, columns=("currency", "country", "price", "valid_from"))
-
-
-@rates.command(name="import")
-def import_rates(file: Path, *, operator: OperatorFlags = HERE) -> None:
-    """Add the rates of a CSV file: all of them, or none when a line is wrong."""
-    text = file.read_text(encoding="utf-8-sig")
-    done = do(operator, lambda it: rate_admin.import_rates(it.pool, text, operator.actor))
-    said = f"{count(done.added, 'rate')} added, {done.unchanged} held already"
-    print_line(said, fields(done, "added", "unchanged"), as_json=operator.json)
 
 
 def _invoice(invoice: Invoice) -> dict[str, Any]:

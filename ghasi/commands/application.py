@@ -20,10 +20,10 @@ admin = App(name="admin", help="What an operator does; each change is in the aud
 # by name, so that a command loads only what it needs
 for name in ("accounts", "users", "keys", "audit"):
     admin.command(f"ghasi.commands.admin_accounts:{name}", name=name)
-for name in ("rates", "invoices"):
-    admin.command(f"ghasi.commands.admin_billing:{name}", name=name)
+admin.command("ghasi.commands.admin_billing:invoices", name="invoices")
 admin.command("ghasi.commands.admin_carriers:carriers", name="carriers")
 admin.command("ghasi.commands.admin_plans:plans", name="plans")
+admin.command("ghasi.commands.admin_rates:rates", name="rates")
 admin.command("ghasi.commands.admin_routes:routes", name="routes")
 admin.command("ghasi.commands.admin_senders:senders", name="senders")
 admin.command("ghasi.commands.admin_storage:storage", name="storage")

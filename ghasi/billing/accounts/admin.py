@@ -10,7 +10,7 @@ from ghasi.billing import events
 from ghasi.billing.accounts import queries
 from ghasi.billing.model import CurrencyFixedError, RatesError
 from ghasi.billing.rates import queries as rate_queries
-from ghasi.contract.pricing import EVERY_COUNTRY, default_key
+from ghasi.contract.pricing import EVERY_COUNTRY
 from ghasi.storage import audit, outbox
 from ghasi.storage.pool import Connection, Pool
 
@@ -27,8 +27,7 @@ async def set_currency(pool: Pool, account_id: UUID, currency: str, actor: str) 
 
 async def require_default_rate(connection: Connection, currency: str) -> None:
     """Raise RatesError where a currency has no default rate."""
-    rates, _ = await rate_queries.list_rates(connection)
-    if default_key(currency) not in {rate.key for rate in rates}:
+    if not await rate_queries.has_default(connection, currency):
         raise RatesError(f"{currency} has no rate for {EVERY_COUNTRY}: import one first")
 
 
