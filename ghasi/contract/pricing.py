@@ -82,8 +82,11 @@ class RateBook:
         self._defaults: dict[str, _Series] = {}
         self.add(rates)
 
-    def add(self, rates: Iterable[Rate]) -> None:
-        """Take rates in, in any order and more than once; of those of one key and moment the last id counts."""
+    def add(self, rates: Iterable[Rate], since: datetime | None = None) -> None:
+        """Take rates in, in any order and more than once; of those of one key and moment the last id counts.
+
+        With `since` those are forgotten that are over by then: no earlier moment will be asked for.
+        """
         for rate in rates:
             key = rate.key
             market = self._markets.get((key.currency, key.direction))
@@ -91,6 +94,8 @@ class RateBook:
                 market = self._markets[key.currency, key.direction] = _Market()
             series = market.deck_of(key).series_of(key)
             series.add(rate)
+            if since is not None:
+                series.forget_before(since)
             if key == default_key(key.currency):
                 self._defaults[key.currency] = series
 
@@ -138,6 +143,10 @@ class _Series:
             self.rates.insert(position, rate)
         elif self.rates[position].id < rate.id:
             self.rates[position] = rate
+
+    def forget_before(self, at: datetime) -> None:
+        over = max(0, bisect_right(self.starts, at) - 1)
+        del self.starts[:over], self.rates[:over]
 
     def find(self, at: datetime) -> Rate | None:
         position = bisect_right(self.starts, at)

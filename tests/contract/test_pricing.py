@@ -1,5 +1,7 @@
 """The one rule by which a rate is chosen, beside the plainest way to say it."""
 
+import itertools
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -13,6 +15,7 @@ from ghasi.contract.pricing import (
     RateBook,
     RateKey,
     Tier,
+    _Series,
     default_key,
     pricing_country,
     sender_kind,
@@ -86,6 +89,13 @@ def plainest(deck: list[Rate], question: Question, at: datetime) -> Rate | None:
     return min(defaults, key=lambda rate: (rate.valid_from, -rate.id.int), default=None)
 
 
+def every_series(book: RateBook) -> Iterator[_Series]:
+    for market in book._markets.values():
+        for deck in (*market._accounts.values(), *market._plans.values(), market._everybody):
+            for countries in deck.series.values():
+                yield from itertools.chain.from_iterable(countries.values())
+
+
 @given(decks, questions, days)
 def test_the_most_particular_rate_counts(deck: list[Rate], question: Question, at: datetime) -> None:
     assert RateBook(deck).find(question, at) == plainest(deck, question, at)
@@ -99,6 +109,19 @@ def test_rates_may_come_in_any_order_in_pieces_and_again(
     for rate in data.draw(st.permutations(deck + deck[:5])):
         book.add([rate])
     assert book.find(question, at) == plainest(deck, question, at)
+
+
+@given(decks, st.data(), questions, days, days)
+def test_what_is_over_may_be_forgotten(
+    deck: list[Rate], data: st.DataObject, question: Question, one: datetime, another: datetime
+) -> None:
+    since, at = min(one, another), max(one, another)
+    book = RateBook()
+    for rate in data.draw(st.permutations(deck)):
+        book.add([rate], since)
+    assert book.find(question, at) == plainest(deck, question, at)
+    book.add(deck, since=BEGIN + timedelta(days=9))
+    assert sum(len(series.rates) for series in every_series(book)) == len({rate.key for rate in deck})
 
 
 @given(decks, questions, days)

@@ -189,8 +189,9 @@ class Preview(Struct, frozen=True):
     """What sending would come to; nothing was sent.
 
     `units` are septets (gsm7) or UTF-16 code units (ucs2); `left` is how many fit into the last segment still.
-    `errors` says why it would be refused as it stands; `price` is of all segments, null where no rate is known. `body`
-    is the text that would be sent: with `smart_encoding` it may differ from the one given.
+    `errors` says why it would be refused as it stands. `body` is the text that would be sent: with `smart_encoding` it
+    may differ from the one given. `price` is of all segments, null where no rate is known: by the rate for the
+    destination and the sender at its first tier, without the plan's discounts and before the carrier is known.
     """
 
     body: str

@@ -16,7 +16,7 @@ from ghasi.messages.numbers import Recipient, parse_recipient, parse_sender
 from ghasi.messages.senders import queries as sender_queries
 from ghasi.messages.senders.opt_outs import find_opted_out
 from ghasi.messages.senders.senders import SenderRules, resolve_sender, sticky_needed
-from ghasi.messages.sending import prices, queries
+from ghasi.messages.sending import queries
 from ghasi.messages.sending.accepting import first_id_of, opt_out_refusal
 from ghasi.messages.sending.accounts import AccountRules, cap_refusal, country_refusal
 from ghasi.messages.sending.look_alikes import describe, make_gsm7, suggest
@@ -48,16 +48,17 @@ async def preview_message(sending: Sending, caller: Caller, body: PreviewInput, 
     _check_time(body.send_at, errors)
     rules = await sending.accounts.rules_of(caller.account_id, now)
     await _check_account(sending, caller, rules, recipient, errors)
+    sender = body.sender if sender_is_good else None
     if recipient is not None and sender_is_good:
-        taken = await sending.accounts.list_taken(caller.account_id, rules, (body.sender,), now)
+        taken = await sending.accounts.list_taken(caller.account_id, rules, (sender,), now)
         try:
-            await _check_senders(sending.pool, caller.account_id, rules.senders, body.sender, recipient, taken=taken)
+            sender = await _find_sender(sending.pool, caller.account_id, rules.senders, sender, recipient, taken=taken)
         except Problem as problem:
             field = "to" if problem.code == "recipient_opted_out" else "from"
             errors.append(FieldError(field=field, message=problem.detail))
     price = None
     if recipient is not None:
-        price = await prices.find_price(sending.pool, caller.account_id, recipient.country, size.segments)
+        price = await sending.prices.find_price(caller.account_id, recipient, sender, size.segments)
     return Preview(
         body=text,
         encoding=size.encoding,
@@ -131,7 +132,7 @@ async def _check_account(
             errors.append(FieldError(field=ACCOUNT, message=cap_refusal(rules.daily_cap)))
 
 
-async def _check_senders(
+async def _find_sender(
     pool: Pool,
     account_id: UUID,
     rules: SenderRules,
@@ -139,8 +140,8 @@ async def _check_senders(
     recipient: Recipient,
     *,
     taken: Collection[str],
-) -> None:
-    """Raise Problem sender_not_allowed or recipient_opted_out where sending would."""
+) -> str | None:
+    """Return the sender it would have; raises Problem sender_not_allowed or recipient_opted_out where sending would."""
     sticky = None
     if sticky_needed(rules, sender, recipient.country):
         key = (account_id, recipient.number)
@@ -148,3 +149,4 @@ async def _check_senders(
     resolved = resolve_sender(rules, sender, recipient, sticky, taken)
     if rules.has_opt_outs and await find_opted_out(pool, [(account_id, resolved, recipient.number)]):
         raise Problem("recipient_opted_out", opt_out_refusal(recipient.number))
+    return resolved

@@ -3,23 +3,38 @@
 Owns which of billing's events messages takes over. Decides no price of a message that was sent: that is billing's.
 """
 
+import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from uuid import UUID
 
 import msgspec
 
+from ghasi.contract.pricing import (
+    Direction,
+    Question,
+    Rate,
+    RateBook,
+    RateKey,
+    SenderKind,
+    Tier,
+    pricing_country,
+    sender_kind,
+)
 from ghasi.contract.shapes import Money
 from ghasi.contract.values import money
+from ghasi.messages.numbers import Recipient
 from ghasi.messages.sending import accounts
 from ghasi.messages.sending import price_queries as queries
-from ghasi.storage.outbox import Event, latest_of
+from ghasi.storage.outbox import Event, latest_of, to_json
 from ghasi.storage.pool import Connection, Pool
 
 DEFAULT_CURRENCY = "USD"
 """What an account is billed in unless billing says otherwise."""
-NO_COUNTRY = "ZZ"
-"""What billing takes for the country of a number that belongs to none (user-assigned in ISO 3166)."""
+MOST_AT_ONCE = 2000
+"""Rates that are read in one go: the event loop waits some 20 ms for so many."""
+Plans = list[tuple[date, str | None]]
+"""From the first day of a month on an account has a plan, or none; in the order of time."""
 
 
 class _Rated(msgspec.Struct):
@@ -38,6 +53,21 @@ class _Rate(msgspec.Struct):
     country: str
     amount_micros: int
     valid_from: datetime
+    direction: Direction = "outbound"
+    account_id: UUID | None = None
+    plan: str | None = None
+    prefix: str = ""
+    sender_kind: SenderKind | None = None
+    carrier_class: str | None = None
+    tiers: tuple[Tier, ...] = ()
+
+    def rate(self) -> Rate:
+        """Return it as it is chosen."""
+        key = RateKey(
+            self.currency, self.direction, self.account_id, self.plan, self.country, self.prefix, self.sender_kind,
+            self.carrier_class,
+        )  # fmt: skip
+        return Rate(self.id, key, self.amount_micros, self.valid_from, self.tiers)
 
 
 class _BillingAccount(msgspec.Struct):
@@ -45,6 +75,7 @@ class _BillingAccount(msgspec.Struct):
 
     account_id: UUID
     currency: str
+    plans: Plans = []
 
 
 async def take_billing(connection: Connection, events: Sequence[Event]) -> None:
@@ -54,22 +85,59 @@ async def take_billing(connection: Connection, events: Sequence[Event]) -> None:
         await queries.set_prices(connection, [(one.message_id, one.amount_micros, one.currency) for one in rated])
     rates = [msgspec.json.decode(event.data, type=_Rate) for event in events if event.type == "rate.created"]
     if rates:
-        await queries.insert_rates(
-            connection, [(one.id, one.currency, one.country, one.amount_micros, one.valid_from) for one in rates]
-        )
-    currencies: list[tuple[UUID, str, int]] = []
+        await queries.insert_rates(connection, [one.rate() for one in rates])
+    billed: list[tuple[UUID, str, str, int]] = []
     for event in latest_of(events, "billing_account.updated"):
         account = msgspec.json.decode(event.data, type=_BillingAccount)
-        currencies.append((account.account_id, account.currency, event.sequence))
-    if currencies:
-        await queries.upsert_currencies(connection, currencies)
+        billed.append((account.account_id, account.currency, to_json(account.plans), event.sequence))
+    if billed:
+        await queries.upsert_accounts(connection, billed)
     await accounts.take_spending(connection, events)
 
 
-async def find_price(pool: Pool, account_id: UUID, country: str | None, segments: int) -> Money | None:
-    """Return what segments to a country would cost an account now; None where its currency has no rate.
+class Prices:
+    """Billing's rates in memory, for showing prices; only what is new of them is read, before the next price."""
 
-    By the rate that billing will choose for a message accepted now.
-    """
-    found = await queries.find_price(pool, account_id, DEFAULT_CURRENCY, country or NO_COUNTRY, datetime.now(UTC))
-    return None if found is None else money(found[0] * segments, found[1])
+    def __init__(self, pool: Pool) -> None:
+        """Begin without rates."""
+        self._pool = pool
+        self._book = RateBook()
+        self._position = 0
+        self._reading = asyncio.Lock()
+
+    async def find_price(
+        self, account_id: UUID, recipient: Recipient, sender: str | None, segments: int
+    ) -> Money | None:
+        """Return what segments would cost an account now; None where its currency has no rate.
+
+        By the rate that billing will choose for a message accepted now, as long as no rate is for the class of its
+        carrier, at the price of the first of its tiers.
+        """
+        currency, plans, position = await queries.find_account(self._pool, account_id)
+        if position > self._position:
+            await self._read_until(position)
+        at = datetime.now(UTC)
+        question = Question(
+            currency=currency or DEFAULT_CURRENCY,
+            direction="outbound",
+            account_id=account_id,
+            plan=_plan_of(plans, at.date()),
+            country=pricing_country(recipient.country),
+            number=recipient.number.removeprefix("+"),
+            sender_kind=sender_kind(sender),
+            carrier_class=None,
+        )
+        rate = self._book.find(question, at)
+        return None if rate is None else money(rate.amount_micros * segments, question.currency)
+
+    async def _read_until(self, position: int) -> None:
+        async with self._reading:
+            while self._position < position:
+                rates, self._position = await queries.list_rates(self._pool, self._position, MOST_AT_ONCE)
+                self._book.add(rates, since=datetime.now(UTC))
+
+
+def _plan_of(plans: str, day: date) -> str | None:
+    """Return the plan of the month that a day is in."""
+    names = [name for month, name in msgspec.json.decode(plans, type=Plans) if month <= day]
+    return names[-1] if names else None

@@ -24,6 +24,7 @@ from ghasi.messages.sending import queries
 from ghasi.messages.sending.accepting import SEND_ROUTE, write_drafts
 from ghasi.messages.sending.accounts import AccountRules, Accounts, country_refusal
 from ghasi.messages.sending.look_alikes import make_gsm7
+from ghasi.messages.sending.prices import Prices
 from ghasi.messages.sending.scheduling import check_send_at
 from ghasi.storage.batch import Batcher
 from ghasi.storage.bells import Bells
@@ -35,16 +36,18 @@ accepted_messages = Counter("ghasi_messages_accepted_total", "Messages accepted,
 
 @dataclass(slots=True)
 class Sending:
-    """What sending needs: the database, the group commit, and what accounts may send."""
+    """What sending needs: the database, the group commit, what accounts may send, and what it costs."""
 
     pool: Pool
     bells: Bells
     batcher: Batcher[Draft, bytes] = field(init=False)
     accounts: Accounts = field(init=False)
+    prices: Prices = field(init=False)
 
     def __post_init__(self) -> None:
         self.batcher = Batcher(self._write, name="sends")
         self.accounts = Accounts(self.pool)
+        self.prices = Prices(self.pool)
 
     async def _write(self, drafts: Sequence[Draft], again: bool) -> Sequence[bytes | BaseException]:
         results = await write_drafts(self.pool, drafts, again=again)
