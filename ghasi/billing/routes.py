@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from ghasi.billing.documents.document import Party
 from ghasi.billing.documents.printer import open_printer
 from ghasi.billing.invoices import reading as invoices
+from ghasi.billing.ledger import reading as ledger
 from ghasi.billing.usage import reading as usage
 from ghasi.contract.serving import Call, Handler, Reply
 from ghasi.contract.values import parse_id, zone_names
@@ -38,10 +39,24 @@ async def serve(resources: Resources) -> AsyncIterator[dict[str, Handler]]:
         async def get_summary(call: Call) -> Reply:
             return Reply(await usage.get_summary(pool, call.caller, call.query))
 
+        async def get_balance(call: Call) -> Reply:
+            return Reply(await ledger.get_balance(pool, call.caller))
+
+        async def list_balance_transactions(call: Call) -> Reply:
+            return Reply(await ledger.list_transactions(pool, call.caller, call.query))
+
+        async def set_spending_limit(call: Call) -> Reply:
+            shown = await ledger.set_own_limit(pool, call.caller, call.body, call.request_id)
+            resources.bells.ring("billing")
+            return Reply(shown)
+
         yield {
             "list_invoices": list_invoices,
             "get_invoice": get_invoice,
             "get_invoice_pdf": get_invoice_pdf,
             "get_usage": get_usage,
             "get_summary": get_summary,
+            "get_balance": get_balance,
+            "list_balance_transactions": list_balance_transactions,
+            "set_spending_limit": set_spending_limit,
         }

@@ -433,6 +433,22 @@ class Ghasi(Transport):
         )
         return await self._call("get_usage", shapes.Usage, query=query)
 
+    async def get_balance(self) -> shapes.Balance:
+        """Return the balance, and what may still be spent."""
+        return await self._call("get_balance", shapes.Balance)
+
+    async def list_balance_transactions(
+        self, *, limit: int = 50, cursor: str | None = None, kind: shapes.TransactionKind | None = None
+    ) -> shapes.Page[shapes.BalanceTransaction]:
+        """Return a page of what moved the balance, the last first."""
+        query = shapes.BalanceTransactionQuery(limit=limit, cursor=cursor, kind=kind)
+        return await self._call("list_balance_transactions", shapes.Page[shapes.BalanceTransaction], query=query)
+
+    async def set_spending_limit(self, spending_limit: str | None) -> shapes.Balance:
+        """Set the account's own monthly spending limit in its currency; None takes it away."""
+        body = shapes.SpendingLimitInput(spending_limit=spending_limit)
+        return await self._call("set_spending_limit", shapes.Balance, body=body)
+
     def _signed_in(self, session: shapes.Session) -> shapes.Session:
         self.token = session.access_token
         return session

@@ -50,10 +50,11 @@ def list_accounts(*, before: UUID | None = None, limit: RowLimit = 50, operator:
 @accounts.command(name="show")
 def show_account(account: UUID, *, operator: OperatorFlags = HERE) -> None:
     """Show an account."""
-    print_row(_entry(do(operator, lambda it: _get(it, account))), as_json=operator.json)
+    print_row(_entry(do(operator, lambda it: get_account(it, account))), as_json=operator.json)
 
 
-async def _get(it: Resources, account: UUID) -> AccountEntry:
+async def get_account(it: Resources, account: UUID) -> AccountEntry:
+    """Return an account; raises Problem not_found."""
     # ids sort, so the newest one before the next id is this one if it is there
     after = UUID(int=account.int + 1) if account != LAST_ID else None
     found = await admin.list_accounts(it.pool, before=after, limit=1)
@@ -113,7 +114,7 @@ def set_currency(account: UUID, code: str, *, operator: OperatorFlags = HERE) ->
     currency = code.upper()
 
     async def choose(it: Resources) -> Account:
-        known = (await _get(it, account)).account
+        known = (await get_account(it, account)).account
         await billing.set_currency(it.pool, account, currency, operator.actor)
         return known
 

@@ -18,7 +18,9 @@ app = App(
 )
 admin = App(name="admin", help="What an operator does; each change is in the audit log.")
 # by name, so that a command loads only what it needs
-for name in ("accounts", "users", "keys", "audit"):
+admin.command("ghasi.commands.admin_ledger:accounts", name="accounts")
+admin.command("ghasi.commands.admin_ledger:ledger", name="ledger")
+for name in ("users", "keys", "audit"):
     admin.command(f"ghasi.commands.admin_accounts:{name}", name=name)
 admin.command("ghasi.commands.admin_billing:invoices", name="invoices")
 admin.command("ghasi.commands.admin_carriers:carriers", name="carriers")

@@ -165,13 +165,13 @@ MESSAGE_ERRORS: dict[str, MessageFault] = {
         "Ask the operator.",
         retry_helps=False,
     ),
-    "insufficient_balance": MessageFault(
+    "balance_used_up": MessageFault(
         "The account's prepaid balance was used up when the message was due.",
         "The balance went down, as by an invoice or a correction, after the message had been scheduled.",
         "Top up the balance, and send it again.",
         retry_helps=True,
     ),
-    "spending_limit_reached": MessageFault(
+    "limit_used_up": MessageFault(
         "The account's spending limit of the month was used up when the message was due.",
         "More was spent in the month than was foreseen when the message was scheduled.",
         "Raise the limit or wait for the next UTC month, and send it again.",

@@ -449,6 +449,24 @@ EXTENSIONS: tuple[Row, ...] = (
         timeout_s=TIMEOUT_BILLING_S, media=PDF, problems=("not_found",), extension=True,
         summary="Download an invoice as PDF",
     ),
+    Row(
+        operation="get_balance", method="GET", path="/v1/billing/balance", upstreams=(Upstream.BILLING,),
+        auth=Auth.BEARER, scope="billing:read", limit=READ_LIMIT, timeout_s=TIMEOUT_BILLING_S,
+        response=shapes.Balance, extension=True, summary="Show the balance, and what may still be spent",
+    ),
+    Row(
+        operation="list_balance_transactions", method="GET", path="/v1/billing/balance/transactions",
+        upstreams=(Upstream.BILLING,), auth=Auth.BEARER, scope="billing:read", limit=READ_LIMIT,
+        timeout_s=TIMEOUT_BILLING_S, query=shapes.BalanceTransactionQuery,
+        response=shapes.Page[shapes.BalanceTransaction], problems=("invalid_cursor",), extension=True,
+        summary="List what moved the balance, the last first",
+    ),
+    Row(
+        operation="set_spending_limit", method="PUT", path="/v1/billing/spending-limit",
+        upstreams=(Upstream.BILLING,), auth=Auth.BEARER, limit=WRITE_LIMIT, timeout_s=TIMEOUT_BILLING_S,
+        body=shapes.SpendingLimitInput, response=shapes.Balance, extension=True,
+        summary="Set a monthly spending limit of the account's own, or take it away",
+    ),
 )  # fmt: skip
 """What goes beyond the contract; a client that knows only the contract never needs it."""
 

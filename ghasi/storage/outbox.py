@@ -25,7 +25,7 @@ POLL_S = 0.25
 CONSUMERS: dict[str, tuple[str, ...]] = {
     "auth": ("messages", "billing"),
     "messages": ("webhooks", "billing"),
-    "billing": ("messages",),
+    "billing": ("messages", "webhooks"),
 }
 """Which schemas read which outbox; pruning waits for all of them."""
 

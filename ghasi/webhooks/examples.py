@@ -1,4 +1,4 @@
-"""What test events carry: a message, always the same but for its status, or an endpoint, plainly nobody's.
+"""What test events carry: a message, always the same but for its status, an endpoint or money, plainly nobody's.
 
 Keeps and sends nothing.
 """
@@ -9,9 +9,11 @@ from msgspec import Struct
 from ghasi.contract.message_errors import MESSAGE_ERRORS
 from ghasi.contract.shapes import (
     FINAL_STATUSES,
+    BillingAlert,
     DisabledWebhook,
     ExhaustedDelivery,
     FailingWebhook,
+    Invoice,
     Message,
     MessageError,
     Money,
@@ -63,9 +65,28 @@ _ABOUT_ENDPOINTS: dict[str, Struct] = {
 }
 
 
+_ABOUT_MONEY: dict[str, Struct] = {
+    "billing.alert": BillingAlert(
+        id=_EXAMPLE.id, kind="spending_limit", threshold_percent=80, at="2026-01-01T00:00:00.000Z", currency="USD",
+        period="2026-01", spent="40.0150", limit="50.0000", balance=None,
+    ),
+    **{
+        f"invoice.{what}": Invoice(
+            id=_EXAMPLE.id, number="GH-2026-000000", status="paid" if what == "paid" else "open", currency="USD",
+            period_start="2025-12-01T00:00:00.000Z", period_end="2026-01-01T00:00:00.000Z", subtotal="10.00",
+            tax="0.00", total="10.00", amount_due="0.00" if what == "paid" else "10.00",
+            issued_at="2026-01-01T00:00:00.000Z", due_at="2026-01-15T00:00:00.000Z",
+            paid_at="2026-01-02T00:00:00.000Z" if what == "paid" else None,
+        )
+        for what in ("opened", "paid", "overdue")
+    },
+}  # fmt: skip
+
+
 def example_data(event_type: str) -> str:
     """Return the `data` of a test event, one of EVENT_TYPES, as JSON."""
-    return msgspec.json.encode(_ABOUT_ENDPOINTS.get(event_type) or example_message(event_type)).decode()
+    other = _ABOUT_ENDPOINTS.get(event_type) or _ABOUT_MONEY.get(event_type)
+    return msgspec.json.encode(other or example_message(event_type)).decode()
 
 
 def example_message(event_type: str) -> Message:

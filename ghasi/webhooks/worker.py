@@ -1,4 +1,4 @@
-"""Delivers: follows the messages outbox, claims what is due, sends it and writes down what came of it.
+"""Delivers: follows messages' and billing's outboxes, claims what is due, sends it, and writes what came of it.
 
 A delivery is made at least once: whatever this process had leased when it was killed is due again when the lease ends,
 under the same webhook-id. A success is one row (the delivery's own, moved from webhooks.pending to webhooks.deliveries
@@ -20,7 +20,7 @@ from ghasi.storage import outbox
 from ghasi.storage.pool import UNAVAILABLE, Pool
 from ghasi.storage.resources import Resources
 from ghasi.webhooks import redaction
-from ghasi.webhooks.delivering import delivery_queries
+from ghasi.webhooks.delivering import billing_feed, delivery_queries
 from ghasi.webhooks.delivering.addresses import Lookup, look_up
 from ghasi.webhooks.delivering.claiming import BEGINNING, Claims
 from ghasi.webhooks.delivering.egress import Egress
@@ -45,6 +45,8 @@ _failing = Gauge(
 _in_memory = Gauge(
     "ghasi_webhook_in_memory", "Deliveries leased by a worker, waiting or under way", multiprocess_mode="livesum"
 )
+_BILLING_AT_ONCE = 2000
+"""Most are passed over."""
 _FLUSH_S = 2.0
 _CLAIM_S = 0.5
 _PRUNED_AT_ONCE = 5000
@@ -100,6 +102,7 @@ class _Worker:
             asyncio.create_task(work, name=name)
             for name, work in (
                 ("webhooks-feed", self._follow()),
+                ("webhooks-feed-billing", self._follow_billing()),
                 ("webhooks-claim", self._claim_due()),
                 ("webhooks-claim-ordered", self._claim_ordered()),
                 ("webhooks-changed", self._leave_changed()),
@@ -134,6 +137,17 @@ class _Worker:
             self._feed.handle,
             wake=self._resources.bells.event("messages"),
             applied=self._feed.hand_over,
+        )
+
+    async def _follow_billing(self) -> None:
+        await outbox.follow(
+            self._pool,
+            "billing",
+            "webhooks",
+            billing_feed.feed,
+            wake=self._resources.bells.event("billing"),
+            most=_BILLING_AT_ONCE,
+            applied=self._claim_fed,
         )
 
     async def _attempt(self, lane: Lane, job: Job) -> Outcome:

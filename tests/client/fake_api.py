@@ -147,6 +147,7 @@ INVITATION = shapes.Invitation(ID, "omid@example.com", "member", AT, AT)
 DELIVERY = shapes.Delivery(ID, ID, "message.delivered", ID, "succeeded", 1, 204, AT, AT, None)
 SENDER = shapes.Sender(ID, "+93799000001", "number", ["AF"], True, False, AT)
 OPT_OUT = shapes.OptOut(ID, "+93701234567", "+93799000001", "keyword", AT)
+BALANCE = shapes.Balance("USD", "prepaid", "20.0000", "0.0450", "19.9550", "3.1200", None, None, "ok", [])
 OUTCOME = shapes.Outcome(10, 8, 1, 12, "0.3180")
 SAMPLES: dict[str, Any] = {
     "sign_in_with_firebase": SESSION,
@@ -201,5 +202,10 @@ SAMPLES: dict[str, Any] = {
     ),
     "get_invoice_pdf": b"%PDF-1.7",
     "get_json_web_keys": shapes.JsonWebKeySet([msgspec.convert(PUBLIC_KEY, shapes.JsonWebKey)]),
+    "get_balance": BALANCE,
+    "list_balance_transactions": shapes.Page(
+        [shapes.BalanceTransaction(ID, "top_up", "20.0000", "20.0000", "USD", AT, "bank 1041", None, None)], None
+    ),
+    "set_spending_limit": BALANCE,
     "get_usage": shapes.Usage([], shapes.UsageTotals(0, 0, "0.0000"), "USD"),
 }

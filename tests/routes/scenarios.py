@@ -18,6 +18,7 @@ from ghasi.auth import admin as auth_admin
 from ghasi.auth import api_keys, invitations
 from ghasi.auth.model import MOST_API_KEYS, MOST_INVITATIONS
 from ghasi.billing.invoices import admin as billing_admin
+from ghasi.billing.ledger import admin as ledger_admin
 from ghasi.contract.serving import Caller
 from ghasi.contract.shapes import SCOPES, NewApiKey, NewInvitation, WebhookInput
 from ghasi.contract.table import BY_OPERATION, ROWS, Auth, Row, Upstream
@@ -28,6 +29,7 @@ from ghasi.webhooks.model import MAX_ENDPOINTS
 from tests.asgi import Answer
 from tests.auth.identity_provider import id_token
 from tests.billing.conftest import LAST_MONTH, Messages, Sms
+from tests.billing.ledger.prepaying import make_prepaid
 from tests.live import live
 from tests.routes.conftest import Worlds
 from tests.routes.world import (
@@ -266,7 +268,7 @@ async def succeed(row: Row, worlds: Worlds) -> Answer:
 for _operation, _status in (
     ("sign_in_with_firebase", 200), ("refresh_session", 200), ("get_me", 200), ("create_api_key", 201),
     ("send_message", 202), ("send_batch", 202), ("preview_message", 200), ("create_webhook", 201), ("get_usage", 200),
-    ("get_summary", 200),
+    ("get_summary", 200), ("get_balance", 200), ("set_spending_limit", 200),
     ("sign_out", 204), ("get_json_web_keys", 200), ("get_account", 200), ("update_account", 200),
     ("get_preferences", 200), ("update_preferences", 200), ("create_invitation", 201), ("create_opt_out", 201),
 ):  # fmt: skip
@@ -531,6 +533,18 @@ async def get_an_invoice_as_pdf(worlds: Worlds) -> Answer:
     return answer
 
 
+@provokes("list_balance_transactions", 200)
+async def list_a_top_up(worlds: Worlds) -> Answer:
+    world = await worlds.plain()
+    customer = await world.sign_in()
+    await ledger_admin.top_up(
+        world.resources.pool, customer.account_id, "20", reference="bank 1", note=None, actor=f"operator:{OPERATOR}"
+    )
+    answer = await ask(customer, BY_OPERATION["list_balance_transactions"])
+    assert [(row["kind"], row["amount"]) for row in answer.json["data"]] == [("top_up", "20.0000")]
+    return answer
+
+
 # auth-service
 
 
@@ -731,6 +745,24 @@ async def suspended_before_a_message(row: Row, worlds: Worlds) -> Answer:
 
 for _operation in ("send_message", "send_batch"):
     provokes(_operation, 403, "account_suspended")(partial(suspended_before_a_message, BY_OPERATION[_operation]))
+
+
+@provokes("send_message", 402, "spending_limit_reached")
+async def limit_of_nothing(worlds: Worlds) -> Answer:
+    async def change(world: World, customer: Customer) -> None:
+        await ledger_admin.set_spending_limit(world.resources.pool, customer.account_id, "0", f"operator:{OPERATOR}")
+        await world.hear_of_billing()
+
+    return await ask(await _told(worlds, change), BY_OPERATION["send_message"])
+
+
+@provokes("send_message", 402, "insufficient_balance")
+async def nothing_paid_ahead(worlds: Worlds) -> Answer:
+    async def change(world: World, customer: Customer) -> None:
+        await make_prepaid(world.resources.pool, customer.account_id)
+        await world.hear_of_billing()
+
+    return await ask(await _told(worlds, change), BY_OPERATION["send_message"])
 
 
 @provokes("send_message", 403, "sender_not_allowed")

@@ -18,6 +18,7 @@ from ghasi.gateway.upstreams import InProcessUpstream, UpstreamAnswer, UpstreamC
 from ghasi.messages.senders.admin import add_sender
 from ghasi.messages.senders.queries import StoredSender
 from ghasi.messages.sending.accounts import take_accounts
+from ghasi.messages.sending.prices import take_billing
 from ghasi.processes.hosting import Host
 from ghasi.settings import Settings
 from ghasi.storage import outbox
@@ -163,9 +164,16 @@ class World:
 
     async def hear_of_accounts(self) -> None:
         """Let messages read what auth-service said of accounts, as its worker does."""
+        await self._hear("auth", take_accounts)
+
+    async def hear_of_billing(self) -> None:
+        """Let messages read what billing said, as its worker does."""
+        await self._hear("billing", take_billing)
+
+    async def _hear(self, source: str, handle: outbox.Handler) -> None:
         idle = 0
         while idle < 2:  # the first look at an outbox only makes the position
-            read = await outbox.consume(self.resources.pool, "auth", "messages", take_accounts)
+            read = await outbox.consume(self.resources.pool, source, "messages", handle)
             idle = 0 if read else idle + 1
 
 
@@ -244,6 +252,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "preview_message": MESSAGE,
     "send_batch": {"body": "Hello {{name}}", "recipients": [{"to": "+46700000010", "variables": {"name": "Ann"}}]},
     "create_opt_out": OPT_OUT,
+    "set_spending_limit": {"spending_limit": "50.00"},
     "update_sender": {"default": True, "pool": False},
     "create_webhook": WEBHOOK,
     "update_webhook": WEBHOOK,

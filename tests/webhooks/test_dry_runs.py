@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from ghasi.contract.serving import ServiceApp
-from ghasi.contract.shapes import MESSAGE_EVENTS, WEBHOOK_EVENT_DATA
+from ghasi.contract.shapes import BILLING_EVENT_DATA, MESSAGE_EVENTS, WEBHOOK_EVENT_DATA
 from ghasi.contract.values import new_id
 from ghasi.storage.pool import Pool
 from ghasi.storage.resources import Resources
@@ -59,7 +59,7 @@ async def test_each_endpoint_says_why_the_newest_first(customer: Customer, app: 
 async def test_filters_are_asked_of_messages_alone(customer: Customer) -> None:
     await customer.create(URL, ["*"], filter={"country": ["DE"]})
     await customer.create(URL, ["message.*"])
-    for event_type in WEBHOOK_EVENT_DATA:
+    for event_type in (*WEBHOOK_EVENT_DATA, *BILLING_EVENT_DATA):
         assert await reasons(customer, event_type=event_type) == [("event_type", None), ("reached", None)]
 
 

@@ -164,7 +164,7 @@ class TestIdempotencyKey:
 
 BAD: list[tuple[dict[str, Any], str, str]] = [
     ({"events": ["message.*", "message.read"]}, "invalid_request", "events[1]"),
-    ({"events": ["invoice.*"]}, "invalid_request", "events[0]"),
+    ({"events": ["order.*"]}, "invalid_request", "events[0]"),
     ({"events": ["message.deliver*"]}, "invalid_request", "events[0]"),
     ({"events": []}, "invalid_request", "events"),
     ({"events": "*"}, "invalid_request", "events"),
@@ -206,7 +206,7 @@ async def test_bad_input_is_named(customer: Customer) -> None:
 
 
 async def test_duplicates_collapse_and_every_type_is_known(customer: Customer) -> None:
-    assert len(EVENT_TYPES) == 13
+    assert len(EVENT_TYPES) == 17
     events = list(EVENT_TYPES)
     assert (await customer.create(URL, [*events, *events[::-1]]))["events"] == events
 

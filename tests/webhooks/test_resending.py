@@ -15,7 +15,7 @@ from standardwebhooks import Webhook
 from structlog.testing import capture_logs
 
 from ghasi.contract.serving import ServiceApp
-from ghasi.contract.shapes import EVENT_DATA, EVENT_TYPES, MESSAGE_EVENTS, Message
+from ghasi.contract.shapes import BILLING_EVENT_DATA, EVENT_DATA, EVENT_TYPES, MESSAGE_EVENTS, Message
 from ghasi.contract.values import new_id, rfc3339
 from ghasi.storage.pool import Pool
 from ghasi.storage.resources import Resources
@@ -499,6 +499,9 @@ async def test_a_test_event_arrives_within_a_second_whatever_the_endpoint_asks_f
         sent: Any = Webhook(endpoint["secret"]).verify(got.body, got.headers)
         assert (sent["type"], sent["timestamp"]) == (expected["event_type"], expected["created_at"])
         data: Any = msgspec.convert(sent["data"], EVENT_DATA[sent["type"]])
+        if sent["type"] in BILLING_EVENT_DATA:
+            assert data.id == "00000000-0000-7000-8000-000000000000"
+            continue
         if sent["type"] not in MESSAGE_EVENTS:
             assert data.webhook_id == "00000000-0000-7000-8000-000000000000"
             continue

@@ -135,6 +135,21 @@ class Posting(NamedTuple):
     entries: Entries
 
 
+class Written(NamedTuple):
+    """One transaction as operators see it."""
+
+    id: UUID
+    at: datetime
+    account_id: UUID
+    currency: str
+    kind: Kind
+    reference: str | None
+    invoice_id: UUID | None
+    note: str | None
+    actor: str | None
+    entries: Entries
+
+
 class Transaction(NamedTuple):
     """One transaction as it was written, with what it did to the balance, signed as the customer sees it."""
 

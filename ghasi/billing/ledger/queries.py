@@ -4,7 +4,9 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from ghasi.billing.ledger.model import BOOKS, Book, Entries, Kind, Posting, Standing, Transaction
+import msgspec
+
+from ghasi.billing.ledger.model import BOOKS, Book, Entries, Kind, Posting, Standing, Transaction, Written
 from ghasi.storage.pool import Connection, Pool
 
 Balances = dict[Book, int]
@@ -169,3 +171,19 @@ async def find_balance(connection: Connection | Pool, account_id: UUID) -> int:
         "SELECT -amount_micros FROM billing.ledger_balances WHERE account_id = $1 AND book = 'balance'", account_id
     )
     return micros or 0
+
+
+async def list_transactions(connection: Connection | Pool, account_id: UUID | None, most: int) -> list[Written]:
+    """Return the newest transactions, of one account or of all, with their entries."""
+    rows = await connection.fetch(
+        """
+        SELECT id, at, account_id, currency, kind, reference, invoice_id, note, actor, (
+            SELECT coalesce(json_object_agg(book, amount_micros ORDER BY position), '{}')
+            FROM billing.ledger_entries WHERE transaction_id = id) AS entries
+        FROM billing.ledger_transactions WHERE $1::uuid IS NULL OR account_id = $1
+        ORDER BY id DESC LIMIT $2
+        """,
+        account_id,
+        most,
+    )
+    return [Written._make((*tuple(row)[:9], msgspec.json.decode(row["entries"]))) for row in rows]

@@ -32,6 +32,7 @@ class Kept(NamedTuple):
     state: SpendingState
     sequence: int
     top_up_id: UUID | None
+    own_limit_micros: int | None
     figures: Figures
 
 
@@ -134,37 +135,38 @@ async def lock_accounts(connection: Connection, account_ids: Collection[UUID]) -
     )
 
 
+_KEPT = """
+    SELECT asked.account_id, coalesce(account.currency, balance.currency, 'USD') AS currency,
+        coalesce(status, 'ok') AS status, coalesce(exhausted, false) AS exhausted, until,
+        coalesce(sequence, 0) AS sequence, top_up_id, own_limit_micros,
+        coalesce(-balance.amount_micros, 0) AS balance_micros,
+        coalesce(months.held_micros, 0)::bigint AS held_micros,
+        coalesce(months.spent_micros, 0)::bigint AS spent_micros,
+        coalesce(months.held_by_now_micros, 0)::bigint AS held_by_now_micros,
+        least(limit_micros, own_limit_micros) AS limit_micros, top_up_micros
+    FROM unnest($1::uuid[]) AS asked (account_id)
+    LEFT JOIN billing.spending USING (account_id)
+    LEFT JOIN billing.accounts AS account USING (account_id)
+    LEFT JOIN billing.ledger_balances AS balance
+        ON balance.account_id = asked.account_id AND balance.book = 'balance'
+    LEFT JOIN LATERAL (
+        SELECT sum(held_micros) AS held_micros,
+            sum(held_micros) FILTER (WHERE month <= $2) AS held_by_now_micros,
+            sum(spent_micros) FILTER (WHERE month = $2) AS spent_micros
+        FROM billing.spending_months AS month WHERE month.account_id = asked.account_id
+    ) AS months ON true
+"""
+
+
 async def list_kept(
     connection: Connection | Pool, account_ids: Collection[UUID], prepaid: Collection[UUID], month: date
 ) -> list[Kept]:
-    """Return what is kept of those accounts' spending that have any, with the figures of a month."""
-    rows = await connection.fetch(
-        """
-        SELECT spending.account_id, coalesce(account.currency, balance.currency, 'USD') AS currency, status, exhausted,
-            until, sequence, top_up_id, coalesce(-balance.amount_micros, 0) AS balance_micros,
-            coalesce(months.held_micros, 0)::bigint AS held_micros,
-            coalesce(months.spent_micros, 0)::bigint AS spent_micros,
-            coalesce(months.held_by_now_micros, 0)::bigint AS held_by_now_micros,
-            least(limit_micros, own_limit_micros) AS limit_micros, top_up_micros
-        FROM billing.spending
-        LEFT JOIN billing.accounts AS account USING (account_id)
-        LEFT JOIN billing.ledger_balances AS balance
-            ON balance.account_id = spending.account_id AND balance.book = 'balance'
-        LEFT JOIN LATERAL (
-            SELECT sum(held_micros) AS held_micros,
-                sum(held_micros) FILTER (WHERE month <= $2) AS held_by_now_micros,
-                sum(spent_micros) FILTER (WHERE month = $2) AS spent_micros
-            FROM billing.spending_months AS month WHERE month.account_id = spending.account_id
-        ) AS months ON true
-        WHERE spending.account_id = ANY($1)
-        """,
-        list(account_ids),
-        month,
-    )
+    """Return what is kept of accounts' spending, with the figures of a month; `prepaid` are those that pay ahead."""
+    rows = await connection.fetch(_KEPT, list(account_ids), month)
     return [
         Kept(
             row["account_id"], row["currency"], SpendingState(row["status"], row["exhausted"], row["until"]),
-            row["sequence"], row["top_up_id"],
+            row["sequence"], row["top_up_id"], row["own_limit_micros"],
             Figures(
                 row["account_id"] in prepaid, row["balance_micros"], row["held_micros"], row["spent_micros"],
                 row["held_by_now_micros"], row["limit_micros"], row["top_up_micros"],
@@ -214,14 +216,6 @@ async def set_own_limit(connection: Connection, account_id: UUID, limit_micros: 
     await connection.execute(
         "UPDATE billing.spending SET own_limit_micros = $2 WHERE account_id = $1", account_id, limit_micros
     )
-
-
-async def find_limits(connection: Connection | Pool, account_id: UUID) -> tuple[int | None, int | None]:
-    """Return the operator's limit and the customer's own."""
-    row = await connection.fetchrow(
-        "SELECT limit_micros, own_limit_micros FROM billing.spending WHERE account_id = $1", account_id
-    )
-    return (row[0], row[1]) if row else (None, None)
 
 
 async def list_after(connection: Connection | Pool, after: UUID, most: int) -> list[UUID]:

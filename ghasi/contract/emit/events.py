@@ -6,15 +6,18 @@ Adds no fact of its own: the types and the shapes are the contract's.
 from typing import Any
 
 from ghasi.contract.emit.examples import EXAMPLES
-from ghasi.contract.shapes import EVENT_DATA, MESSAGE_EVENTS
+from ghasi.contract.shapes import EVENT_DATA
 
 Json = dict[str, Any]
-_MESSAGE_EVENTS = "message.*"
+_GROUPED = frozenset({"message", "invoice"})
+"""Kinds whose types have the same data."""
 _SUMMARIES = {
-    _MESSAGE_EVENTS: "A message has come to a status, or a phone has sent one",
+    "message.*": "A message has come to a status, or a phone has sent one",
     "webhook.failing": "Every attempt to another endpoint has failed for days",
     "webhook.disabled": "Ghasi has disabled another endpoint",
     "webhook.exhausted": "The last retry of a delivery to another endpoint has failed",
+    "billing.alert": "50, 80 or 100 % of a spending limit, or of a prepaid balance, is used up",
+    "invoice.*": "An invoice was opened or paid, or is overdue",
 }
 _EXAMPLE_TYPE, _AT = "message.delivered", "2026-11-22T09:41:08.112Z"
 _HEADERS = {
@@ -29,7 +32,8 @@ def event_operations(schemas_path: str) -> Json:
     """Return the events as path items; `schemas_path` is where the shapes are in the document."""
     groups: dict[str, tuple[str, list[str]]] = {}  # the name of the data's shape, and the types
     for event_type, shape in EVENT_DATA.items():
-        name = _MESSAGE_EVENTS if event_type in MESSAGE_EVENTS else event_type
+        kind = event_type.partition(".")[0]
+        name = f"{kind}.*" if kind in _GROUPED else event_type
         groups.setdefault(name, (shape.__name__, []))[1].append(event_type)
     return {name: {"post": _operation(_SUMMARIES[name], schemas_path, *group)} for name, group in groups.items()}
 

@@ -135,6 +135,11 @@ _OPT_OUT = shapes.OptOut(
     created_at="2026-11-22T09:50:12.480Z",
 )
 
+_ALERT = shapes.SpendingAlert(kind="balance", threshold_percent=50, limit="50.0000", at="2026-11-22T09:41:08.112Z")
+_BALANCE_TRANSACTION = shapes.BalanceTransaction(
+    id="01936f0a-2d41-7c11-8f3e-5b9d2a7c4e0f", kind="top_up", amount="50.0000", balance="50.0000", currency="USD",
+    at="2026-11-20T08:00:00.000Z", reference="bank 1041", invoice_id=None, note="Thank you",
+)  # fmt: skip
 _EXAMPLES: tuple[Any, ...] = (
     shapes.FirebaseSignIn(id_token="eyJhbGciOiJSUzI1NiIs..."),  # noqa: S106 - the beginning of any token
     shapes.Session(
@@ -303,6 +308,17 @@ _EXAMPLES: tuple[Any, ...] = (
         ],
         currency="USD",
     ),
+    shapes.Balance(
+        currency="USD", payment="prepaid", balance="18.2350", held="0.0900", available="18.1450", spent="31.7650",
+        spending_limit="100.0000", own_spending_limit=None, status="ok", alerts=[_ALERT],
+    ),
+    _ALERT,
+    _BALANCE_TRANSACTION,
+    shapes.SpendingLimitInput(spending_limit="50.00"),
+    shapes.BillingAlert(
+        id="01936f0a-2d41-7c11-8f3e-5b9d2a7c4e10", kind="balance", threshold_percent=50, at="2026-11-22T09:41:08.112Z",
+        currency="USD", period=None, spent="25.0150", limit="50.0000", balance="24.9850",
+    ),
     Problem(
         "invalid_number", "not a valid number", (FieldError(field="to", message="not a valid number"),)
     ).body("6a2f8f0c1d9b4e57a3c2b1d0e9f8a7b6"),
@@ -310,6 +326,7 @@ _EXAMPLES: tuple[Any, ...] = (
     shapes.Page(data=[_MESSAGE], next_cursor="WyIwMTkzNmYwYSJd"),
     shapes.Page(data=[_WEBHOOK], next_cursor=None),
     shapes.Page(data=[_INVOICE], next_cursor=None),
+    shapes.Page(data=[_BALANCE_TRANSACTION], next_cursor=None),
     shapes.Page(data=[_MEMBER], next_cursor=None),
     shapes.Page(data=[_INVITATION], next_cursor=None),
     shapes.Page(data=[_DELIVERY], next_cursor=None),

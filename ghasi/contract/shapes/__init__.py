@@ -101,6 +101,7 @@ from ghasi.contract.shapes.senders import (
     SenderKind,
 )
 from ghasi.contract.shapes.webhooks import (
+    BILLING_EVENT_DATA,
     DISABLED_AFTER,
     EVENT_DATA,
     EVENT_TYPES,
@@ -139,6 +140,7 @@ from ghasi.contract.shapes.webhooks import (
 )
 
 __all__ = [
+    "BILLING_EVENT_DATA",
     "DISABLED_AFTER",
     "EVENT_DATA",
     "EVENT_TYPES",

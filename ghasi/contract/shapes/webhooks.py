@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from ghasi.contract.shapes.billing import Invoice
+from ghasi.contract.shapes.billing_ledger import BillingAlert
 from ghasi.contract.shapes.common import Cursor, Input, Moment, PageQuery
 from ghasi.contract.shapes.messages import MESSAGE_EVENTS, Message, MessageStatus
 
@@ -298,6 +300,15 @@ WEBHOOK_EVENT_DATA: dict[str, type[Struct]] = {
     "webhook.disabled": DisabledWebhook,
     "webhook.exhausted": ExhaustedDelivery,
 }
-EVENT_DATA: dict[str, type[Struct]] = {**dict.fromkeys(MESSAGE_EVENTS, Message), **WEBHOOK_EVENT_DATA}
+BILLING_EVENT_DATA: dict[str, type[Struct]] = {
+    "billing.alert": BillingAlert,
+    "invoice.opened": Invoice,
+    "invoice.paid": Invoice,
+    "invoice.overdue": Invoice,
+}
+"""What of billing's outbox goes to customers; an invoice is as GET /v1/billing/invoices lists it."""
+EVENT_DATA: dict[str, type[Struct]] = {
+    **dict.fromkeys(MESSAGE_EVENTS, Message), **WEBHOOK_EVENT_DATA, **BILLING_EVENT_DATA
+}  # fmt: skip
 """Every type of event, with the shape of its `data`; those about an endpoint go to the account's other endpoints."""
 EVENT_TYPES: tuple[str, ...] = tuple(EVENT_DATA)

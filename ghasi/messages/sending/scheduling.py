@@ -23,6 +23,7 @@ SOONEST, LATEST = timedelta(minutes=5), timedelta(days=30)
 MOST_RELEASED = 500
 """In one transaction: some 50 ms."""
 MOST_ROUNDS = 20
+_USED_UP = {"insufficient_balance": "balance_used_up", "spending_limit_reached": "limit_used_up"}
 _released = Counter(
     "ghasi_messages_released_total", "Scheduled messages that came due, by what became of them", ["status"]
 )
@@ -72,8 +73,8 @@ async def _release(connection: Connection, due: Sequence[UUID]) -> list[Stored]:
     for message in messages:
         if message.account_id in suspended:
             end(message, "failed", at=now, error_code="suspended", error_detail=None)
-        elif (code := exhausted.get(message.account_id)) is not None:
-            end(message, "failed", at=now, error_code=code, error_detail=None)
+        elif (status := exhausted.get(message.account_id)) is not None:
+            end(message, "failed", at=now, error_code=_USED_UP[status], error_detail=None)
         elif (message.account_id, message.sender, message.recipient) in opted_out:
             end(message, "failed", at=now, error_code="opted_out", error_detail=None)
         else:

@@ -43,7 +43,7 @@ async def list_suspended(connection: Connection, account_ids: Collection[UUID]) 
 
 
 async def list_exhausted(connection: Connection, account_ids: Collection[UUID]) -> dict[UUID, str]:
-    """Return the accounts that have not even what is held for their messages, and the code of what is used up."""
+    """Return the accounts that have not even what is held for their messages, and what is used up."""
     rows = await connection.fetch(
         """
         SELECT account_id, status FROM messages.spending

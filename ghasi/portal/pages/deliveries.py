@@ -17,7 +17,15 @@ from starlette.routing import Route
 
 from ghasi.client.api import Ghasi
 from ghasi.client.errors import ApiError
-from ghasi.contract.shapes import EVENT_TYPES, WEBHOOK_EVENT_DATA, Delivery, DeliveryDetail, DeliveryStatus, Page
+from ghasi.contract.shapes import (
+    BILLING_EVENT_DATA,
+    EVENT_TYPES,
+    WEBHOOK_EVENT_DATA,
+    Delivery,
+    DeliveryDetail,
+    DeliveryStatus,
+    Page,
+)
 from ghasi.portal.access import signed_in
 from ghasi.portal.formats import read_time
 from ghasi.portal.forms import input_errors, read_form, sentence
@@ -224,6 +232,7 @@ async def show_delivery(request: Request, visit: Visit) -> Response:
     return page(
         "webhooks/delivery.html", visit=visit, webhook_id=webhook_id, delivery_id=delivery_id,
         shown=None if delivery is None else _shown(delivery), visible=visible, about_endpoints=WEBHOOK_EVENT_DATA,
+        about_money=BILLING_EVENT_DATA,
     )  # fmt: skip
 
 
@@ -233,7 +242,7 @@ async def show_delivery_detail(request: Request, visit: Visit) -> Response:
     delivery = await visit.ask(lambda api: api.get_delivery(webhook_id, delivery_id))
     return part(
         "webhooks/delivery_detail.html", visit=visit, shown=_shown(delivery), visible=visible,
-        about_endpoints=WEBHOOK_EVENT_DATA,
+        about_endpoints=WEBHOOK_EVENT_DATA, about_money=BILLING_EVENT_DATA,
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 The values of custom headers are secrets as the API sees them: they are never written into a page, not even back.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ from starlette.datastructures import ImmutableMultiDict
 
 from ghasi.client.errors import ApiError
 from ghasi.contract.errors import CODES
-from ghasi.contract.shapes import MESSAGE_EVENTS, WEBHOOK_EVENT_DATA, Webhook
+from ghasi.contract.shapes import BILLING_EVENT_DATA, MESSAGE_EVENTS, WEBHOOK_EVENT_DATA, Webhook
 from ghasi.portal.forms import input_errors, key_of, new_key, sentence
 from ghasi.portal.pages import webhook_options
 from ghasi.portal.pages.webhook_options import OptionInput, Options
@@ -20,7 +20,7 @@ from ghasi.portal.pages.webhook_options import OptionInput, Options
 MAX_FORM_BYTES = 128 * 1024
 """20 headers of 1,100 characters, percent-encoded, and the rest."""
 MOST_HEADERS = 20
-ALL_MESSAGES, ABOUT_ENDPOINTS, EVERYTHING, CHOSEN = "message.*", "webhook.*", "*", "chosen"
+ALL_MESSAGES, EVERYTHING, CHOSEN = "message.*", "*", "chosen"
 EVENT_WORDS: dict[str, str] = {
     "message.scheduled": "It waits for the time at which it is to be sent.",
     "message.accepted": "It is stored, and is on its way to a carrier.",
@@ -35,7 +35,12 @@ EVENT_WORDS: dict[str, str] = {
     "webhook.failing": "Every attempt to one has failed for a day, for three, for four.",
     "webhook.disabled": "Ghasi has disabled one, because it was gone or failed for five days.",
     "webhook.exhausted": "The last retry of a delivery to one has failed.",
+    "billing.alert": "50, 80 or 100 % of the month's limit, or of a prepaid balance, is used up.",
+    "invoice.opened": "There is a new invoice.",
+    "invoice.paid": "An invoice was paid.",
+    "invoice.overdue": "An invoice was not paid when it was due.",
 }
+_BESIDES = {**WEBHOOK_EVENT_DATA, **BILLING_EVENT_DATA}
 ALREADY_CREATED = (
     "The endpoint was created, but its secret cannot be shown again: "
     "open it in the list and rotate its secret, or delete it and create another."
@@ -51,8 +56,9 @@ _PLACES = ("", "url", "events", "description", "headers", *webhook_options.PLACE
 class Draft:
     """What stands in the form. `choice` is one of the two patterns for all events, or CHOSEN with those in `events`.
 
-    `about` are the events about endpoints, asked for besides. `extra_events` are what the endpoint has besides those of
-    the contract. `headers` is not shown by any template; `header_names` are of the headers that it has.
+    `about` are the events about endpoints and `money` those about money, asked for besides. `extra_events` are what the
+    endpoint has besides those of the contract. `headers` is not shown by any template; `header_names` are of the
+    headers that it has.
     """
 
     key: str
@@ -61,6 +67,7 @@ class Draft:
     events: tuple[str, ...] = ()
     extra_events: tuple[str, ...] = ()
     about: tuple[str, ...] = ()
+    money: tuple[str, ...] = ()
     description: str = ""
     enabled: bool = True
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
@@ -74,8 +81,8 @@ class Draft:
         """What the API is asked for."""
         if self.choice == EVERYTHING:
             return [EVERYTHING]
-        about = [ABOUT_ENDPOINTS] if set(self.about) == set(WEBHOOK_EVENT_DATA) else self.about
-        return [*(self.events if self.choice == CHOSEN else (self.choice,)), *about]
+        besides = [*_besides(self.about, WEBHOOK_EVENT_DATA), *_besides(self.money, BILLING_EVENT_DATA)]
+        return [*(self.events if self.choice == CHOSEN else (self.choice,)), *besides]
 
     @property
     def header_input(self) -> dict[str, str] | UnsetType | None:
@@ -90,6 +97,20 @@ class Draft:
         return self.options.inputs
 
 
+def _besides(chosen: Collection[str], offered: Collection[str]) -> list[str]:
+    """Return types as patterns: a kind that is chosen whole stands for those of it to come, too."""
+    found: dict[str, None] = {}
+    for event in offered:
+        kind = _kind(event)
+        if event in chosen:
+            found[kind if all(one in chosen for one in offered if _kind(one) == kind) else event] = None
+    return list(found)
+
+
+def _kind(event: str) -> str:
+    return event.partition(".")[0] + ".*"
+
+
 def empty_draft() -> Draft:
     """Make the draft of a new endpoint."""
     return Draft(new_key())
@@ -98,14 +119,15 @@ def empty_draft() -> Draft:
 def draft_of(webhook: Webhook) -> Draft:
     """Make the draft of an endpoint that is to be edited."""
     choice = next((one for one in (EVERYTHING, ALL_MESSAGES) if one in webhook.events), CHOSEN)
-    singles = [one for one in webhook.events if "*" not in one and one not in WEBHOOK_EVENT_DATA]
+    singles = [one for one in webhook.events if "*" not in one and one not in _BESIDES]
     return Draft(
         key=new_key(),
         url=webhook.url,
         choice=choice,
         events=tuple(singles) if choice == CHOSEN else (),
         extra_events=tuple(one for one in singles if one not in MESSAGE_EVENTS),
-        about=tuple(one for one in WEBHOOK_EVENT_DATA if {one, ABOUT_ENDPOINTS} & set(webhook.events)),
+        about=tuple(one for one in WEBHOOK_EVENT_DATA if {one, _kind(one)} & set(webhook.events)),
+        money=tuple(one for one in BILLING_EVENT_DATA if {one, _kind(one)} & set(webhook.events)),
         description=webhook.description or "",
         enabled=webhook.enabled,
         has_everything=EVERYTHING in webhook.events,
@@ -125,6 +147,7 @@ def read_draft(form: ImmutableMultiDict[str, str]) -> Draft:
         events=tuple(form.getlist("events")),
         extra_events=tuple(form.getlist("extra_events")),
         about=tuple(one for one in form.getlist("about") if one in WEBHOOK_EVENT_DATA),
+        money=tuple(one for one in form.getlist("money") if one in BILLING_EVENT_DATA),
         description=form.get("description", "").replace("\r\n", "\n").strip(),
         enabled=form.get("enabled") == "on",
         headers=tuple(
@@ -188,6 +211,7 @@ def form_context(draft: Draft, action: str, errors: Mapping[str, str] | None = N
             (event, event, EVENT_WORDS.get(event)) for event in dict.fromkeys((*MESSAGE_EVENTS, *draft.extra_events))
         ],
         "about_options": [(event, event, EVENT_WORDS.get(event)) for event in WEBHOOK_EVENT_DATA],
+        "money_options": [(event, event, EVENT_WORDS.get(event)) for event in BILLING_EVENT_DATA],
         "most_headers": MOST_HEADERS,
         "action": action,
         "is_new": is_new,

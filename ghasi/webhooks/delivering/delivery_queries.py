@@ -22,7 +22,9 @@ CLAIMED = """
 NIL = UUID(int=0)
 
 
-async def insert_events(connection: Connection, events: Sequence[Event], bodies: Sequence[str]) -> set[UUID]:
+async def insert_events(
+    connection: Connection, events: Sequence[Event], bodies: Sequence[str], *, about_messages: bool = True
+) -> set[UUID]:
     """Insert events with the bodies to be sent; return the ids of those that were not there before."""
     rows = await connection.fetch(
         f"""
@@ -35,7 +37,7 @@ async def insert_events(connection: Connection, events: Sequence[Event], bodies:
         """,
         [event.id for event in events],
         [event.account_id for event in events],
-        [event.subject_id for event in events],
+        [event.subject_id if about_messages else None for event in events],
         [event.type for event in events],
         [event.at for event in events],
         bodies,

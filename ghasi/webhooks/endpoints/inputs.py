@@ -35,7 +35,7 @@ def check_events(events: Sequence[str]) -> list[str]:
     """Return the patterns without duplicates, in their order; raises Problem invalid_request naming `events[i]`."""
     for index, pattern in enumerate(events):
         if pattern not in PATTERNS:
-            raise invalid(f"events[{index}]", f"{pattern!r} is not an event type, `message.*`, `webhook.*` or `*`")
+            raise invalid(f"events[{index}]", f"{pattern!r} is not an event type, all of a kind as `message.*`, or `*`")
     return list(dict.fromkeys(events))
 
 

@@ -14,6 +14,7 @@ CREATE TABLE billing.ledger_transactions (
 );
 CREATE UNIQUE INDEX ledger_transactions_once ON billing.ledger_transactions (account_id, kind, reference)
     WHERE reference IS NOT NULL;
+CREATE INDEX ledger_transactions_of_account ON billing.ledger_transactions (account_id, id);
 CREATE INDEX ledger_transactions_of_invoice ON billing.ledger_transactions (invoice_id) WHERE invoice_id IS NOT NULL;
 
 -- `position` counts in the order in which an account's entries were made, since its books are locked meanwhile;

@@ -1,0 +1,96 @@
+"""What operators do with accounts' money: top-ups, limits, and looking whether the books are right.
+
+Plain functions for the command line; every change is in the audit log. They print nothing and raise BillingError with a
+text fit to be shown.
+"""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+from ghasi.billing import events
+from ghasi.billing.accounts import queries as account_queries
+from ghasi.billing.ledger import posting, queries, spending_queries, states, verifying
+from ghasi.billing.ledger.model import LedgerError, TopUp, Written
+from ghasi.billing.ledger.verifying import Difference
+from ghasi.billing.model import DEFAULT_CURRENCY
+from ghasi.billing.money import minor_digits, round_to_minor
+from ghasi.contract.values import micros
+from ghasi.storage import audit, outbox
+from ghasi.storage.pool import Connection, Pool
+
+
+async def top_up(
+    pool: Pool, account_id: UUID, amount: str, *, reference: str, note: str | None, actor: str
+) -> tuple[TopUp, int, bool]:
+    """Put money on a balance, or with a negative amount take it back, which needs a note that says why.
+
+    Idempotent by reference. Returns it, the balance after it, and whether it was not done before. Raises LedgerError.
+    """
+    amount_micros = read_amount(amount)
+    if not amount_micros:
+        raise LedgerError("an amount is not nothing")
+    if amount_micros < 0 and not note:
+        raise LedgerError("a correction needs a --note that says why")
+    async with pool.acquire() as connection, connection.transaction():
+        currency = await _fix_currency(connection, account_id)
+        _check_payable(amount_micros, currency)
+        one = TopUp(account_id, currency, reference, amount_micros, note, actor)
+        fresh = await posting.post_top_up(connection, one)
+        if fresh:
+            await audit.record(
+                connection, actor=actor, action="balance.topped_up" if amount_micros > 0 else "balance.corrected",
+                subject=str(account_id), account_id=account_id, amount=amount, currency=currency, reference=reference,
+                note=note,
+            )  # fmt: skip
+        return one, await queries.find_balance(connection, account_id), fresh
+
+
+async def set_spending_limit(pool: Pool, account_id: UUID, limit: str | None, actor: str) -> tuple[int | None, str]:
+    """Let an account spend so much in a UTC month, in its currency; None: any amount. Returns it with the currency.
+
+    Idempotent; within a second messages knows. Raises LedgerError.
+    """
+    limit_micros = None if limit is None else read_amount(limit)
+    if limit_micros is not None and limit_micros < 0:
+        raise LedgerError("a limit is not below 0")
+    async with pool.acquire() as connection, connection.transaction():
+        currency = await _fix_currency(connection, account_id)
+        await spending_queries.insert_accounts(connection, [account_id])
+        await spending_queries.set_limit(connection, account_id, limit_micros)
+        await states.refresh(connection, [account_id], datetime.now(UTC))
+        await audit.record(
+            connection, actor=actor, action="account.spending_limit_set", subject=str(account_id),
+            account_id=account_id, spending_limit=limit, currency=currency,
+        )  # fmt: skip
+    return limit_micros, currency
+
+
+async def list_transactions(pool: Pool, *, account_id: UUID | None = None, limit: int = 50) -> list[Written]:
+    """Return the newest transactions, of one account or of all."""
+    return await queries.list_transactions(pool, account_id, limit)
+
+
+async def verify(pool: Pool) -> list[Difference]:
+    """Recount the books of all accounts; return every difference. See verifying."""
+    return await verifying.verify(pool)
+
+
+def read_amount(text: str) -> int:
+    """Read an amount as micros; raises LedgerError."""
+    try:
+        return micros(text)
+    except ValueError:
+        raise LedgerError(f"{text!r} is no amount: write 50 or 49.99") from None
+
+
+def _check_payable(amount_micros: int, currency: str) -> None:
+    if round_to_minor(amount_micros, currency) != amount_micros:
+        raise LedgerError(f"{currency} is paid in amounts of at most {minor_digits(currency)} decimals")
+
+
+async def _fix_currency(connection: Connection, account_id: UUID) -> str:
+    """Return the account's currency: money is of one, so from now on it has the default one where it had none."""
+    if await account_queries.insert_accounts(connection, [account_id], DEFAULT_CURRENCY):
+        event = events.billing_account_updated(account_id, DEFAULT_CURRENCY, datetime.now(UTC))
+        await outbox.append(connection, "billing", [event])
+    return await account_queries.find_currency(connection, account_id) or DEFAULT_CURRENCY
