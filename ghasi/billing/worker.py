@@ -1,4 +1,4 @@
-"""Billing's loops: rates messages, learns accounts' names, and prunes what others have read of billing's outbox.
+"""Billing's loops: rates messages, learns accounts' names, keeps what they may spend, and prunes its own outbox.
 
 Several processes may run them: one at a time holds the position in each outbox.
 """
@@ -9,6 +9,7 @@ from datetime import timedelta
 import structlog
 
 from ghasi.billing.accounts import customers
+from ghasi.billing.ledger import keeping
 from ghasi.billing.usage.rating import Rater
 from ghasi.storage import outbox
 from ghasi.storage.pool import UNAVAILABLE, Pool
@@ -41,6 +42,7 @@ async def work(resources: Resources) -> None:
             group.create_task(
                 outbox.follow(resources.pool, "auth", "billing", customers.apply, wake=bells.event("auth"))
             ),
+            group.create_task(keeping.keep(resources.pool, bells)),
             group.create_task(_prune(resources.pool)),
         ]
         await resources.stopping.wait()

@@ -135,7 +135,7 @@ def choose_plan(
     """Give an account a plan from a month on, or take it off: this month while it has no usage, else the next."""
 
     async def choose(it: Resources) -> tuple[Account, Subscription]:
-        known = (await _get(it, account)).account
+        known = (await get_account(it, account)).account
         return known, await plan_admin.choose_plan(it.pool, account, plan, operator.actor, from_)
 
     known, chosen = do(operator, choose)

@@ -7,15 +7,15 @@ text fit to be shown.
 from datetime import UTC, datetime
 from uuid import UUID
 
-from ghasi.billing import events
 from ghasi.billing.accounts import queries as account_queries
+from ghasi.billing.accounts.admin import fix_currency
 from ghasi.billing.ledger import posting, queries, spending_queries, states, verifying
 from ghasi.billing.ledger.model import LedgerError, TopUp, Written
 from ghasi.billing.ledger.verifying import Difference
 from ghasi.billing.model import DEFAULT_CURRENCY
 from ghasi.billing.money import minor_digits, round_to_minor
 from ghasi.contract.values import micros
-from ghasi.storage import audit, outbox
+from ghasi.storage import audit
 from ghasi.storage.pool import Connection, Pool
 
 
@@ -32,7 +32,7 @@ async def top_up(
     if amount_micros < 0 and not note:
         raise LedgerError("a correction needs a --note that says why")
     async with pool.acquire() as connection, connection.transaction():
-        currency = await _fix_currency(connection, account_id)
+        currency = await _fix_currency(connection, account_id, actor)
         _check_payable(amount_micros, currency)
         one = TopUp(account_id, currency, reference, amount_micros, note, actor)
         fresh = await posting.post_top_up(connection, one)
@@ -54,7 +54,7 @@ async def set_spending_limit(pool: Pool, account_id: UUID, limit: str | None, ac
     if limit_micros is not None and limit_micros < 0:
         raise LedgerError("a limit is not below 0")
     async with pool.acquire() as connection, connection.transaction():
-        currency = await _fix_currency(connection, account_id)
+        currency = await _fix_currency(connection, account_id, actor)
         await spending_queries.insert_accounts(connection, [account_id])
         await spending_queries.set_limit(connection, account_id, limit_micros)
         await states.refresh(connection, [account_id], datetime.now(UTC))
@@ -88,9 +88,8 @@ def _check_payable(amount_micros: int, currency: str) -> None:
         raise LedgerError(f"{currency} is paid in amounts of at most {minor_digits(currency)} decimals")
 
 
-async def _fix_currency(connection: Connection, account_id: UUID) -> str:
+async def _fix_currency(connection: Connection, account_id: UUID, actor: str) -> str:
     """Return the account's currency: money is of one, so from now on it has the default one where it had none."""
-    if await account_queries.insert_accounts(connection, [account_id], DEFAULT_CURRENCY):
-        event = events.billing_account_updated(account_id, DEFAULT_CURRENCY, datetime.now(UTC))
-        await outbox.append(connection, "billing", [event])
-    return await account_queries.find_currency(connection, account_id) or DEFAULT_CURRENCY
+    currency = await account_queries.find_currency(connection, account_id) or DEFAULT_CURRENCY
+    await fix_currency(connection, account_id, currency, actor)
+    return currency

@@ -126,7 +126,8 @@ async def post_top_up(connection: Connection, top_up: TopUp) -> bool:
     known = ledger.known(top_up, top_up.reference)
     if known is None:
         ledger.post(top_up, top_up.reference, entries, note=top_up.note, actor=top_up.actor)
-        await ledger.finish()
+        await ledger.write()
+        await _keep_top_up(ledger, top_up)
     elif known != entries:
         raise LedgerError(f"reference {top_up.reference} was used with another amount")
     return known is None

@@ -138,7 +138,7 @@ async def lock_accounts(connection: Connection, account_ids: Collection[UUID]) -
 _KEPT = """
     SELECT asked.account_id, coalesce(account.currency, balance.currency, 'USD') AS currency,
         coalesce(status, 'ok') AS status, coalesce(exhausted, false) AS exhausted, until,
-        coalesce(sequence, 0) AS sequence, top_up_id, own_limit_micros,
+        coalesce(spending.sequence, 0) AS sequence, top_up_id, own_limit_micros,
         coalesce(-balance.amount_micros, 0) AS balance_micros,
         coalesce(months.held_micros, 0)::bigint AS held_micros,
         coalesce(months.spent_micros, 0)::bigint AS spent_micros,
@@ -219,9 +219,15 @@ async def set_own_limit(connection: Connection, account_id: UUID, limit_micros: 
 
 
 async def list_after(connection: Connection | Pool, after: UUID, most: int) -> list[UUID]:
-    """Return accounts something is kept of, in the order of their ids, from behind one of them."""
+    """Return accounts something is kept of, or that have had a plan, in the order of their ids from behind one."""
     rows = await connection.fetch(
-        "SELECT account_id FROM billing.spending WHERE account_id > $1 ORDER BY account_id LIMIT $2", after, most
+        """
+        SELECT account_id FROM billing.spending WHERE account_id > $1
+        UNION SELECT account_id FROM billing.subscriptions WHERE account_id > $1
+        ORDER BY account_id LIMIT $2
+        """,
+        after,
+        most,
     )
     return [row[0] for row in rows]
 

@@ -14,6 +14,7 @@ from uuid import UUID
 from ghasi.billing import events
 from ghasi.billing.accounts import queries as account_queries
 from ghasi.billing.accounts.admin import fix_currency, require_default_rate
+from ghasi.billing.ledger import states
 from ghasi.billing.model import DEFAULT_CURRENCY
 from ghasi.billing.periods import month_of, parse_month
 from ghasi.billing.plans import queries
@@ -62,6 +63,7 @@ async def set_plan(pool: Pool, name: str, terms: PlanTerms, actor: str, from_mon
         await require_default_rate(connection, plan.currency)
         if before is None or replace(before, valid_from=month) != plan or _holding(known, month) is None:
             await queries.insert_plan(connection, plan)
+            await states.refresh(connection, having, datetime.now(UTC))
             await audit.record(connection, actor=actor, action="plan.set", subject=name, terms=_detail(plan))
     return plan
 
@@ -93,6 +95,7 @@ async def choose_plan(
         if _plans_from(known, month) != _plans_from([*known, chosen], month):
             await queries.insert_subscription(connection, chosen)
             await _tell(connection, account_id, [*known, chosen], now)
+            await states.refresh(connection, [account_id], now)
             await audit.record(
                 connection, actor=actor, action="account.plan_set", subject=str(account_id), account_id=account_id,
                 plan=plan_name, from_month=f"{month:%Y-%m}",

@@ -1,13 +1,14 @@
 """Accounts that pay ahead."""
 
-from datetime import UTC, date, datetime
 from uuid import UUID
 
-from ghasi.billing.ledger import states
+from ghasi.billing.plans import admin
 from ghasi.storage.pool import Pool
 
+PLAN = "ahead"
 
-async def make_prepaid(pool: Pool, account_id: UUID, since: date = date(2020, 1, 1)) -> None:
-    async with pool.acquire() as connection, connection.transaction():
-        await connection.execute("INSERT INTO billing.prepaid_accounts VALUES ($1, $2)", account_id, since)
-        await states.refresh(connection, [account_id], datetime.now(UTC))
+
+async def make_prepaid(pool: Pool, account_id: UUID) -> None:
+    """Give an account that was not charged yet this month a plan of which it pays ahead, from this month on."""
+    await admin.set_plan(pool, PLAN, admin.PlanTerms(payment="prepaid"), "operator:test")
+    await admin.choose_plan(pool, account_id, PLAN, "operator:test")

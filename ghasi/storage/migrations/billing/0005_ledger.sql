@@ -108,5 +108,3 @@ CREATE TABLE billing.alerts (
     at timestamptz NOT NULL,
     UNIQUE (account_id, kind, period, limit_micros, threshold_percent)
 );
-
-CREATE TABLE billing.prepaid_accounts (account_id uuid PRIMARY KEY, since date NOT NULL);
