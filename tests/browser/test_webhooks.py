@@ -25,8 +25,9 @@ class Failing:
     came: list[str] = field(default_factory=list)
 
     async def take(self, request: web.Request) -> web.Response:
+        event = await request.json()
         self.came.append(request.headers["webhook-id"])
-        status = 200 if (await request.json())["type"] in self.takes else self.status
+        status = 200 if event["type"] in self.takes else self.status
         return web.Response(status=status, text=HOSTILE if status >= 400 else "thank you")
 
 
@@ -61,6 +62,16 @@ async def expect_forgotten(page: Page, secret: str) -> None:
         return secret not in await page.content()
 
     await until(is_forgotten)
+
+
+async def retried(customer: Customer, webhook_id: str) -> None:
+    """Wait until the first retry, 5 s after the first attempt, is over: the next comes long after the test."""
+
+    async def is_over() -> bool:
+        (delivery,) = (await customer.good("GET", f"/v1/webhooks/{webhook_id}/deliveries"))["data"]
+        return bool(delivery["attempt_count"] == 2)
+
+    await until(is_over)
 
 
 def rows(page: Page) -> Locator:
@@ -201,6 +212,7 @@ async def test_a_receiver_that_fails(portal: Page, customer: Customer) -> None:
         await audit(portal)
 
         # sent again once it works, and followed to its end without loading the page again
+        await retried(customer, endpoint["id"])
         receiver.status = 200
         await portal.evaluate("window.mark = 'the same page'")
         await portal.get_by_role("button", name="Resend").click()
@@ -236,6 +248,7 @@ async def test_an_endpoint_that_fails_is_noted_and_enabled_again_where_ghasi_dis
             await expect(portal.get_by_text("Every attempt has failed since")).to_be_visible()
             await audit(portal)
 
+        await retried(customer, endpoint["id"])
         receiver.status = 410
         for path in (f"/webhooks/{endpoint['id']}", "/webhooks"):
             await customer.good("POST", f"/v1/webhooks/{endpoint['id']}/test", {})
@@ -276,6 +289,7 @@ async def test_recovering_by_keyboard(portal: Page, customer: Customer, console:
         await expect(portal.get_by_text("No delivery has failed since then")).to_be_visible()
         await expect(dialog).to_be_hidden()
         await portal.get_by_role("button", name="Recover failed").press("Enter")
+        await expect(dialog).to_be_visible()
         await portal.keyboard.press("Escape")
         await expect(dialog).to_be_hidden()
 
