@@ -119,6 +119,7 @@ async def test_by_keyboard_alone(portal: Page, customer: Customer) -> None:
     await expect(dialog).to_be_hidden()
     await expect(portal.get_by_role("button", name="Create key", exact=True)).to_be_focused()
     await portal.keyboard.press("Enter")
+    await expect(dialog.get_by_label("Name")).to_be_focused()
     await portal.keyboard.type("By keyboard")
     await portal.keyboard.press("Tab")
     await expect(dialog.get_by_label("messages:send")).to_be_focused()

@@ -281,7 +281,7 @@ async def test_the_parts_of_a_page_renew_the_session_in_the_middle_of_work(porta
 async def send_or_be_led_away(portal: Page) -> None:
     """Send the form of somebody whose session is over, unless its preview has led to the doors already."""
     with suppress(TooLate):
-        await portal.get_by_role("main").get_by_role("button", name="Send message").click(timeout=3000)
+        await portal.get_by_role("main").get_by_role("button", name="Send message").click(timeout=6000)
 
 
 async def test_a_form_is_as_it_was_after_signing_in_again(portal: Page, customer: Customer, console: Console) -> None:
