@@ -16,8 +16,9 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import BrowserContext, ConsoleMessage, Page, expect
 
-from tests.end_to_end.customer import Customer, signed_up
-from tests.end_to_end.deployment import Deployment, together
+from tests.clock import room_in_the_minute
+from tests.end_to_end.customer import Answer, Customer, signed_up
+from tests.end_to_end.deployment import Deployment, together, until
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PLENTY = "100000"
@@ -28,6 +29,8 @@ QUIET = (
 PHONE = {"width": 360, "height": 740}
 DESKTOP = {"width": 1280, "height": 860}
 WITHIN_MS = 20_000
+LEARNT_S = 5
+"""In which a limit is set and learnt."""
 
 
 @pytest.fixture(scope="session")
@@ -126,7 +129,21 @@ async def portal(page: Page, customer: Customer) -> Page:
     return page
 
 
-Audit = Callable[[Page], Awaitable[None]]
+async def stop_the_clock(page: Page) -> None:
+    """Let time pass for a context's pages, by its installed clock, only when a test says so and however slow it is."""
+    now_ms = await page.evaluate("Date.now()")
+    await page.clock.pause_at(now_ms / 1000 + 10)  # a time that is still to come when the browser hears of it
+
+
+async def reach_limit(customer: Customer, group: str, ask: Callable[[], Awaitable[Answer]], enough_s: float) -> None:
+    """Give the account a limit of one a minute and use it up, with so much of the minute left for what follows."""
+    await room_in_the_minute(enough_s + LEARNT_S)
+    customer.deployment.admin("accounts", "limits", customer.session["account"]["id"], group, "1")
+
+    async def is_reached() -> bool:
+        return (await ask()).status == 429
+
+    await until(is_reached, every_s=0.2)
 
 
 async def settled(page: Page) -> None:

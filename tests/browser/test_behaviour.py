@@ -2,11 +2,9 @@
 
 import asyncio
 import signal
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import aiohttp
 import msgspec
@@ -18,10 +16,11 @@ from ghasi.contract.table import ROWS
 from ghasi.portal.app import portal_app
 from ghasi.portal.failures import RATE_LIMITED, UNREACHABLE
 from ghasi.settings import Settings
-from tests.browser.conftest import PLENTY, Console, let_in, settled
+from tests.browser.conftest import PLENTY, Console, let_in, reach_limit, settled, stop_the_clock
 from tests.client.fake_api import DETAIL, ID, FakeApi, Given, Seen
+from tests.clock import room_in_the_minute
 from tests.end_to_end.customer import Customer, signed_up
-from tests.end_to_end.deployment import Deployment, together, until
+from tests.end_to_end.deployment import Deployment, together
 from tests.live import live
 from tests.portal.conftest import token
 from tests.ports import reserved_ports
@@ -30,8 +29,8 @@ OURS = {"Sec-Fetch-Site": "same-origin"}
 AT_ONCE_MS = 4000
 """Less than the least of the time-outs, on a machine that has other things to do."""
 MOST_WATCHING = 12
-ENOUGH_S = 15
-"""For a form or a page to be sent and answered, as above."""
+ENOUGH_S, LOOKING_S = 15, 30
+"""For a form or a page to be sent and answered, and for a list to look by itself for a minute of its own clock."""
 
 
 @asynccontextmanager
@@ -58,13 +57,16 @@ async def test_before_a_hanging_api_a_page_is_there_at_once_and_each_part_says_w
     for row in ROWS:
         api.answers[row.operation] = api.hang
 
-    async def look(path: str, heading: str, parts: int) -> None:
+    async def opened(path: str, heading: str, parts: int) -> Page:
         # each tab has a portal of its own: a browser holds six connections to one
         url = await stack.enter_async_context(before(api, context))
         tab = await context.new_page()
         await tab.goto(url + path)
         await expect(tab.get_by_role("heading", name=heading).first).to_be_visible(timeout=AT_ONCE_MS)
         await expect(tab.get_by_role("main").locator("[aria-busy=true]")).to_have_count(parts)
+        return tab
+
+    async def look(tab: Page, parts: int) -> None:
         main = tab.get_by_role("main")
         await expect(again(main)).to_have_count(parts, timeout=12_000)
         await expect(toasts(tab).get_by_text(UNREACHABLE, exact=True)).to_be_visible()
@@ -94,12 +96,14 @@ async def test_before_a_hanging_api_a_page_is_there_at_once_and_each_part_says_w
         await expect(page).to_have_url(f"{url}/messages/{ID}")
 
     answering = asyncio.Event()
-    async with AsyncExitStack() as stack:
-        looking = [
-            look("/", "Good ", 3), look("/messages", "Messages", 1), look(f"/messages/{ID}", "Message", 2),
-            look("/webhooks", "Webhooks", 1),
-        ]  # fmt: skip
-        await asyncio.gather(send(), *looking)
+    async with AsyncExitStack() as stack, asyncio.TaskGroup() as looking:
+        # opened one after the other: on a busy machine all at once would be there when the first parts have failed
+        for path, heading, parts in (
+            ("/", "Good ", 3), ("/messages", "Messages", 1), (f"/messages/{ID}", "Message", 2),
+            ("/webhooks", "Webhooks", 1),
+        ):  # fmt: skip
+            looking.create_task(look(await opened(path, heading, parts), parts))
+        await send()
     first, second = api.calls("send_message")
     assert first.header("idempotency-key") == second.header("idempotency-key") is not None
 
@@ -129,6 +133,7 @@ async def test_watching_takes_few_requests_of_a_visible_tab_and_none_of_a_hidden
             await tab.goto(url + path)
             await settled(tab)
             tabs[path] = tab, api
+        await stop_the_clock(tab)
         for _, api in tabs.values():
             api.seen.clear()
 
@@ -208,19 +213,6 @@ async def test_while_billing_is_away_all_else_goes_on(
         await expect(page.get_by_text("No invoices yet")).to_be_visible()
 
 
-async def limited(customer: Customer, group: str, ask: Callable[[], Any]) -> None:
-    """Give the account a limit of one a minute, and use it up, not so late that the next minute begins at once."""
-    left_s = 60 - time.time() % 60
-    if left_s < ENOUGH_S:
-        await asyncio.sleep(left_s)
-    customer.deployment.admin("accounts", "limits", customer.session["account"]["id"], group, "1")
-
-    async def is_reached() -> bool:
-        return bool((await ask()).status == 429)
-
-    await until(is_reached, every_s=0.2)
-
-
 async def test_a_limit_is_said_in_the_contracts_words_and_nothing_is_lost(
     portal: Page, customer: Customer, console: Console
 ) -> None:
@@ -233,7 +225,7 @@ async def test_a_limit_is_said_in_the_contracts_words_and_nothing_is_lost(
     await portal.get_by_label("To", exact=True).fill("+93701230001")
     await portal.get_by_label("Text", exact=True).fill("Typed once")
     await portal.get_by_label("Reference").fill("order-1")
-    await limited(customer, "sends", lambda: customer.call("POST", "/v1/messages", body))
+    await reach_limit(customer, "sends", lambda: customer.call("POST", "/v1/messages", body), ENOUGH_S)
     send = portal.get_by_role("main").get_by_role("button", name="Send")
     await send.click()
     await expect(said).to_be_visible()
@@ -247,7 +239,8 @@ async def test_a_limit_is_said_in_the_contracts_words_and_nothing_is_lost(
     await portal.goto(customer.deployment.portal + "/messages")
     row = portal.get_by_text("Your bread is ready").first
     await expect(row).to_be_visible()
-    await limited(customer, "reads", lambda: customer.call("GET", "/v1/messages"))
+    await reach_limit(customer, "reads", lambda: customer.call("GET", "/v1/messages"), LOOKING_S)
+    await stop_the_clock(portal)
     refused: list[int] = []
     portal.on("response", lambda response: refused.append(response.status))
     shown = []
@@ -260,7 +253,9 @@ async def test_a_limit_is_said_in_the_contracts_words_and_nothing_is_lost(
     assert 0 < sum(shown) < 10
     await expect(row).to_be_visible()
 
-    await limited(customer, "reads", lambda: customer.call("GET", "/v1/messages"))  # another minute may have begun
+    await portal.clock.resume()
+    # another minute may have begun
+    await reach_limit(customer, "reads", lambda: customer.call("GET", "/v1/messages"), ENOUGH_S)
     await portal.reload()
     await expect(said).to_be_visible()
     await expect(portal.get_by_role("main").get_by_text(RATE_LIMITED)).to_be_visible()
@@ -276,6 +271,7 @@ async def test_visitors_are_counted_by_their_own_address(frail: Deployment) -> N
         ):
             return response.status, (await response.json())["message"]
 
+    await room_in_the_minute(ENOUGH_S)
     answers = [await sign_in("127.0.0.2") for _ in range(12)]
     assert [status for status, _ in answers] == [401] * 10 + [429] * 2
     assert answers[-1][1] == RATE_LIMITED

@@ -6,10 +6,11 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from babel.dates import format_datetime
 from playwright.async_api import Page, Request, Route, expect
 
 from ghasi.portal.failures import RATE_LIMITED, UNREACHABLE
-from tests.browser.conftest import Console, audit, settled
+from tests.browser.conftest import Console, audit, reach_limit, settled, stop_the_clock
 from tests.end_to_end.customer import Customer, receiving
 from tests.end_to_end.deployment import until
 
@@ -94,6 +95,7 @@ async def test_watching_takes_at_most_12_requests_a_minute_and_none_while_hidden
     await portal.clock.install()
     await portal.goto(customer.deployment.portal + (f"/messages/{message_id}" if is_detail else "/messages"))
     await settled(portal)
+    await stop_the_clock(portal)
     requests = counted(portal, "/messages/")
     for _ in range(60):
         await portal.clock.run_for(1000)
@@ -200,7 +202,8 @@ async def test_a_text_is_sent_later_with_plain_characters_and_canceled(
     await portal.get_by_role("button", name="Send message").click()
     await expect(portal.get_by_text("Message scheduled")).to_be_visible()
     await expect(portal.locator("#message .badge")).to_have_text("scheduled")
-    await expect(portal.get_by_text(f"{due.day} {due:%b} {due.year}, {due:%H:%M}").first).to_be_visible()
+    shown = format_datetime(due, "d MMM y, HH:mm", locale="en_GB")
+    await expect(portal.get_by_text(shown).first).to_be_visible()
     await expect(portal.locator("#message-text")).to_have_text("It's 5-6 o'clock \"now\"")
     await portal.get_by_role("button", name="Cancel message").click()
     dialog = portal.get_by_role("dialog", name="Cancel this message?")
@@ -241,16 +244,11 @@ async def test_the_limit_is_a_toast_and_what_was_typed_stays(
     portal: Page, customer: Customer, console: Console
 ) -> None:
     console.expect("429")
-    customer.deployment.admin("accounts", "limits", customer.session["account"]["id"], "sends", "1")
     message = {"to": TO, "body": "The one of this minute"}
-
-    async def is_limited() -> bool:
-        return (await customer.call("POST", "/v1/messages", message)).status == 429
-
     await written(portal, customer)
     await portal.get_by_label("Reference").fill("kept")
     await settled(portal)
-    await until(is_limited)
+    await reach_limit(customer, "sends", lambda: customer.call("POST", "/v1/messages", message), 15)
     await portal.get_by_role("button", name="Send message").click()
     await expect(toast(portal).get_by_text(RATE_LIMITED, exact=True)).to_be_visible()
     await expect(portal.get_by_label("To", exact=True)).to_have_value(TO)
