@@ -7,6 +7,7 @@ from ghasi.billing.documents.document import Party
 from ghasi.billing.documents.printer import open_printer
 from ghasi.billing.invoices import reading as invoices
 from ghasi.billing.ledger import reading as ledger
+from ghasi.billing.rates import reading as rates
 from ghasi.billing.usage import reading as usage
 from ghasi.contract.serving import Call, Handler, Reply
 from ghasi.contract.values import parse_id, zone_names
@@ -33,6 +34,9 @@ async def serve(resources: Resources) -> AsyncIterator[dict[str, Handler]]:
             disposition = f'inline; filename="{document.file_name}"'
             return Reply(await printer.print(document), headers=[(b"content-disposition", disposition.encode())])
 
+        async def list_rates(call: Call) -> Reply:
+            return Reply(await rates.list_rates(pool, call.caller, call.query))
+
         async def get_usage(call: Call) -> Reply:
             return Reply(await usage.get_usage(pool, call.caller, call.query))
 
@@ -54,6 +58,7 @@ async def serve(resources: Resources) -> AsyncIterator[dict[str, Handler]]:
             "list_invoices": list_invoices,
             "get_invoice": get_invoice,
             "get_invoice_pdf": get_invoice_pdf,
+            "list_rates": list_rates,
             "get_usage": get_usage,
             "get_summary": get_summary,
             "get_balance": get_balance,

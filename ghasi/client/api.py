@@ -48,6 +48,16 @@ class DeliveryFilters(LogFilters, total=False):
     status: shapes.DeliveryStatus | None
 
 
+class RateFilters(TypedDict, total=False):
+    """What prices are filtered by; see shapes.RateQuery."""
+
+    number: str | None
+    country: str | None
+    prefix: str | None
+    direction: shapes.Direction | None
+    at: datetime | None
+
+
 class Ghasi(Transport):
     """Calls the API at `base_url` for one caller: `token` is an API key or an access token.
 
@@ -402,6 +412,13 @@ class Ghasi(Transport):
         """Return what became of messages and what they cost, beside the range before; by default of 30 days."""
         query = shapes.SummaryQuery(since=since, until=until, granularity=granularity, time_zone=time_zone)
         return await self._call("get_summary", shapes.Summary, query=query)
+
+    async def list_rates(
+        self, *, limit: int = 50, cursor: str | None = None, **filters: Unpack[RateFilters]
+    ) -> shapes.Page[shapes.Rate]:
+        """Return a page of the account's prices, newest first: those that hold at a moment, by default now."""
+        query = shapes.RateQuery(limit=limit, cursor=cursor, **filters)
+        return await self._call("list_rates", shapes.Page[shapes.Rate], query=query)
 
     async def get_invoice_pdf(self, invoice_id: str) -> bytes:
         """Return an invoice as PDF."""

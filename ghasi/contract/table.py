@@ -444,6 +444,12 @@ EXTENSIONS: tuple[Row, ...] = (
         summary="Show what became of messages and what they cost, beside the range before",
     ),
     Row(
+        operation="list_rates", method="GET", path="/v1/billing/rates", upstreams=(Upstream.BILLING,),
+        auth=Auth.BEARER, scope="billing:read", limit=READ_LIMIT, timeout_s=TIMEOUT_BILLING_S,
+        query=shapes.RateQuery, response=shapes.Page[shapes.Rate], problems=("invalid_cursor",), extension=True,
+        summary="List the account's prices, newest first",
+    ),
+    Row(
         operation="get_invoice_pdf", method="GET", path="/v1/billing/invoices/{invoiceId}/pdf",
         upstreams=(Upstream.BILLING,), auth=Auth.BEARER, scope="billing:read", limit=READ_LIMIT,
         timeout_s=TIMEOUT_BILLING_S, media=PDF, problems=("not_found",), extension=True,

@@ -200,6 +200,14 @@ SAMPLES: dict[str, Any] = {
     "get_summary": shapes.Summary(
         AT, AT, OUTCOME, OUTCOME, [shapes.SummaryRow(*msgspec.structs.astuple(OUTCOME), AT, AT)], "USD"
     ),
+    "list_rates": shapes.Page(
+        [
+            shapes.Rate(
+                ID, "outbound", "plan", "AF", "9370", "name", None, "USD", "0.0310", [shapes.RateTier(10, "0.03")], AT
+            )
+        ],
+        None,
+    ),
     "get_invoice_pdf": b"%PDF-1.7",
     "get_json_web_keys": shapes.JsonWebKeySet([msgspec.convert(PUBLIC_KEY, shapes.JsonWebKey)]),
     "get_balance": BALANCE,

@@ -91,6 +91,7 @@ async def test_there_is_a_method_for_each_route_of_the_contract(ghasi: Ghasi, ap
         "get_balance": ghasi.get_balance(),
         "list_balance_transactions": ghasi.list_balance_transactions(kind="top_up"),
         "set_spending_limit": ghasi.set_spending_limit("50.00"),
+        "list_rates": ghasi.list_rates(number="+93701234567", at=SINCE),
         "get_invoice_pdf": ghasi.get_invoice_pdf(ID),
         "list_invoices": ghasi.list_invoices(status="open"),
         "get_invoice": ghasi.get_invoice(ID),
@@ -107,6 +108,7 @@ async def test_there_is_a_method_for_each_route_of_the_contract(ghasi: Ghasi, ap
         assert seen.header("x-extra") == "1"
         assert set(seen.path.values()) <= {ID}
     assert api.calls("list_messages")[0].query == shapes.MessageQuery(status="sent", sender="+1", created_after=SINCE)
+    assert api.calls("list_rates")[0].query == shapes.RateQuery(number="+93701234567", at=SINCE)
     assert api.calls("get_usage")[0].query == shapes.UsageQuery(since=SINCE, granularity="hour", group_by="country")
     assert api.calls("send_message")[0].body == shapes.NewMessage(
         to="+93701234567", body="Hello", sender="Ghasi", validity_s=60

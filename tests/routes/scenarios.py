@@ -511,6 +511,15 @@ async def with_an_invoice(worlds: Worlds) -> tuple[Customer, str]:
     return customer, invoice["id"]
 
 
+@provokes("list_rates", 200)
+async def list_the_default_rate(worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    answer = await ask(customer, BY_OPERATION["list_rates"], query="?number=%2B46700000010")
+    [rate] = answer.json["data"]
+    assert (rate["scope"], rate["country"], rate["amount"]) == ("everybody", None, "0.0450")
+    return answer
+
+
 @provokes("list_invoices", 200)
 async def list_an_invoice(worlds: Worlds) -> Answer:
     customer, _ = await with_an_invoice(worlds)

@@ -279,6 +279,8 @@ BAD_VALUES = {
     "list_invoices": ["status=late", "status=OPEN"],
     "list_deliveries": ["status=late", "status=exhausted", "event_type=message.lost", "event_type=*", "message_id=1",
                         "message_id=" + "x" * 36, "created_after=yesterday"],
+    "list_rates": ["number=911", "number=%2B0937012345", "number=%2B93%2070%20123", "country=af", "country=AFG",
+                   "prefix=", "prefix=x", "prefix=" + "1" * 16, "direction=up", "at=2026-11-01"],
     "get_usage": ["granularity=week", "group_by=carrier", "from=2026-11-01", "to=never", "from=2026-11-01T00:20:00Z",
                   "from=2026-11-02T00:00:00Z&to=2026-11-01T00:00:00Z", "from=0001-01-01T00:00:00Z",
                   "to=9999-12-31T23:00:00Z", "granularity=hour&from=2020-01-01T00:00:00Z&to=2026-01-01T00:00:00Z",

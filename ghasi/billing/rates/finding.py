@@ -4,12 +4,23 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from uuid import UUID
 
+import phonenumbers
+
 from ghasi.billing.accounts import queries as account_queries
 from ghasi.billing.model import DEFAULT_CURRENCY
 from ghasi.billing.periods import month_of
 from ghasi.billing.plans import queries as plan_queries
 from ghasi.billing.rates import queries
-from ghasi.contract.pricing import EVERY_COUNTRY, Direction, Question, Rate, RateBook, pricing_country, sender_kind
+from ghasi.contract.pricing import (
+    EVERY_COUNTRY,
+    UNKNOWN_COUNTRY,
+    Direction,
+    Question,
+    Rate,
+    RateBook,
+    pricing_country,
+    sender_kind,
+)
 from ghasi.storage.pool import Connection, Pool
 
 
@@ -45,6 +56,14 @@ async def plan_of(connection: Connection | Pool, account_id: UUID, month: date) 
     """Return the name of an account's plan in a month, if it has one."""
     plans = await plan_queries.plans_of(connection, [account_id], month)
     return plans[account_id].name if plans else None
+
+
+def country_of(number: str) -> str:
+    """Return the country that rates know of a number's digits."""
+    try:
+        return pricing_country(phonenumbers.region_code_for_number(phonenumbers.parse(f"+{number}")))
+    except phonenumbers.NumberParseException:
+        return UNKNOWN_COUNTRY
 
 
 def explain(rate: Rate, at: datetime) -> str:

@@ -1,6 +1,8 @@
 """SQL of rates. Knows no rules."""
 
 from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
 
 import msgspec
 
@@ -36,6 +38,60 @@ async def insert_rates(connection: Connection, rates: Sequence[Rate]) -> None:
             for rate in rates
         ),
     )
+
+
+async def list_rates_of(
+    pool: Pool,
+    account_id: UUID,
+    plan: str | None,
+    currency: str,
+    *,
+    at: datetime,
+    countries: Sequence[str] | None,
+    prefixes: Sequence[str] | None,
+    prefix: str,
+    direction: str | None,
+    before: UUID | None,
+    limit: int,
+) -> list[Rate]:
+    """Return the rates of a moment that are an account's, its plan's or everybody's, newest first.
+
+    `countries` and `prefixes` are those that rates may have, None any; `prefix` is what theirs begins with.
+    """
+    of_a_scope = """
+        SELECT * FROM billing.rates AS rate
+        WHERE currency = $1 AND (plan IS NULL OR plan = $3) AND valid_from <= $4 AND ($9::uuid IS NULL OR id < $9)
+            AND ($5::text[] IS NULL OR country = ANY($5)) AND ($6::text[] IS NULL OR prefix = ANY($6))
+            AND starts_with(prefix, $7) AND ($8::text IS NULL OR direction = $8)
+            AND NOT EXISTS (
+                SELECT FROM billing.rates AS later
+                WHERE (later.currency, later.country, later.prefix, later.direction)
+                    = (rate.currency, rate.country, rate.prefix, rate.direction)
+                    AND (later.account_id, later.plan, later.sender_kind, later.carrier_class)
+                    IS NOT DISTINCT FROM (rate.account_id, rate.plan, rate.sender_kind, rate.carrier_class)
+                    AND (later.valid_from, later.id) > (rate.valid_from, rate.id) AND later.valid_from <= $4
+            )
+    """
+    rows = await pool.fetch(
+        f"""
+        SELECT {_SELECTED} FROM (
+            ({of_a_scope} AND account_id IS NULL ORDER BY id DESC LIMIT $10)
+            UNION ALL
+            ({of_a_scope} AND account_id = $2 ORDER BY id DESC LIMIT $10)
+        ) AS found ORDER BY id DESC LIMIT $10
+        """,
+        currency,
+        account_id,
+        plan,
+        at,
+        countries,
+        prefixes,
+        prefix,
+        direction,
+        before,
+        limit,
+    )
+    return [_rate(row) for row in rows]
 
 
 async def has_default(connection: Connection, currency: str) -> bool:

@@ -72,6 +72,19 @@ _INVOICE = shapes.Invoice(
     due_at="2026-12-01T00:05:00.000Z",
     paid_at=None,
 )
+_RATE = shapes.Rate(
+    id="01936e00-3c5d-7b21-9f8e-7a6b5c4d3e2f",
+    direction="outbound",
+    scope="everybody",
+    country="AF",
+    prefix="9370",
+    sender_kind=None,
+    carrier_class=None,
+    currency="USD",
+    amount="0.0265",
+    tiers=[shapes.RateTier(from_segments=10_000, amount="0.0240")],
+    valid_from="2026-11-01T00:00:00.000Z",
+)
 _STEPS = (("accepted", _MESSAGE.created_at), ("sent", _MESSAGE.sent_at), ("delivered", _MESSAGE.completed_at))
 _EVENTS = [msgspec.convert({"status": status, "at": at, "detail": None}, shapes.MessageEvent) for status, at in _STEPS]
 
@@ -327,6 +340,8 @@ _EXAMPLES: tuple[Any, ...] = (
     shapes.Page(data=[_WEBHOOK], next_cursor=None),
     shapes.Page(data=[_INVOICE], next_cursor=None),
     shapes.Page(data=[_BALANCE_TRANSACTION], next_cursor=None),
+    _RATE,
+    shapes.Page(data=[_RATE], next_cursor=None),
     shapes.Page(data=[_MEMBER], next_cursor=None),
     shapes.Page(data=[_INVITATION], next_cursor=None),
     shapes.Page(data=[_DELIVERY], next_cursor=None),

@@ -56,6 +56,7 @@ from ghasi.contract.shapes.billing_ledger import (
     SpendingStatus,
     TransactionKind,
 )
+from ghasi.contract.shapes.billing_rates import Rate, RateQuery, RateScope, RateTier
 from ghasi.contract.shapes.common import (
     Cursor,
     FieldError,
@@ -237,6 +238,10 @@ __all__ = [
     "Preview",
     "PreviewInput",
     "ProblemBody",
+    "Rate",
+    "RateQuery",
+    "RateScope",
+    "RateTier",
     "Reach",
     "Recovered",
     "Recovery",
