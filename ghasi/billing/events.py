@@ -75,10 +75,11 @@ class AccountSpending(msgspec.Struct, frozen=True):
     until: str | None
 
 
-def message_rated(charge: Charge, at: datetime) -> Event:
-    """Make the event of a charge."""
-    data = MessageRated(charge.message_id, charge.amount_micros, charge.currency)
-    return Event(new_id(), "message.rated", charge.account_id, charge.message_id, 1, at, to_json(data))
+def message_rated(charge: Charge, at: datetime, sequence: int = 1) -> Event:
+    """Make the event of what a message costs now; the second is of one that was billed, or given back, later."""
+    amount_micros = 0 if charge.reversal_tally_id else charge.amount_micros
+    data = MessageRated(charge.message_id, amount_micros, charge.currency)
+    return Event(new_id(), "message.rated", charge.account_id, charge.message_id, sequence, at, to_json(data))
 
 
 def rate_created(rate: Rate, at: datetime) -> Event:

@@ -13,6 +13,7 @@ from ghasi.contract.pricing import Direction
 from ghasi.contract.shapes import InvoiceStatus
 
 DEFAULT_CURRENCY = "USD"
+BilledOn = Literal["accepted", "sent", "delivered"]
 TallyKind = Literal["usage", "included"]
 """`included`: segments that a plan's base fee pays for, at 0."""
 
@@ -70,20 +71,34 @@ class Tally:
 
 
 class Charge(NamedTuple):
-    """What one sent message costs, and the status it was last seen in."""
+    """What one message costs, why, and the status it was last seen in.
+
+    `at` is when it is counted, and so its month. `list_micros` is the price of a segment before what the plan takes
+    off (None: not kept), `sender` the account's own end. Without `tally_id` nothing is billed yet; with
+    `reversal_tally_id` the amount was given back.
+    """
 
     message_id: UUID
     account_id: UUID
-    sent_at: datetime
+    at: datetime
+    direction: Direction
     country: str
+    sender: str | None
     segments: int
+    kind: TallyKind
+    list_micros: int | None
     unit_micros: int
     amount_micros: int
     currency: str
     rate_id: UUID
-    tally_id: UUID
+    tally_id: UUID | None
+    reversal_tally_id: UUID | None
+    billed_on: BilledOn
     status: str
     sequence: int
+    api_key_id: UUID | None
+    reference: str | None
+    carrier_class: str | None
 
 
 @dataclass(slots=True)
@@ -102,12 +117,21 @@ class Sums:
 
 
 class UsageQuarter(NamedTuple):
-    """Where usage is added up: the quarter of an hour of sending, country and status now."""
+    """Where usage is added up: the quarter of an hour it is counted in, country and status now."""
 
     account_id: UUID
     at: datetime
     country: str
     status: str
+
+
+class UsageGroup(NamedTuple):
+    """Where usage is added up by one thing: all, or a sender, API key or reference."""
+
+    account_id: UUID
+    dimension: str
+    at: datetime
+    value: str
 
 
 @dataclass(slots=True)
@@ -130,12 +154,13 @@ class OutcomeSums:
 
 
 class Refusal(NamedTuple):
-    """A message that no carrier took, and when that was certain."""
+    """A message that no carrier took, when that was certain, and how it ended."""
 
     message_id: UUID
     account_id: UUID
     at: datetime
     country: str
+    status: str
 
 
 @dataclass(frozen=True, slots=True)

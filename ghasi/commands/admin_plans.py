@@ -4,8 +4,9 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
+from ghasi.billing.model import BilledOn
 from ghasi.billing.plans import admin
-from ghasi.billing.plans.model import BilledOn, Payment, Plan, PlanError, PlanTier
+from ghasi.billing.plans.model import Payment, Plan, PlanError, PlanTier
 from ghasi.commands.operator import Operator, OperatorFlags, do, fields
 from ghasi.commands.output import print_line, print_row, print_rows
 from ghasi.contract.values import decimal_string, micros

@@ -15,10 +15,10 @@ from ghasi.billing import events
 from ghasi.billing.accounts import queries as account_queries
 from ghasi.billing.accounts.admin import fix_currency, require_default_rate
 from ghasi.billing.ledger import states
-from ghasi.billing.model import DEFAULT_CURRENCY
+from ghasi.billing.model import DEFAULT_CURRENCY, BilledOn
 from ghasi.billing.periods import month_of, parse_month
 from ghasi.billing.plans import queries
-from ghasi.billing.plans.model import MILLION, BilledOn, Payment, Plan, PlanError, PlanTier, Subscription
+from ghasi.billing.plans.model import MILLION, Payment, Plan, PlanError, PlanTier, Subscription
 from ghasi.storage import audit, outbox
 from ghasi.storage.pool import Connection, Pool
 

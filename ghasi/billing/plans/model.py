@@ -6,9 +6,8 @@ from datetime import date
 from typing import Literal, NamedTuple
 from uuid import UUID
 
-from ghasi.billing.model import BillingError
+from ghasi.billing.model import BilledOn, BillingError
 
-BilledOn = Literal["accepted", "sent", "delivered"]
 Payment = Literal["postpaid", "prepaid"]
 MILLION = 1_000_000
 

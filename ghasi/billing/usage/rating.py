@@ -1,234 +1,162 @@
-"""Turns what happened to messages into charges: one for each message that was sent, at the rate of its acceptance.
+"""Turns what happened to messages into charges, each once, and tells the ledger what they come to.
 
-Owns what is charged and how usage and outcomes move with a message's status. A message is billed on `sent`: one that
-no carrier took has no `sent_at`, costs nothing and is no usage, but an outcome. Events may come in any order and more
-than once: a charge is made by the first that says the message was sent, and never again; its status is that of the
-greatest sequence. Works on a batch at a time, with no query for a single message.
+Owns what is charged, when and in which order. What a message is billed on is its plan's: its acceptance, its sending
+(as without a plan) or its delivery; inbound ones are charged on arrival where a rate is for them. Events may come in
+any order and more than once: a charge is made by the first that says the message is to be counted, and never again;
+its status is that of the greatest sequence. Works on a batch at a time, with no query for a single message.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from operator import itemgetter
-from typing import NamedTuple, cast
 from uuid import UUID
-
-import msgspec
 
 from ghasi.billing.accounts import queries as account_queries
 from ghasi.billing.events import billing_account_updated, message_rated
-from ghasi.billing.model import (
-    DEFAULT_CURRENCY,
-    Charge,
-    OutcomeSums,
-    Refusal,
-    Sums,
-    TallyKey,
-    UsageQuarter,
-)
+from ghasi.billing.ledger import spending
+from ghasi.billing.model import DEFAULT_CURRENCY
 from ghasi.billing.periods import month_of, quarter_start
+from ghasi.billing.plans.book import PlanBook
 from ghasi.billing.rates import queries as rate_queries
 from ghasi.billing.usage import charge_queries
+from ghasi.billing.usage.changes import Batch, Changes, Due, compare, sort_messages
+from ghasi.billing.usage.charging import Rated, Written, write_charges
+from ghasi.billing.usage.movement import Movement, add_up, names_of
+from ghasi.billing.usage.names import Names
+from ghasi.billing.usage.states import Seen, read_events
 from ghasi.contract.pricing import Question, Rate, RateBook, pricing_country, sender_kind
 from ghasi.storage import outbox
 from ghasi.storage.outbox import Event
 from ghasi.storage.pool import Connection
 
-Usage = dict[UsageQuarter, Sums]
-Outcomes = dict[tuple[UUID, datetime], OutcomeSums]
-"""By account and quarter of an hour."""
-Move = tuple[UUID, str, int]
-"""A message's id, and the status and sequence that its charge moves to."""
-_NOTHING, _NO_OUTCOME = Sums(), OutcomeSums()
-_REDACTED_EVENT = "message.redacted"
-_FAILED = frozenset({"failed", "undelivered", "expired"})
-_REFUSED = frozenset({"failed", "expired"})
-"""How a message ends that was not sent, unless its sender canceled it; nothing happens to it any more."""
-
-
-class MessageState(msgspec.Struct, frozen=True):
-    """What billing reads of a message resource; the rest is skipped unread."""
-
-    direction: str
-    to: str
-    sender: str | None = msgspec.field(name="from")
-    country: str | None
-    segments: int
-    status: str
-    created_at: datetime
-    sent_at: datetime | None
-    completed_at: datetime | None
-
-
-class Sent(NamedTuple):
-    """The newest known state of a message that was sent."""
-
-    event: Event
-    state: MessageState
-
-    @property
-    def sent_at(self) -> datetime:
-        """When it was sent, which makes it one of these."""
-        return cast("datetime", self.state.sent_at)
-
-
-_decode = msgspec.json.Decoder(MessageState).decode
-
 
 class Rater:
-    """Rates messages, with the rates in memory; only what is new of them is read."""
+    """Handles batches of messages' events; keeps rates, plans and names in memory, and reads what is new of them."""
 
     def __init__(self) -> None:
-        """Begin without rates."""
-        self._book = RateBook()
+        """Begin with nothing."""
+        self._book, self._plans, self._names = RateBook(), PlanBook(), Names()
+        self._rates: dict[UUID, Rate] = {}
         self._position = 0
 
     async def apply(self, connection: Connection, events: Sequence[Event]) -> None:
-        """Charge messages that were sent, move usage and outcomes, within the caller's transaction.
+        """Charge messages, move usage and outcomes, and tell the ledger, within the caller's transaction.
 
         Idempotent, in any order of the events.
         """
+        await self._learn(connection)
+        now = datetime.now(UTC)
+        batch = sort_messages(read_events(events), self._plans)
+        asked = [*batch.due, *batch.charged_early]
+        known = await charge_queries.list_charges(connection, asked) if asked else {}
+        changes = compare(known, batch)
+        fresh = await _without_refused(connection, [due for key, due in batch.due.items() if key not in known])
+        rated, told = await self._find_rates(connection, fresh, now)
+        written = await write_charges(connection, rated, changes, self._plans, self._rates)
+        await self._move_usage(connection, batch, changes, written)
+        told += [message_rated(charge, now) for charge in written.made]
+        told += [message_rated(charge, now, 2) for charge in (*written.billed, *written.given_back)]
+        await outbox.append(connection, "billing", told)
+        await self._tell_ledger(connection, batch, changes, written, now)
+
+    async def _learn(self, connection: Connection) -> None:
         added, self._position = await rate_queries.list_rates(connection, after=self._position)
         self._book.add(added)
-        await apply(connection, events, self._book)
+        self._rates.update((rate.id, rate) for rate in added)
+        await self._plans.learn(connection)
 
+    async def _find_rates(
+        self, connection: Connection, fresh: Sequence[Due], now: datetime
+    ) -> tuple[list[Rated], list[Event]]:
+        """Return messages with their rates, without those that no rate is for; and events of currencies fixed by it."""
+        if not fresh:
+            return [], []
+        accounts = {due.seen.event.account_id for due in fresh}
+        currencies = await account_queries.list_currencies(connection, accounts)
+        rated = self._rate(fresh, currencies)
+        fixed: list[UUID] = []
+        if missing := {one.due.seen.event.account_id for one in rated} - currencies.keys():
+            fixed = await account_queries.insert_accounts(connection, missing, DEFAULT_CURRENCY)
+            if len(fixed) < len(missing):  # an operator was choosing one this moment, and was first
+                rated = self._rate(fresh, await account_queries.list_currencies(connection, accounts))
+        return rated, [billing_account_updated(account_id, DEFAULT_CURRENCY, now) for account_id in fixed]
 
-async def apply(connection: Connection, events: Sequence[Event], book: RateBook) -> None:
-    """Charge messages that were sent by the rates of a book, and move usage and outcomes."""
-    newest, refused = read_events(events)
-    usage: Usage = defaultdict(Sums)
-    if newest:
-        charged = await charge_queries.list_charges(connection, list(newest))
-        if moved := move_usage(charged, newest, usage):
-            await charge_queries.move_charges(connection, moved)
-        if len(charged) < len(newest):
-            fresh = [sent for message_id, sent in newest.items() if message_id not in charged]
-            await _charge(connection, fresh, usage, book)
-    differences = {quarter: sums for quarter, sums in usage.items() if sums != _NOTHING}
-    if differences:
-        await charge_queries.add_usage(connection, differences)
-    if refused:
-        added = await charge_queries.insert_refusals(connection, list(refused.values()))
-        refused = {message_id: refused[message_id] for message_id in added}
-    if outcomes := add_up(differences, refused.values()):
-        await charge_queries.add_outcomes(connection, outcomes)
+    def _rate(self, fresh: Sequence[Due], currencies: Mapping[UUID, str]) -> list[Rated]:
+        rated: list[Rated] = []
+        for due in fresh:
+            currency = currencies.get(due.seen.event.account_id, DEFAULT_CURRENCY)
+            rate = self._find_rate(due.seen, currency, due.at)
+            if rate is not None:
+                rated.append(Rated(due, rate, currency))
+        return rated
 
-
-def read_events(events: Sequence[Event]) -> tuple[dict[UUID, Sent], dict[UUID, Refusal]]:
-    """Return the newest state of each outbound message that was sent, and those that no carrier took, by message id.
-
-    Events from before sending say nothing about a charge, whenever they arrive.
-    """
-    newest: dict[UUID, Sent] = {}
-    refused: dict[UUID, Refusal] = {}
-    for event in events:
-        if event.type == _REDACTED_EVENT:  # of a message that has ended, and may have been forgotten here
-            continue
-        state = _decode(event.data)
-        if state.direction != "outbound":
-            continue
-        if state.sent_at is None:
-            if state.status in _REFUSED:
-                at = quarter_start(state.completed_at or event.at)
-                refused[event.subject_id] = Refusal(
-                    event.subject_id, event.account_id, at, pricing_country(state.country)
-                )
-            continue
-        known = newest.get(event.subject_id)
-        if known is None or event.sequence > known.event.sequence:
-            newest[event.subject_id] = Sent(event, state)
-    return newest, refused
-
-
-def move_usage(charged: Mapping[UUID, Charge], newest: Mapping[UUID, Sent], usage: Usage) -> list[Move]:
-    """Return the charges that a greater sequence moves, and move their usage from one status to the other."""
-    moved: list[Move] = []
-    for message_id, charge in charged.items():
-        sent = newest[message_id]
-        sequence, status = sent.event.sequence, sent.state.status
-        if sequence <= charge.sequence:
-            continue
-        moved.append((message_id, status, sequence))
-        if status != charge.status:
-            at = quarter_start(charge.sent_at)
-            segments, amount_micros = charge.segments, charge.amount_micros
-            usage[UsageQuarter(charge.account_id, at, charge.country, charge.status)].add(-1, -segments, -amount_micros)
-            usage[UsageQuarter(charge.account_id, at, charge.country, status)].add(1, segments, amount_micros)
-    return moved
-
-
-def add_up(usage: Mapping[UsageQuarter, Sums], refused: Iterable[Refusal]) -> Outcomes:
-    """Return how outcomes move with differences of usage and with messages that no carrier took."""
-    outcomes: Outcomes = defaultdict(OutcomeSums)
-    for (account_id, at, _, status), sums in usage.items():
-        outcome = outcomes[account_id, at]
-        outcome.messages += sums.messages
-        outcome.segments += sums.segments
-        outcome.amount_micros += sums.amount_micros
-        if status == "delivered":
-            outcome.delivered += sums.messages
-        elif status in _FAILED:
-            outcome.failed += sums.messages
-    for refusal in refused:
-        outcome = outcomes[refusal.account_id, refusal.at]
-        outcome.messages += 1
-        outcome.failed += 1
-    return {quarter: sums for quarter, sums in outcomes.items() if sums != _NO_OUTCOME}
-
-
-async def _charge(connection: Connection, fresh: Sequence[Sent], usage: Usage, book: RateBook) -> None:
-    now = datetime.now(UTC)
-    currencies, fixed = await _fix_currencies(connection, {sent.event.account_id for sent in fresh})
-    kinds: list[tuple[Sent, Rate, TallyKey]] = []
-    tallies: dict[TallyKey, Sums] = defaultdict(Sums)
-    for sent in fresh:
-        account_id, state, segments = sent.event.account_id, sent.state, sent.state.segments
-        country = pricing_country(state.country)
+    def _find_rate(self, seen: Seen, currency: str, at: datetime) -> Rate | None:
+        """Return the rate that held when a message was accepted; `at` is in the month whose plan counts."""
+        state, account_id = seen.state, seen.event.account_id
+        plan = self._plans.find(account_id, month_of(quarter_start(at)))
         question = Question(
-            currency=currencies[account_id], direction="outbound", account_id=account_id, plan=None, country=country,
-            number=state.to.removeprefix("+"), sender_kind=sender_kind(state.sender), carrier_class=None,
+            currency=currency, direction="inbound" if seen.is_inbound else "outbound", account_id=account_id,
+            plan=plan.name if plan else None, country=pricing_country(state.country), number=seen.other_end,
+            sender_kind=sender_kind(seen.own_end), carrier_class=seen.private.carrier_class,
         )  # fmt: skip
-        rate = cast("Rate", book.find(question, state.created_at))  # every currency has a default
-        at = quarter_start(sent.sent_at)
-        key = TallyKey(
-            account_id, month_of(at), "outbound", country, rate.key.currency, "usage", rate.id, rate.amount_micros
-        )
-        amount_micros = segments * rate.amount_micros
-        tallies[key].add(1, segments, amount_micros)
-        usage[UsageQuarter(account_id, at, country, sent.state.status)].add(1, segments, amount_micros)
-        kinds.append((sent, rate, key))
-    tally_ids = await charge_queries.add_tallies(connection, sorted(tallies.items(), key=itemgetter(0)))
-    charges = [_make_charge(sent, rate, key.country, tally_ids[key]) for sent, rate, key in kinds]
-    await charge_queries.insert_charges(connection, charges)
-    events = [billing_account_updated(account_id, DEFAULT_CURRENCY, now) for account_id in fixed]
-    events += [message_rated(charge, now) for charge in charges]
-    await outbox.append(connection, "billing", events)
+        return self._book.find(question, state.created_at)
+
+    async def _move_usage(self, connection: Connection, batch: Batch, changes: Changes, written: Written) -> None:
+        """Move usage and outcomes by what became of charges, and keep the messages that ended unsent."""
+        counted = [*written.made, *written.billed, *written.given_back]
+        named = await self._names.choose(connection, (name for charge in counted for name in names_of(charge)))
+        movement = Movement(named)
+        movement.take(changes, written)
+        quarters, groups = movement.quarters, movement.groups
+        if quarters:
+            await charge_queries.add_usage(connection, quarters)
+        if groups:
+            await charge_queries.add_groups(connection, groups)
+        refusals = batch.refusals
+        if refusals:
+            added = await charge_queries.insert_refusals(connection, refusals)
+            refusals = [refusal for refusal in refusals if refusal.message_id in added]
+        if outcomes := add_up(quarters, refusals):
+            await charge_queries.add_outcomes(connection, outcomes)
+
+    async def _tell_ledger(
+        self, connection: Connection, batch: Batch, changes: Changes, written: Written, now: datetime
+    ) -> None:
+        """Tell what each month came to, which messages are to be held, at what they will cost, and which no more."""
+        held = await spending.list_held(connection, {seen.event.account_id for seen in batch.waiting}, now)
+        holds = await self._estimate(connection, [one for one in batch.waiting if one.event.account_id in held])
+        ended = [
+            charge.message_id
+            for charge in (*written.made, *written.billed)
+            if charge.tally_id is not None or charge.status != "sent"
+        ]
+        ended += [
+            charge.message_id
+            for charge, seen in changes.moved
+            if charge.tally_id is None and seen.state.status != "sent"
+        ]
+        ended += batch.unsent
+        await spending.take(connection, written.changes, holds, ended, now)
+
+    async def _estimate(self, connection: Connection, waiting: Sequence[Seen]) -> list[spending.Hold]:
+        """Return what messages on their way will probably cost: by the rate alone, without tiers or a plan."""
+        if not waiting:
+            return []
+        accounts = {seen.event.account_id for seen in waiting}
+        currencies = await account_queries.list_currencies(connection, accounts)
+        holds: list[spending.Hold] = []
+        for seen in waiting:
+            event, at = seen.event, seen.state.send_at or seen.state.created_at
+            rate = self._find_rate(seen, currencies.get(event.account_id, DEFAULT_CURRENCY), at)
+            if rate is not None:
+                amount_micros = seen.state.segments * rate.amount_micros
+                holds.append(spending.Hold(event.subject_id, event.account_id, at, amount_micros))
+        return holds
 
 
-def _make_charge(sent: Sent, rate: Rate, country: str, tally_id: UUID) -> Charge:
-    event, state = sent
-    return Charge(
-        message_id=event.subject_id,
-        account_id=event.account_id,
-        sent_at=sent.sent_at,
-        country=country,
-        segments=state.segments,
-        unit_micros=rate.amount_micros,
-        amount_micros=state.segments * rate.amount_micros,
-        currency=rate.key.currency,
-        rate_id=rate.id,
-        tally_id=tally_id,
-        status=state.status,
-        sequence=event.sequence,
-    )
-
-
-async def _fix_currencies(connection: Connection, accounts: set[UUID]) -> tuple[dict[UUID, str], list[UUID]]:
-    """Return the accounts' currencies, and the accounts that have theirs, the default one, from now on."""
-    known = await account_queries.list_currencies(connection, accounts)
-    fixed: list[UUID] = []
-    if missing := accounts - known.keys():
-        # an operator may be choosing one this moment: whoever is first fixes it, so ask again
-        fixed = await account_queries.insert_accounts(connection, missing, DEFAULT_CURRENCY)
-        known |= await account_queries.list_currencies(connection, missing)
-    return known, fixed
+async def _without_refused(connection: Connection, fresh: list[Due]) -> list[Due]:
+    """Leave out messages that ended unsent: that they were accepted was told too late to bill them for it."""
+    early = {
+        due.seen.event.subject_id for due in fresh if due.billed_on == "accepted" and due.seen.state.sent_at is None
+    }
+    refused = await charge_queries.list_refused(connection, early) if early else set()
+    return [due for due in fresh if due.seen.event.subject_id not in refused] if refused else fresh
