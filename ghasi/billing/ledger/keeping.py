@@ -23,9 +23,9 @@ async def keep(pool: Pool, bells: Bells) -> None:
         now = datetime.now(UTC)
         try:
             if month_of(now) != seen:
-                await refresh_all(pool, now)
+                if await refresh_all(pool, now):
+                    bells.ring("billing")
                 seen = month_of(now)
-                bells.ring("billing")
             if await refresh_outdated(pool, now):
                 bells.ring("billing")
             await spending.release_overdue(pool, now)
@@ -34,13 +34,17 @@ async def keep(pool: Pool, bells: Bells) -> None:
         await asyncio.sleep(ROUND_S)
 
 
-async def refresh_all(pool: Pool, now: datetime) -> None:
-    """Judge every account anew that has a limit, a balance or a plan: with a month a plan may begin or end."""
-    after = UUID(int=0)
+async def refresh_all(pool: Pool, now: datetime) -> bool:
+    """Judge every account anew that has a limit, a balance or a plan: with a month a plan may begin or end.
+
+    Returns whether there is anything to tell.
+    """
+    after, tells = UUID(int=0), False
     while accounts := await spending_queries.list_after(pool, after, _MOST):
         async with pool.acquire() as connection, connection.transaction():
-            await states.refresh(connection, accounts, now)
+            tells |= await states.refresh(connection, accounts, now)
         after = accounts[-1]
+    return tells
 
 
 async def refresh_outdated(pool: Pool, now: datetime) -> int:

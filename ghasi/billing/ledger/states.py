@@ -19,19 +19,20 @@ from ghasi.storage.outbox import Event
 from ghasi.storage.pool import Connection
 
 
-async def refresh(connection: Connection, account_ids: Collection[UUID], now: datetime) -> None:
+async def refresh(connection: Connection, account_ids: Collection[UUID], now: datetime) -> bool:
     """Judge accounts anew by what they have, hold and have spent, within the caller's transaction; idempotent.
 
-    To be called after whatever changes that, an account's plan included. Locks what is kept of their spending.
+    To be called after whatever changes that, an account's plan included. Locks what is kept of their spending. Returns
+    whether there is anything to tell: who commits may ring for it.
     """
     if not account_ids:
-        return
+        return False
     month = month_of(now)
     prepaid = await list_prepaid(connection, account_ids, month)
     known = await queries.list_bounded(connection, account_ids)
     bounded = prepaid | known
     if not bounded:
-        return
+        return False
     if prepaid - known:
         await queries.insert_accounts(connection, prepaid - known)
     await queries.lock_accounts(connection, bounded)
@@ -49,6 +50,7 @@ async def refresh(connection: Connection, account_ids: Collection[UUID], now: da
         fresh = await queries.insert_alerts(connection, [alert for alert, _ in alerts.values()])
         told += [_event(*alerts[alert_id]) for alert_id in alerts if alert_id in fresh]
     await outbox.append(connection, "billing", told)
+    return bool(told)
 
 
 def next_month(month: date) -> datetime:

@@ -236,7 +236,8 @@ async def test_the_worker_learns_names(resources: Resources, pool: Pool) -> None
 async def test_the_worker_prunes_what_was_read(resources: Resources, pool: Pool, messages: Messages) -> None:
     await messages.happen(Sms(), Sms())
     await pool.execute("UPDATE billing.outbox SET at = now() - interval '25 hours'")
-    await pool.execute("INSERT INTO messages.positions (source, xid) VALUES ('billing', pg_current_xact_id())")
+    for reader in ("messages", "webhooks"):
+        await pool.execute(f"INSERT INTO {reader}.positions (source, xid) VALUES ('billing', pg_current_xact_id())")
     task = asyncio.create_task(worker.work(resources))
     async with asyncio.timeout(5):
         while await pool.fetchval("SELECT count(*) FROM billing.outbox"):
