@@ -178,7 +178,7 @@ async def set_role(resources: Resources, user_id: UUID, role: shapes.Role, *, op
         before = await user_queries.find_role(connection, user.account_id, user_id)
         if before is None:
             raise _no_user(user_id)
-        if await change_role(connection, user.account_id, user_id, before, role):
+        if await change_role(connection, user.account_id, user_id, before, role, now=datetime.now(UTC)):
             await _record(
                 connection, operator, "user.role_changed", user.account_id, user_id, before=before, after=role
             )

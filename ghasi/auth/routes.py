@@ -134,7 +134,9 @@ async def _list_users(context: _Context, call: Call) -> Reply:
 async def _update_user(context: _Context, call: Call) -> Reply:
     user_id = parse_id(call.path["userId"])
     return Reply(
-        await users.update_user(context.authority.pool, call.caller, user_id, call.body, request_id=call.request_id)
+        await users.update_user(
+            context.authority.pool, call.caller, user_id, call.body, now=_now(), request_id=call.request_id
+        )
     )
 
 

@@ -18,7 +18,7 @@ from uuid import UUID
 import structlog
 
 from ghasi.auth import invitation_queries, queries
-from ghasi.auth.events import account_updated
+from ghasi.auth.events import account_updated, user_updated
 from ghasi.auth.model import (
     ACCESS_LIFETIME,
     CUSTOMER_ROLE,
@@ -131,7 +131,8 @@ async def _sign_up(connection: Connection, identity: Identity, *, name: str, now
     await queries.insert_user(
         connection, user_id, account_id, identity, name=name, roles=[CUSTOMER_ROLE], role="owner", now=now
     )
-    await outbox.append(connection, "auth", [account_updated(account, now)])
+    events = [account_updated(account, now), user_updated(account_id, user_id, "owner", 1, now)]
+    await outbox.append(connection, "auth", events)
     await audit.record(
         connection,
         actor=f"user:{user_id}",
@@ -150,6 +151,7 @@ async def _join(
     await queries.insert_user(
         connection, user_id, account_id, identity, name=name, roles=[CUSTOMER_ROLE], role=invitation.role, now=now
     )
+    await outbox.append(connection, "auth", [user_updated(account_id, user_id, invitation.role, 1, now)])
     await invitation_queries.mark_invitation_taken(connection, account_id, invitation.id, now)
     await audit.record(
         connection,

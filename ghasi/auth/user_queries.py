@@ -132,18 +132,29 @@ async def has_other_owner(connection: Connection, account_id: UUID, user_id: UUI
     return found
 
 
-async def set_role(connection: Connection, account_id: UUID, user_id: UUID, role: Role) -> None:
-    """Set a user's role in the account."""
-    await connection.execute(
-        "UPDATE auth.users SET role = $3 WHERE id = $2 AND account_id = $1", account_id, user_id, role
+async def set_role(connection: Connection, account_id: UUID, user_id: UUID, role: Role) -> int:
+    """Set a user's role in the account; return the sequence of the event that tells it."""
+    sequence: int = await connection.fetchval(
+        "UPDATE auth.users SET role = $3, sequence = sequence + 1 WHERE id = $2 AND account_id = $1 RETURNING sequence",
+        account_id,
+        user_id,
+        role,
     )
+    return sequence
 
 
-async def remove_user(connection: Connection, account_id: UUID, user_id: UUID, now: datetime) -> None:
-    """Take a user out of the account."""
-    await connection.execute(
-        "UPDATE auth.users SET removed_at = $3 WHERE id = $2 AND account_id = $1", account_id, user_id, now
+async def remove_user(connection: Connection, account_id: UUID, user_id: UUID, now: datetime) -> int:
+    """Take a user out of the account; return the sequence of the event that tells it."""
+    sequence: int = await connection.fetchval(
+        """
+        UPDATE auth.users SET removed_at = $3, sequence = sequence + 1
+        WHERE id = $2 AND account_id = $1 RETURNING sequence
+        """,
+        account_id,
+        user_id,
+        now,
     )
+    return sequence
 
 
 async def revoke_sessions(connection: Connection, account_id: UUID, user_id: UUID, now: datetime) -> None:

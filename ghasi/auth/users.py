@@ -11,12 +11,14 @@ import msgspec
 
 from ghasi.auth import user_queries
 from ghasi.auth.accounts import get_role, lock_for_member, lock_for_owner, record
+from ghasi.auth.events import user_updated
 from ghasi.auth.model import Member
 from ghasi.auth.service import require_user
 from ghasi.contract import shapes
 from ghasi.contract.errors import Problem
 from ghasi.contract.serving import Caller
 from ghasi.contract.values import decode_id_cursor, page_of, rfc3339
+from ghasi.storage import outbox
 from ghasi.storage.pool import Connection, Pool
 
 
@@ -30,7 +32,7 @@ async def list_users(pool: Pool, caller: Caller, query: shapes.PageQuery) -> sha
 
 
 async def update_user(
-    pool: Pool, caller: Caller, user_id: UUID, body: shapes.MemberInput, *, request_id: str
+    pool: Pool, caller: Caller, user_id: UUID, body: shapes.MemberInput, *, now: datetime, request_id: str
 ) -> shapes.Member:
     """Set a person's role in the account; it holds at once.
 
@@ -43,7 +45,7 @@ async def update_user(
         member = await user_queries.find_member(connection, caller.account_id, user_id)
         if member is None:
             raise Problem("not_found")
-        if await change_role(connection, caller.account_id, user_id, member.role, body.role):
+        if await change_role(connection, caller.account_id, user_id, member.role, body.role, now=now):
             await record(
                 connection, caller, "user.role_changed", user_id, request_id, before=member.role, after=body.role
             )
@@ -51,14 +53,15 @@ async def update_user(
 
 
 async def change_role(
-    connection: Connection, account_id: UUID, user_id: UUID, before: shapes.Role, after: shapes.Role
+    connection: Connection, account_id: UUID, user_id: UUID, before: shapes.Role, after: shapes.Role, *, now: datetime
 ) -> bool:
     """Set a role where the account's row is held; return whether it is another; raises Problem last_owner."""
     if before == after:
         return False
     if before == "owner":
         await _require_other_owner(connection, account_id, user_id)
-    await user_queries.set_role(connection, account_id, user_id, after)
+    sequence = await user_queries.set_role(connection, account_id, user_id, after)
+    await outbox.append(connection, "auth", [user_updated(account_id, user_id, after, sequence, now)])
     return True
 
 
@@ -82,7 +85,8 @@ async def remove_user(pool: Pool, caller: Caller, user_id: UUID, *, now: datetim
             raise Problem("not_found")
         if role == "owner":
             await _require_other_owner(connection, caller.account_id, user_id)
-        await user_queries.remove_user(connection, caller.account_id, user_id, now)
+        sequence = await user_queries.remove_user(connection, caller.account_id, user_id, now)
+        await outbox.append(connection, "auth", [user_updated(caller.account_id, user_id, None, sequence, now)])
         # after the user's row: a sign-in that was under way has held it until its refresh token was there
         await user_queries.revoke_sessions(connection, caller.account_id, user_id, now)
         await record(connection, caller, "user.removed", user_id, request_id, role=role)

@@ -46,7 +46,9 @@ async def test_a_new_name_is_told_to_the_other_services_and_audited(
     assert (renamed.status, renamed.json["name"]) == (200, "Bakery & <b>Sons</b>")
     assert rung.is_set()
     assert (await client.call(owner, "GET", "/v1/account")).json == renamed.json
-    rows = await pool.fetch("SELECT sequence, data::text AS data FROM auth.outbox ORDER BY sequence")
+    rows = await pool.fetch(
+        "SELECT sequence, data::text AS data FROM auth.outbox WHERE type = 'account.updated' ORDER BY sequence"
+    )
     states: list[Any] = [msgspec.json.decode(row["data"]) for row in rows]
     assert [(row["sequence"], state["name"]) for row, state in zip(rows, states, strict=True)] == [
         (1, "Ada Lovelace"), (2, "Bakery & <b>Sons</b>"),
@@ -70,7 +72,7 @@ async def test_a_member_may_not_rename(client: Client, owner: Caller, pool: Pool
     member = await join(client, owner, "two@example.com")
     refused(await client.call(member, "PUT", "/v1/account", json={"name": "Mine"}), 403, "owner_required")
     assert await pool.fetchval("SELECT name FROM auth.accounts") == "Ada Lovelace"
-    assert await pool.fetchval("SELECT count(*) FROM auth.outbox") == 1
+    assert await pool.fetchval("SELECT count(*) FROM auth.outbox WHERE type = 'account.updated'") == 1
 
 
 async def test_preferences_are_the_callers_own(client: Client, owner: Caller) -> None:

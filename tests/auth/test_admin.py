@@ -31,7 +31,9 @@ async def account_id(signed_in: SignIn) -> UUID:
 
 
 async def states(pool: Pool) -> list[tuple[int, Any]]:
-    rows = await pool.fetch("SELECT sequence, data::text AS data FROM auth.outbox ORDER BY sequence")
+    rows = await pool.fetch(
+        "SELECT sequence, data::text AS data FROM auth.outbox WHERE type = 'account.updated' ORDER BY sequence"
+    )
     return [(row["sequence"], msgspec.json.decode(row["data"])) for row in rows]
 
 
