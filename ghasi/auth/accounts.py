@@ -4,7 +4,6 @@ Who may do what is read from the database at each change, never from the token: 
 """
 
 import asyncio
-import re
 from collections.abc import Callable
 from datetime import datetime
 from uuid import UUID
@@ -16,20 +15,12 @@ from ghasi.auth.service import require_user
 from ghasi.contract import shapes
 from ghasi.contract.errors import Problem, invalid
 from ghasi.contract.serving import Caller
-from ghasi.contract.values import rfc3339, zone_names
+from ghasi.contract.values import is_language_tag, rfc3339, zone_names
 from ghasi.storage import audit, outbox
 from ghasi.storage.pool import Connection, Pool
 
 _JOINERS = "\u200c\u200d"
 """Not printable by themselves, and part of how Persian and many emoji are written."""
-_LANGUAGE_TAG = re.compile(
-    r"(?:[a-z]{2,3}(?:-[a-z]{3}){0,3}|[a-z]{4,8})"  # language
-    r"(?:-[a-z]{4})?(?:-(?:[a-z]{2}|[0-9]{3}))?"  # script, region
-    r"(?:-(?:[a-z0-9]{5,8}|[0-9][a-z0-9]{3}))*"  # variants
-    r"(?:-[0-9a-wy-z](?:-[a-z0-9]{2,8})+)*(?:-x(?:-[a-z0-9]{1,8})+)?",  # extensions, private use
-    re.IGNORECASE | re.ASCII,  # else a Kelvin sign would be a k
-)
-"""A language tag by its form: RFC 5646, section 2.1, without the grandfathered ones."""
 
 
 async def get_account(pool: Pool, caller: Caller) -> shapes.AccountDetail:
@@ -90,7 +81,7 @@ async def update_preferences(pool: Pool, caller: Caller, body: shapes.Preference
     # the names are read from the disk the first time
     if body.time_zone is not None and body.time_zone not in await asyncio.to_thread(zone_names):
         raise invalid("time_zone", "must be an IANA time zone, such as Asia/Kabul")
-    if body.locale is not None and not _LANGUAGE_TAG.fullmatch(body.locale):
+    if body.locale is not None and not is_language_tag(body.locale):
         raise invalid("locale", "must be a BCP 47 language tag, such as en-GB")
     found = await user_queries.set_preferences(
         pool, caller.account_id, caller.user_id, time_zone=body.time_zone, locale=body.locale

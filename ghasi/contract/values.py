@@ -5,6 +5,7 @@ Ids are UUIDv7 (RFC 9562) and carry their creation time in milliseconds. Money i
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -24,6 +25,15 @@ Shape = TypeVar("Shape")
 MICROS = 1_000_000
 _NO_PLACES = frozenset({"localtime", "Factory"})
 """Names that the database of time zones has for itself: the machine's own zone, and none at all."""
+_LANGUAGE_TAG = re.compile(
+    r"(?:[a-z]{2,3}(?:-[a-z]{3}){0,3}|[a-z]{4,8})"  # language
+    r"(?:-[a-z]{4})?(?:-(?:[a-z]{2}|[0-9]{3}))?"  # script, region
+    r"(?:-(?:[a-z0-9]{5,8}|[0-9][a-z0-9]{3}))*"  # variants
+    r"(?:-[0-9a-wy-z](?:-[a-z0-9]{2,8})+)*(?:-x(?:-[a-z0-9]{1,8})+)?",  # extensions, private use
+    re.IGNORECASE | re.ASCII,  # else a Kelvin sign would be a k
+)
+"""A language tag by its form: RFC 5646, section 2.1, without the grandfathered ones."""
+_FORMULA = re.compile(r"[=+\-@\t\r\n\uff0b\uff0d\uff1d\uff20]")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -78,6 +88,19 @@ def optional_rfc3339(at: datetime | None) -> str | None:
 def zone_names() -> frozenset[str]:
     """Return the names of all IANA time zones that this machine knows; the first time looks at hundreds of files."""
     return frozenset(available_timezones() - _NO_PLACES)
+
+
+def is_language_tag(text: str) -> bool:
+    """Return whether a text has the form of a language tag (BCP 47), such as en-GB."""
+    return _LANGUAGE_TAG.fullmatch(text) is not None
+
+
+def spreadsheet_text(text: str | None) -> str | None:
+    """Return a text so that a spreadsheet takes it for one: an apostrophe goes before what would begin a formula.
+
+    OWASP, CSV Injection: = + - @, tab, CR and LF, and their full-width forms.
+    """
+    return f"'{text}" if text and _FORMULA.match(text) else text
 
 
 def decimal_string(amount_micros: int, digits: int = 4) -> str:
