@@ -100,6 +100,11 @@ class Settings(BaseSettings):
     seller_address: str | None = Field(
         default=None, max_length=1000, description="The seller's address on invoices, in several lines"
     )
+    seller_tax_id: str | None = Field(default=None, max_length=50, description="The seller's tax id on invoices")
+    seller_email: str | None = Field(default=None, max_length=254, description="Whom customers ask about invoices")
+    invoice_grace_h: int = Field(
+        default=72, ge=0, le=27 * 24, description="Hours after a month's end until its invoices are opened; 0 at once"
+    )
 
     carriers: Path | None = Field(default=None, description="Path of carriers.toml; read again when it changes")
     body_retention_days: int | None = Field(

@@ -9,8 +9,10 @@ from datetime import date, datetime
 from typing import Literal, NamedTuple
 from uuid import UUID
 
+import msgspec
+
 from ghasi.contract.pricing import Direction
-from ghasi.contract.shapes import InvoiceStatus
+from ghasi.contract.shapes import InvoiceStatus, LineKind, PaymentTerms
 
 DEFAULT_CURRENCY = "USD"
 BilledOn = Literal["accepted", "sent", "delivered"]
@@ -39,7 +41,11 @@ class InvoiceNotFoundError(BillingError):
 
 
 class InvoiceNotOpenError(BillingError):
-    """The invoice is paid or void already: neither can be undone."""
+    """The invoice is not in a status that lets this be done to it, and it cannot be brought back into one."""
+
+
+class SettlementError(BillingError):
+    """A payment or a credit note is not of an amount that the invoice allows, or says other than one of its name."""
 
 
 class CurrencyFixedError(BillingError):
@@ -165,7 +171,10 @@ class Refusal(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of an invoice: all messages to a country (None: of no country) at one price, rounded once."""
+    """One line of an invoice, rounded once; of usage: all messages to or from a country (None: none) at one price.
+
+    `month` is that of an adjustment's charges, `detail` the name of the plan or discount of those lines.
+    """
 
     description: str
     country: str | None
@@ -173,13 +182,28 @@ class Line:
     segments: int
     unit_micros: int
     amount_micros: int
+    kind: LineKind = "usage"
+    direction: Direction | None = "outbound"
+    rate_id: UUID | None = None
+    month: date | None = None
+    detail: str | None = None
+
+
+class Party(msgspec.Struct, frozen=True):
+    """Who issues an invoice, or whom it is for. A customer's `name` is None where nobody has told it yet."""
+
+    name: str | None = None
+    address: tuple[str, ...] = ()
+    tax_id: str | None = None
+    email: str | None = None
+    locale: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Invoice:
     """An invoice without its lines; the period's end is exclusive.
 
-    `customer_name` is what the customer was called when it was opened, if that was known.
+    `seller` and `customer` are those of its opening; a draft has none. `sequence` counts its events.
     """
 
     id: UUID
@@ -195,12 +219,24 @@ class Invoice:
     issued_at: datetime | None
     due_at: datetime | None
     paid_at: datetime | None
-    customer_name: str | None = None
+    paid_micros: int = 0
+    credited_micros: int = 0
+    plan: str | None = None
+    payment: PaymentTerms = "postpaid"
+    seller: Party | None = None
+    customer: Party | None = None
+    sequence: int = 0
 
     @property
     def amount_due_micros(self) -> int:
-        """What is still to be paid: nothing of a paid or void invoice."""
-        return self.total_micros if self.status in ("draft", "open") else 0
+        """What is still to be paid; of a void invoice that is nothing."""
+        if self.status in ("paid", "void"):
+            return 0
+        return max(0, self.total_micros - self.paid_micros - self.credited_micros)
+
+    def is_overdue(self, now: datetime) -> bool:
+        """Whether it should have been paid by now."""
+        return self.status == "open" and self.due_at is not None and self.due_at < now
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,11 +22,16 @@ def minor_digits(currency: str) -> int:
 
 def round_to_minor(amount_micros: int, currency: str) -> int:
     """Round micros half-even to the currency's minor unit; the result is micros again."""
+    return portion(amount_micros, 1, 1, currency)
+
+
+def portion(amount_micros: int, part: int, whole: int, currency: str) -> int:
+    """Return `part` of `whole` (above 0) of an amount, rounded once, half-even, to the currency's minor unit."""
     unit: int = 10 ** (MICRO_DIGITS - minor_digits(currency))
-    whole, rest = divmod(amount_micros, unit)
-    if 2 * rest > unit or (2 * rest == unit and whole % 2):
-        whole += 1
-    return whole * unit
+    count, rest = divmod(amount_micros * part, whole * unit)
+    if 2 * rest > whole * unit or (2 * rest == whole * unit and count % 2):
+        count += 1
+    return count * unit
 
 
 def invoice_amount(amount_micros: int, currency: str) -> str:

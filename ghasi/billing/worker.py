@@ -1,14 +1,17 @@
-"""Billing's loops: rates messages, learns accounts' names, keeps what they may spend, and prunes its own outbox.
+"""Billing's loops: rates messages, learns of accounts, keeps what they may spend, moves invoices on, prunes its outbox.
 
 Several processes may run them: one at a time holds the position in each outbox.
 """
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
 from ghasi.billing.accounts import customers
+from ghasi.billing.invoices import automatic
+from ghasi.billing.invoices.automatic import Calendar
+from ghasi.billing.invoices.presenting import seller_of
 from ghasi.billing.ledger import keeping
 from ghasi.billing.usage.rating import Rater
 from ghasi.storage import outbox
@@ -18,6 +21,7 @@ from ghasi.storage.resources import Resources
 KEEP = timedelta(hours=24)
 PRUNE_EVERY_S = 3600.0
 PRUNED_AT_A_TIME = 10_000
+INVOICES_EVERY_S = 60.0
 log = structlog.get_logger("ghasi.billing")
 
 
@@ -43,6 +47,7 @@ async def work(resources: Resources) -> None:
                 outbox.follow(resources.pool, "auth", "billing", customers.apply, wake=bells.event("auth"))
             ),
             group.create_task(keeping.keep(resources.pool, bells)),
+            group.create_task(_move_invoices_on(resources)),
             group.create_task(_prune(resources.pool)),
         ]
         await resources.stopping.wait()
@@ -58,3 +63,15 @@ async def _prune(pool: Pool) -> None:
         except UNAVAILABLE as error:  # the next round comes
             log.warning("prune_failed", error=type(error).__name__)
         await asyncio.sleep(PRUNE_EVERY_S)
+
+
+async def _move_invoices_on(resources: Resources) -> None:
+    settings = resources.settings
+    calendar = Calendar(timedelta(hours=settings.invoice_grace_h), seller_of(settings))
+    while True:
+        try:
+            if await automatic.advance(resources.pool, calendar, datetime.now(UTC)):
+                resources.bells.ring("billing")
+        except UNAVAILABLE as error:  # the next round comes
+            log.warning("invoices_not_moved_on", error=type(error).__name__)
+        await asyncio.sleep(INVOICES_EVERY_S)

@@ -425,15 +425,61 @@ class Ghasi(Transport):
         return await self._call("get_invoice_pdf", bytes, path={"invoiceId": invoice_id})
 
     async def list_invoices(
-        self, *, limit: int = 50, cursor: str | None = None, status: shapes.InvoiceStatus | None = None
+        self,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        status: shapes.InvoiceStatus | None = None,
+        overdue: bool | None = None,
+        period: str | None = None,
     ) -> shapes.Page[shapes.Invoice]:
-        """Return a page of invoices, newest first."""
-        query = shapes.InvoiceQuery(limit=limit, cursor=cursor, status=status)
+        """Return a page of invoices, newest first; `period` is a month, YYYY-MM."""
+        query = shapes.InvoiceQuery(limit=limit, cursor=cursor, status=status, overdue=overdue, period=period)
         return await self._call("list_invoices", shapes.Page[shapes.Invoice], query=query)
 
     async def get_invoice(self, invoice_id: str) -> shapes.InvoiceDetail:
-        """Return an invoice with its lines."""
+        """Return an invoice with its lines, taxes, payments and credit notes."""
         return await self._call("get_invoice", shapes.InvoiceDetail, path={"invoiceId": invoice_id})
+
+    async def preview_invoice(self) -> shapes.InvoiceDetail:
+        """Return what the running month's invoice would say now."""
+        return await self._call("preview_invoice", shapes.InvoiceDetail)
+
+    async def get_invoice_csv(self, invoice_id: str) -> bytes:
+        """Return an invoice's lines and taxes as CSV."""
+        return await self._call("get_invoice_csv", bytes, path={"invoiceId": invoice_id})
+
+    async def get_invoice_sources(
+        self, invoice_id: str, *, line: int | None = None, limit: int = 50, cursor: str | None = None
+    ) -> shapes.InvoiceSources:
+        """Return where an invoice's lines come from, and a page of the charges, of one line or of all."""
+        query = shapes.SourceQuery(limit=limit, cursor=cursor, line=line)
+        return await self._call(
+            "get_invoice_sources", shapes.InvoiceSources, path={"invoiceId": invoice_id}, query=query
+        )
+
+    async def list_credit_notes(
+        self, *, limit: int = 50, cursor: str | None = None, invoice_id: str | None = None
+    ) -> shapes.Page[shapes.CreditNote]:
+        """Return a page of credit notes, newest first, of one invoice or of all."""
+        query = shapes.CreditNoteQuery(limit=limit, cursor=cursor, invoice_id=invoice_id)
+        return await self._call("list_credit_notes", shapes.Page[shapes.CreditNote], query=query)
+
+    async def get_credit_note(self, credit_note_id: str) -> shapes.CreditNoteDetail:
+        """Return a credit note with its lines."""
+        return await self._call("get_credit_note", shapes.CreditNoteDetail, path={"creditNoteId": credit_note_id})
+
+    async def get_credit_note_pdf(self, credit_note_id: str) -> bytes:
+        """Return a credit note as PDF."""
+        return await self._call("get_credit_note_pdf", bytes, path={"creditNoteId": credit_note_id})
+
+    async def get_billing_profile(self) -> shapes.BillingProfile:
+        """Return what the account is called on invoices."""
+        return await self._call("get_billing_profile", shapes.BillingProfile)
+
+    async def update_billing_profile(self, profile: shapes.BillingProfileInput) -> shapes.BillingProfile:
+        """Set what the account is called on invoices from now on; owners only."""
+        return await self._call("update_billing_profile", shapes.BillingProfile, body=profile)
 
     async def get_usage(
         self,

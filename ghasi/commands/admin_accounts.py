@@ -22,6 +22,8 @@ from ghasi.storage.resealing import Resealed
 from ghasi.storage.resources import Resources
 
 accounts = App(name="accounts", help="Customers: their status, limits, countries and cap.")
+for part in ("billing-profile", "taxes", "discounts"):
+    accounts.command(f"ghasi.commands.admin_terms:{part.replace('-', '_')}", name=part)
 users = App(name="users", help="People and their roles.")
 keys = App(name="keys", help="The keys that sign access tokens, and those that seal secrets in the database.")
 audit = App(name="audit", help="What operators and customers changed.")

@@ -35,6 +35,7 @@ STATUS_TONES = {
     "delivered": "good", "sent": "active", "undelivered": "bad", "failed": "bad", "expired": "bad",
     "canceled": "warn", "unknown": "warn", "active": "good", "enabled": "good", "paid": "good", "succeeded": "good",
     "disabled": "warn", "pending": "active", "open": "active", "revoked": "bad", "overdue": "bad",
+    "uncollectible": "bad",
     "scheduled": "active", "received": "good",
 }  # fmt: skip
 """The tones of what badges say; what is not named is plain."""

@@ -74,7 +74,8 @@ _ABOUT_MONEY: dict[str, Struct] = {
         f"invoice.{what}": Invoice(
             id=_EXAMPLE.id, number="GH-2026-000000", status="paid" if what == "paid" else "open", currency="USD",
             period_start="2025-12-01T00:00:00.000Z", period_end="2026-01-01T00:00:00.000Z", subtotal="10.00",
-            tax="0.00", total="10.00", amount_due="0.00" if what == "paid" else "10.00",
+            tax="0.00", total="10.00", paid="10.00" if what == "paid" else "0.00", credited="0.00",
+            amount_due="0.00" if what == "paid" else "10.00", overdue=what == "overdue", plan=None,
             issued_at="2026-01-01T00:00:00.000Z", due_at="2026-01-15T00:00:00.000Z",
             paid_at="2026-01-02T00:00:00.000Z" if what == "paid" else None,
         )

@@ -6,7 +6,7 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ghasi.billing.invoices.closing import make_lines
+from ghasi.billing.invoices.making import make_invoice
 from ghasi.billing.model import Tally, TallyKey
 from ghasi.billing.money import invoice_amount, minor_digits, round_to_minor
 from ghasi.contract.values import new_id
@@ -53,7 +53,7 @@ def test_each_line_is_rounded_once_from_its_exact_sum(kinds: list[tuple[int, str
         )
         for month, country, unit, segments in kinds
     ]
-    lines = make_lines(tallies)
+    lines = make_invoice(tallies, month=date(2026, 12, 1), currency=currency).lines
     assert {(line.country or "ZZ", line.unit_micros) for line in lines} == {(kind[1], kind[2]) for kind in kinds}
     assert len({(line.country, line.unit_micros) for line in lines}) == len(lines)
     assert sum(line.segments for line in lines) == sum(kind[3] for kind in kinds)

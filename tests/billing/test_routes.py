@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 from ghasi.billing.accounts import admin as account_admin
 from ghasi.billing.invoices import admin as invoice_admin
+from ghasi.billing.invoices import settling
 from ghasi.billing.rates import admin as rate_admin
 from ghasi.contract.serving import ServiceApp
 from ghasi.contract.values import encode_cursor, new_id, rfc3339
@@ -11,6 +12,7 @@ from ghasi.storage.resources import Resources
 from tests.billing.conftest import ACCOUNT, OCTOBER, Messages, Sms, ask, get
 
 WHO = "operator:ann"
+DEFAULT_RATE = "00000000-0000-7000-8000-000000000001"
 
 
 async def test_an_invoice_as_the_customer_sees_it(app: ServiceApp, resources: Resources, messages: Messages) -> None:
@@ -20,22 +22,28 @@ async def test_an_invoice_as_the_customer_sees_it(app: ServiceApp, resources: Re
     summary = {
         "id": str(made.id), "number": made.number, "status": "open", "currency": "USD",
         "period_start": "2026-10-01T00:00:00.000Z", "period_end": "2026-11-01T00:00:00.000Z",
-        "subtotal": "0.59", "tax": "0.00", "total": "0.59", "amount_due": "0.59",
+        "subtotal": "0.59", "tax": "0.00", "total": "0.59", "paid": "0.00", "credited": "0.00",
+        "amount_due": "0.59", "overdue": False, "plan": None,
         "issued_at": rfc3339(made.issued_at), "due_at": rfc3339(made.issued_at + timedelta(days=14)), "paid_at": None,
     }  # fmt: skip
     assert (await get(app, "invoices")).json == {"data": [summary], "next_cursor": None}
+    usage = {"kind": "usage", "rate_id": DEFAULT_RATE, "direction": "outbound", "month": None}
     lines = [
         {"description": "SMS to AF", "country": "AF", "messages": 3, "segments": 3, "unit_price": "0.0450",
-         "amount": "0.14"},
+         "amount": "0.14"} | usage,
         {"description": "SMS to numbers of no country", "country": None, "messages": 1, "segments": 10,
-         "unit_price": "0.0450", "amount": "0.45"},
+         "unit_price": "0.0450", "amount": "0.45"} | usage,
     ]  # fmt: skip
     answer = await get(app, f"invoices/{made.id}")
-    assert (answer.status, answer.json) == (200, summary | {"line_items": lines})
-    paid = await invoice_admin.pay_invoice(resources.pool, str(made.number), WHO)
+    nobody = {"address": [], "tax_id": None, "email": None}
+    assert (answer.status, answer.json) == (200, summary | {
+        "line_items": lines, "taxes": [], "payments": [], "credit_notes": [],
+        "seller": {"name": "Ghasi"} | nobody, "customer": {"name": str(ACCOUNT)} | nobody,
+    })  # fmt: skip
+    paid = await settling.pay_invoice(resources.pool, str(made.number), WHO)
     assert paid.paid_at is not None
     assert (await get(app, "invoices")).json["data"] == [
-        summary | {"status": "paid", "amount_due": "0.00", "paid_at": rfc3339(paid.paid_at)}
+        summary | {"status": "paid", "paid": "0.59", "amount_due": "0.00", "paid_at": rfc3339(paid.paid_at)}
     ]
 
 
@@ -85,7 +93,7 @@ async def test_invoices_are_paged_newest_first_and_filtered(
             break
         cursor = f"&cursor={page['next_cursor']}"
     assert seen == [numbers[:2], numbers[2:4], numbers[4:]]
-    await invoice_admin.pay_invoice(resources.pool, str(numbers[1]), WHO)
+    await settling.pay_invoice(resources.pool, str(numbers[1]), WHO)
     assert [one["number"] for one in (await get(app, "invoices?status=paid")).json["data"]] == [numbers[1]]
     assert len((await get(app, "invoices?status=open&limit=100")).json["data"]) == 4
 

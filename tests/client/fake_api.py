@@ -132,15 +132,25 @@ HOOK = shapes.Webhook(
     ID, "https://example.com/hook", ["message.*"], None, True, AT, AT, None, [], None, {}, None, None, None
 )
 INVOICE = shapes.Invoice(
-    ID, "INV-1", "open", "USD", AT, AT, "1.0000", "0.0000", "1.0000", "1.0000", AT, AT, None
+    ID, "INV-1", "open", "USD", AT, AT, "1.0000", "0.0000", "1.0000", "0.0000", "0.0000", "1.0000", False, None,
+    AT, AT, None,
 )  # fmt: skip
+PARTY = shapes.Party("Ghasi", ["Street 12"], None, "billing@example.net")
+CREDIT_NOTE = shapes.CreditNote(ID, "CN-1", ID, "INV-1", "USD", "Late", "0.50", "0.00", "0.50", "0.00", AT)
 DETAIL = shapes.MessageDetail(
     **{name: getattr(message(), name) for name in shapes.Message.__struct_fields__},
     events=[shapes.MessageEvent("accepted", AT, None)],
 )
 INVOICE_DETAIL = shapes.InvoiceDetail(
     **{name: getattr(INVOICE, name) for name in shapes.Invoice.__struct_fields__},
-    line_items=[shapes.InvoiceLine("SMS to Afghanistan", "AF", 2, 2, "0.0265", "0.0530")],
+    line_items=[
+        shapes.InvoiceLine("SMS to Afghanistan", "AF", 2, 2, "0.0265", "0.0530", "usage", ID, "outbound", None)
+    ],
+    taxes=[shapes.TaxLine("VAT", "19", "1.00", "0.19")],
+    payments=[shapes.InvoicePayment(ID, "0.10", "bank_transfer", None, AT)],
+    credit_notes=[CREDIT_NOTE],
+    seller=PARTY,
+    customer=PARTY,
 )
 MEMBER = shapes.Member(ID, "ann@example.com", "Ann", "owner", AT, AT)
 INVITATION = shapes.Invitation(ID, "omid@example.com", "member", AT, AT)
@@ -209,6 +219,24 @@ SAMPLES: dict[str, Any] = {
         None,
     ),
     "get_invoice_pdf": b"%PDF-1.7",
+    "get_credit_note_pdf": b"%PDF-1.7",
+    "get_invoice_csv": b"number,period",
+    "preview_invoice": INVOICE_DETAIL,
+    "get_invoice_sources": shapes.InvoiceSources(
+        [shapes.SourceLine(0, "usage", "SMS to Afghanistan", "0.05", None, [])],
+        [shapes.SourceCharge(ID, 0, AT, 1, "0.0265", "0.0265", ID)],
+        None,
+    ),
+    "list_credit_notes": shapes.Page([CREDIT_NOTE], None),
+    "get_credit_note": shapes.CreditNoteDetail(
+        **{name: getattr(CREDIT_NOTE, name) for name in shapes.CreditNote.__struct_fields__},
+        line_items=[shapes.CreditNoteLine("SMS to Afghanistan", 0, "0.50")],
+        taxes=[],
+        seller=PARTY,
+        customer=PARTY,
+    ),
+    "get_billing_profile": shapes.BillingProfile("Acme", "Acme Ltd", ["Street 1"], None, None, "en-GB", AT),
+    "update_billing_profile": shapes.BillingProfile("Acme", "Acme Ltd", [], None, None, None, AT),
     "get_json_web_keys": shapes.JsonWebKeySet([msgspec.convert(PUBLIC_KEY, shapes.JsonWebKey)]),
     "get_balance": BALANCE,
     "list_balance_transactions": shapes.Page(

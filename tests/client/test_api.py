@@ -93,7 +93,15 @@ async def test_there_is_a_method_for_each_route_of_the_contract(ghasi: Ghasi, ap
         "set_spending_limit": ghasi.set_spending_limit("50.00"),
         "list_rates": ghasi.list_rates(number="+93701234567", at=SINCE),
         "get_invoice_pdf": ghasi.get_invoice_pdf(ID),
-        "list_invoices": ghasi.list_invoices(status="open"),
+        "list_invoices": ghasi.list_invoices(status="open", overdue=True, period="2026-10"),
+        "preview_invoice": ghasi.preview_invoice(),
+        "get_invoice_csv": ghasi.get_invoice_csv(ID),
+        "get_invoice_sources": ghasi.get_invoice_sources(ID, line=0),
+        "list_credit_notes": ghasi.list_credit_notes(invoice_id=ID),
+        "get_credit_note": ghasi.get_credit_note(ID),
+        "get_credit_note_pdf": ghasi.get_credit_note_pdf(ID),
+        "get_billing_profile": ghasi.get_billing_profile(),
+        "update_billing_profile": ghasi.update_billing_profile(shapes.BillingProfileInput(legal_name="Acme Ltd")),
         "get_invoice": ghasi.get_invoice(ID),
         "get_usage": ghasi.get_usage(since=SINCE, granularity="hour", group_by="country"),
     }
@@ -110,6 +118,7 @@ async def test_there_is_a_method_for_each_route_of_the_contract(ghasi: Ghasi, ap
     assert api.calls("list_messages")[0].query == shapes.MessageQuery(status="sent", sender="+1", created_after=SINCE)
     assert api.calls("list_rates")[0].query == shapes.RateQuery(number="+93701234567", at=SINCE)
     assert api.calls("get_usage")[0].query == shapes.UsageQuery(since=SINCE, granularity="hour", group_by="country")
+    assert api.calls("list_invoices")[0].query == shapes.InvoiceQuery(status="open", overdue=True, period="2026-10")
     assert api.calls("send_message")[0].body == shapes.NewMessage(
         to="+93701234567", body="Hello", sender="Ghasi", validity_s=60
     )

@@ -196,8 +196,8 @@ async def test_a_cursor_that_is_none_is_no_fault(visitor: Browser, api: FakeApi)
 
 async def test_an_invoice_has_its_lines_and_sums(visitor: Browser, api: FakeApi) -> None:
     lines = [
-        shapes.InvoiceLine("SMS to AF", "AF", 20000, 20011, "0.0265", "530.29"),
-        shapes.InvoiceLine(HOSTILE, None, 1, 1, "0.074", "0.07"),
+        shapes.InvoiceLine("SMS to AF", "AF", 20000, 20011, "0.0265", "530.29", "usage", None, "outbound", None),
+        shapes.InvoiceLine(HOSTILE, None, 1, 1, "0.074", "0.07", "usage", None, "outbound", None),
     ]
     found = replaced(INVOICE_DETAIL, number="GH-2026-000007", subtotal="530.36", tax="0.00", total="530.36",
                      amount_due="530.36", due_at="2026-01-01T00:00:00Z", line_items=lines)  # fmt: skip

@@ -18,6 +18,8 @@ from ghasi.auth import admin as auth_admin
 from ghasi.auth import api_keys, invitations
 from ghasi.auth.model import MOST_API_KEYS, MOST_INVITATIONS
 from ghasi.billing.invoices import admin as billing_admin
+from ghasi.billing.invoices import credit_notes
+from ghasi.billing.invoices.credit_notes import Wanted
 from ghasi.billing.ledger import admin as ledger_admin
 from ghasi.contract.serving import Caller
 from ghasi.contract.shapes import SCOPES, NewApiKey, NewInvitation, WebhookInput
@@ -33,6 +35,7 @@ from tests.billing.ledger.prepaying import make_prepaid
 from tests.live import live
 from tests.routes.conftest import Worlds
 from tests.routes.world import (
+    BODIES,
     CARRIER,
     CARRIER_SECRET,
     MESSAGE,
@@ -554,6 +557,37 @@ async def list_a_top_up(worlds: Worlds) -> Answer:
     return answer
 
 
+async def of_an_invoice(row: Row, worlds: Worlds) -> Answer:
+    customer, invoice_id = await with_an_invoice(worlds)
+    return await ask(customer, row, resource_id=invoice_id if row.parameters else None)
+
+
+for _operation in ("preview_invoice", "get_invoice_csv", "get_invoice_sources", "get_billing_profile"):
+    provokes(_operation, 200)(partial(of_an_invoice, BY_OPERATION[_operation]))
+
+
+async def with_a_credit_note(row: Row, worlds: Worlds) -> Answer:
+    customer, invoice_id = await with_an_invoice(worlds)
+    pool = customer.world.resources.pool
+    number = (await ask(customer, BY_OPERATION["get_invoice"], resource_id=invoice_id)).json["number"]
+    note = await credit_notes.credit_invoice(pool, number, Wanted("late"), f"operator:{OPERATOR}")
+    return await ask(customer, row, resource_id=note.id if row.parameters else None)
+
+
+for _operation in ("list_credit_notes", "get_credit_note", "get_credit_note_pdf"):
+    provokes(_operation, 200)(partial(with_a_credit_note, BY_OPERATION[_operation]))
+
+
+@provokes("update_billing_profile", 200)
+async def set_a_billing_profile(worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    await customer.world.hear_of_accounts()
+    answer = await ask(customer, BY_OPERATION["update_billing_profile"])
+    assert answer.json["legal_name"] == BODIES["update_billing_profile"]["legal_name"]
+    assert (await ask(customer, BY_OPERATION["get_billing_profile"])).json == answer.json
+    return answer
+
+
 # auth-service
 
 
@@ -607,7 +641,9 @@ async def member_asks(row: Row, worlds: Worlds) -> Answer:
     return await ask(await customer.add_person(), row, resource_id=customer.user_id)
 
 
-for _operation in ("update_account", "update_user", "remove_user", "create_invitation", "revoke_invitation"):
+for _operation in (
+    "update_account", "update_user", "remove_user", "create_invitation", "revoke_invitation", "update_billing_profile",
+):  # fmt: skip
     provokes(_operation, 403, "owner_required")(partial(member_asks, BY_OPERATION[_operation]))
 
 

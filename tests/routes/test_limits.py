@@ -74,6 +74,7 @@ async def test_exactly_the_contracts_number_passes_whichever_rows_share_it(
 ) -> None:
     """List, detail and usage count together; so do sign-in, refresh, sign-out and me of one address."""
     customer = await plain.sign_in()
+    await plain.hear_of_accounts()
     await room_in_the_minute(ENOUGH_S)
     rows = rows_of(group)
     customer.address = new_address()  # signing in has been counted at the other

@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
+from ghasi.billing.accounts import customers
 from ghasi.contract.table import Row, Upstream
 from ghasi.contract.values import new_id
 from ghasi.gateway.app import Gateway
@@ -163,17 +164,18 @@ class World:
         )
 
     async def hear_of_accounts(self) -> None:
-        """Let messages read what auth-service said of accounts, as its worker does."""
-        await self._hear("auth", take_accounts)
+        """Let messages and billing read what auth-service said of accounts and people, as their workers do."""
+        await self._hear("auth", "messages", take_accounts)
+        await self._hear("auth", "billing", customers.apply)
 
     async def hear_of_billing(self) -> None:
         """Let messages read what billing said, as its worker does."""
-        await self._hear("billing", take_billing)
+        await self._hear("billing", "messages", take_billing)
 
-    async def _hear(self, source: str, handle: outbox.Handler) -> None:
+    async def _hear(self, source: str, consumer: str, handle: outbox.Handler) -> None:
         idle = 0
         while idle < 2:  # the first look at an outbox only makes the position
-            read = await outbox.consume(self.resources.pool, source, "messages", handle)
+            read = await outbox.consume(self.resources.pool, source, consumer, handle)
             idle = 0 if read else idle + 1
 
 
@@ -260,6 +262,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "recover_deliveries": {"since": "2026-01-01T00:00:00Z"},
     "replay_events": {"since": "2026-01-01T00:00:00Z"},
     "dry_run_event": {"event_type": "message.delivered"},
+    "update_billing_profile": {"legal_name": "Kabul Bakery Ltd", "address": ["12 Flower Street", "Kabul"]},
 }
 
 

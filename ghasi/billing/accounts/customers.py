@@ -1,4 +1,4 @@
-"""What billing keeps of auth-service's accounts: their names, for invoices. Owns nothing else of an account."""
+"""What billing keeps of auth-service's accounts: their names, for invoices, and who owns them. Owns nothing else."""
 
 from collections.abc import Sequence
 
@@ -15,11 +15,23 @@ class AccountState(msgspec.Struct, frozen=True):
     name: str
 
 
+class UserState(msgspec.Struct, frozen=True):
+    """What billing reads of `user.updated`."""
+
+    role: str | None
+
+
 async def apply(connection: Connection, events: Sequence[Event]) -> None:
-    """Take over names from account.updated events, within the caller's transaction; idempotent, in any order."""
+    """Take over names and roles, within the caller's transaction; idempotent, in any order."""
     names = [
         (event.subject_id, msgspec.json.decode(event.data, type=AccountState).name, event.sequence)
         for event in latest_of(events, "account.updated")
     ]
     if names:
         await queries.upsert_customers(connection, names)
+    people = [
+        (event.subject_id, event.account_id, msgspec.json.decode(event.data, type=UserState).role, event.sequence)
+        for event in latest_of(events, "user.updated")
+    ]
+    if people:
+        await queries.upsert_people(connection, people)

@@ -126,19 +126,21 @@ def _lines(document: Document, formats: Formats) -> list[dict[str, str]]:
 
 def _description(line: DocumentLine, formats: Formats) -> str:
     if line.kind == "usage":
-        return _destination(line.country, formats)
+        return _other_end(line, formats)
     kind: str = getattr(formats.words, line.kind)
     return kind
 
 
-def _destination(code: str | None, formats: Formats) -> str:
-    country = formats.country(code)
-    return formats.words.sms_to_nowhere if country is None else formats.words.sms_to.format(country=country)
+def _other_end(line: DocumentLine, formats: Formats) -> str:
+    words, country = formats.words, formats.country(line.country)
+    if country is None:
+        return words.sms_from_nowhere if line.inbound else words.sms_to_nowhere
+    return (words.sms_from if line.inbound else words.sms_to).format(country=country)
 
 
 def _detail(line: DocumentLine, formats: Formats) -> str:
     parts = [
-        _destination(line.country, formats) if line.country is not None and line.kind != "usage" else "",
+        _other_end(line, formats) if line.country is not None and line.kind != "usage" else "",
         "" if line.month is None else formats.month(line.month),
         "" if line.detail is None else _piece(line.detail, formats),
     ]

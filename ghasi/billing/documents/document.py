@@ -26,9 +26,9 @@ class Party:
 class DocumentLine:
     """A line: its words are made of its kind in the document's language.
 
-    `country` is ISO 3166 (None: numbers of no country, for usage; otherwise no country at all), `detail` free text such
-    as a plan's name, `month` any day of the month that an adjustment belongs to. What has no count or unit price is
-    None and stays blank. Discounts and what is included are negative amounts.
+    `country` is ISO 3166 (None: numbers of no country, for usage; otherwise no country at all), `inbound` messages come
+    from there, `detail` is free text such as a plan's name, `month` any day of the month that an adjustment belongs to.
+    What has no count or unit price is None and stays blank. Discounts and what is included are negative amounts.
     """
 
     kind: LineKind
@@ -36,6 +36,7 @@ class DocumentLine:
     country: str | None = None
     detail: str | None = None
     month: date | None = None
+    inbound: bool = False
     messages: int | None = None
     segments: int | None = None
     unit_micros: int | None = None

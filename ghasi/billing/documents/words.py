@@ -46,6 +46,8 @@ class Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     amount: str
     sms_to: str
     sms_to_nowhere: str
+    sms_from: str
+    sms_from_nowhere: str
     base_fee: str
     included: str
     minimum: str

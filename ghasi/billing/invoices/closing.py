@@ -1,115 +1,173 @@
-"""Closes a month: makes one invoice for each account that was charged, with numbers without gaps.
+"""Closes a month: makes one invoice for each account that has something to pay, with numbers without gaps.
 
-Owns when a month may be closed, what goes on an invoice and its number. Each batch of accounts is one transaction, in
-which invoices, lines, numbers and tallies stand or fall together: a crash between two batches leaves whole invoices,
-and closing again goes on with the rest. Closers take turns by the lock on the series of numbers.
+Owns when a month may be closed, what is opened and its number. Each batch of accounts is one transaction, in which
+invoices, lines, numbers, tallies, books and events stand or fall together: a crash between two batches leaves whole
+invoices, and closing again goes on with the rest. Closers take turns by the lock on the series of numbers.
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from itertools import groupby
-from operator import itemgetter
 from uuid import UUID
 
-from ghasi.billing.invoices import queries
-from ghasi.billing.model import Closing, Invoice, Line, PeriodOpenError, Sums, Tally
-from ghasi.billing.money import round_to_minor
+from ghasi.billing.invoices import books, closing_queries, queries, settling_queries
+from ghasi.billing.invoices.contents import Bill, Month, make_bills
+from ghasi.billing.invoices.events import tell
+from ghasi.billing.invoices.model import ON_BALANCE, Payment
+from ghasi.billing.model import Closing, Invoice, Party, PeriodOpenError
 from ghasi.billing.periods import parse_month
-from ghasi.contract.pricing import UNKNOWN_COUNTRY
 from ghasi.contract.values import new_id, rfc3339
 from ghasi.storage import audit, outbox
+from ghasi.storage.outbox import Event
 from ghasi.storage.pool import Connection, Pool
 
 ACCOUNTS_AT_A_TIME = 500
 PAYMENT_TERM = timedelta(days=14)
 SETTLING = timedelta(seconds=10)
 """How long after a month's end its last transactions may still be under way (they stay under 2 s)."""
-NUMBER = "GH-{year}-{count:06d}"
+SERIES, NUMBER = "GH-{year}", "GH-{year}-{count:06d}"
+NOBODY = UUID(int=0)
 
 
-async def close_period(pool: Pool, period: str, *, early: bool, actor: str) -> Closing:
+@dataclass(frozen=True, slots=True)
+class Closer:
+    """Who closes which month, for the audit log, and who issues the invoices."""
+
+    month: Month
+    actor: str
+    seller: Party | None
+    early: bool = False
+
+
+async def close_period(pool: Pool, period: str, *, early: bool, actor: str, seller: Party | None = None) -> Closing:
     """Make the invoices of a month (YYYY-MM); idempotent, safe to run several times at once.
 
     An invoice takes what was charged up to the end of the month and is on no invoice yet; an account has at most one
     invoice a month, so what comes later goes on the next month's. `early` closes a month that still runs or has
     messages not rated yet. Raises PeriodOpenError, and PeriodError where `period` is no month.
     """
-    start, end = parse_month(period)
+    month = Month(*parse_month(period))
     now = datetime.now(UTC)
-    if now < start:
+    if now < month.start:
         raise PeriodOpenError(f"{period} has not begun")
     if not early:
-        await _check_ended(pool, period, end, now)
-    skipped: list[str] | None = None
+        if now < month.end + SETTLING:
+            raise PeriodOpenError(f"{period} ends on {rfc3339(month.end)}; close it later, or early, for a trial")
+        if not await has_been_rated(pool, month):
+            raise PeriodOpenError(f"messages of {period} have not all been rated yet; is the billing worker running?")
+    closer = Closer(month, actor, seller, early)
+    async with pool.acquire() as connection:
+        skipped = await queries.list_numbers(connection, month.start)
     made: list[Invoice] = []
-    while True:
+    after: UUID | None = NOBODY
+    while after is not None:
         async with pool.acquire() as connection, connection.transaction():
-            if skipped is None:
-                skipped = await queries.list_numbers(connection, start)
-            batch = await _close_batch(connection, start, end, actor)
-        if not batch:
-            return Closing(made, skipped)
+            batch, after = await _close_batch(connection, closer, after)
         made += batch
+    return Closing(made, skipped)
 
 
-async def _check_ended(pool: Pool, period: str, end: datetime, now: datetime) -> None:
-    if now < end + SETTLING:
-        raise PeriodOpenError(f"{period} ends on {rfc3339(end)}; close it later, or early, for a trial")
-    if not await outbox.has_read_until(pool, "messages", "billing", end):
-        raise PeriodOpenError(f"messages of {period} have not all been rated yet; is the billing worker running?")
+async def has_been_rated(pool: Pool, month: Month) -> bool:
+    """Whether all that happened up to a month's end has been charged."""
+    return await outbox.has_read_until(pool, "messages", "billing", month.end)
 
 
-async def _close_batch(connection: Connection, start: datetime, end: datetime, actor: str) -> list[Invoice]:
+async def _close_batch(connection: Connection, closer: Closer, after: UUID) -> tuple[list[Invoice], UUID | None]:
+    """Open invoices of the next accounts; return them and the last account, None where there was none any more."""
     issued_at = datetime.now(UTC)
-    series = f"GH-{issued_at.year}"
-    last = await queries.lock_series(connection, series)
-    accounts = await queries.list_unbilled_accounts(connection, start, ACCOUNTS_AT_A_TIME)
+    series = SERIES.format(year=issued_at.year)
+    last = await closing_queries.lock_series(connection, series)
+    month = closer.month
+    accounts = await closing_queries.list_unbilled_accounts(connection, month.start, after, ACCOUNTS_AT_A_TIME)
     if not accounts:
-        return []
-    tallies = await queries.lock_tallies(connection, accounts, start.date())
-    invoices: list[Invoice] = []
-    lines: list[tuple[UUID, int, Line]] = []
-    taken: list[tuple[UUID, UUID]] = []
-    for account_id, of_account in groupby(tallies, key=lambda tally: tally.key.account_id):
-        own = list(of_account)
-        own_lines = make_lines(own)
-        subtotal = sum(line.amount_micros for line in own_lines)
-        last += 1
-        invoice = Invoice(
-            id=new_id(), account_id=account_id, number=NUMBER.format(year=issued_at.year, count=last), status="open",
-            currency=own[0].key.currency, period_start=start, period_end=end, subtotal_micros=subtotal, tax_micros=0,
-            total_micros=subtotal, issued_at=issued_at, due_at=issued_at + PAYMENT_TERM, paid_at=None,
+        if not closer.early:
+            await closing_queries.close_month(connection, month.first_day, issued_at)
+        return [], None
+    bills = await make_bills(connection, accounts, month, lock=True)
+    drafts = await write_drafts(connection, bills, month, issued_at)
+    if drafts:
+        opened = await _open(connection, closer, drafts, last, issued_at)
+        await _take_tallies(connection, bills, opened)
+        await closing_queries.move_series(connection, series, last + len(opened))
+        opened = await _settle(connection, bills, opened, issued_at)
+        await audit.record(
+            connection, actor=closer.actor, action="period.closed", subject=f"{month.start:%Y-%m}",
+            early=issued_at < month.end, made=[invoice.number for invoice in opened],
         )  # fmt: skip
-        invoices.append(invoice)
-        lines += [(invoice.id, position, line) for position, line in enumerate(own_lines)]
-        taken += [(tally.id, invoice.id) for tally in own]
-    await queries.insert_drafts(connection, invoices)
-    await queries.insert_lines(connection, lines)
-    await queries.take_tallies(connection, taken)
-    await queries.open_drafts(connection, invoices)
-    await queries.move_series(connection, series, last)
-    numbers = [invoice.number for invoice in invoices]
-    await audit.record(
-        connection, actor=actor, action="period.closed", subject=f"{start:%Y-%m}", early=issued_at < end, made=numbers
-    )
-    return invoices
+        return opened, accounts[-1]
+    return [], accounts[-1]
 
 
-def make_lines(tallies: Sequence[Tally]) -> list[Line]:
-    """Put tallies of one account on lines by country and price, each rounded once to the currency's minor unit."""
-    sums: dict[tuple[str, int, str], Sums] = defaultdict(Sums)
-    for tally in tallies:
-        kind = (tally.key.country, tally.key.unit_micros, tally.key.currency)
-        sums[kind].add(tally.messages, tally.segments, tally.amount_micros)
-    return [
-        Line(
-            description="SMS to numbers of no country" if country == UNKNOWN_COUNTRY else f"SMS to {country}",
-            country=None if country == UNKNOWN_COUNTRY else country,
-            messages=one.messages,
-            segments=one.segments,
-            unit_micros=unit_micros,
-            amount_micros=round_to_minor(one.amount_micros, currency),
+async def write_drafts(connection: Connection, bills: Sequence[Bill], month: Month, now: datetime) -> list[Invoice]:
+    """Make the drafts of accounts say what they are billed; return those that say something, the others are deleted.
+
+    The caller holds the lock on the series, so that nobody else makes or opens drafts meanwhile.
+    """
+    known = await closing_queries.lock_drafts(connection, [bill.account_id for bill in bills], month.start)
+    filled = [bill for bill in bills if bill.content.lines]
+    drafts = [bill.on(known.get(bill.account_id) or new_id(), month) for bill in filled]
+    if known:
+        await closing_queries.delete_contents(connection, list(known.values()))
+        if empty := list(set(known.values()) - {draft.id for draft in drafts}):
+            await closing_queries.delete_drafts(connection, empty)
+    if drafts:
+        await closing_queries.insert_drafts(connection, [one for one in drafts if one.account_id not in known])
+        contents = zip((draft.id for draft in drafts), (bill.content for bill in filled), strict=True)
+        await closing_queries.insert_contents(connection, contents)
+        await closing_queries.set_totals(connection, drafts, now)
+    return drafts
+
+
+async def _open(
+    connection: Connection, closer: Closer, drafts: Sequence[Invoice], last: int, issued_at: datetime
+) -> list[Invoice]:
+    customers = await queries.list_parties(connection, [draft.account_id for draft in drafts])
+    opened = [
+        replace(
+            draft, status="open", number=NUMBER.format(year=issued_at.year, count=last + place), issued_at=issued_at,
+            due_at=issued_at + PAYMENT_TERM, seller=closer.seller, customer=customers[draft.account_id],
         )
-        for (country, unit_micros, currency), one in sorted(sums.items(), key=itemgetter(0))
+        for place, draft in enumerate(drafts, start=1)
+    ]  # fmt: skip
+    await closing_queries.open_drafts(connection, opened)
+    return opened
+
+
+async def _take_tallies(connection: Connection, bills: Sequence[Bill], opened: Sequence[Invoice]) -> None:
+    invoice_of = {invoice.account_id: invoice.id for invoice in opened}
+    await closing_queries.take_tallies(
+        connection,
+        [
+            (tally.id, invoice_of[bill.account_id], bill.content.line_of.get(tally.id))
+            for bill in bills
+            if bill.account_id in invoice_of
+            for tally in bill.tallies
+        ],
+    )
+
+
+async def _settle(
+    connection: Connection, bills: Sequence[Bill], opened: Sequence[Invoice], now: datetime
+) -> list[Invoice]:
+    """Bring opened invoices to the books, take in what is paid by that, and tell of them."""
+    prepaid = {bill.account_id: bill.prepaid_usage_micros for bill in bills}
+    settled = await books.post_openings(connection, opened, prepaid)
+    payments = [
+        Payment(new_id(), invoice.id, invoice.account_id, settled[invoice.id], ON_BALANCE, None, now)
+        for invoice in opened
+        if settled[invoice.id]
     ]
+    if payments:
+        await settling_queries.insert_payments(connection, payments)
+    events: list[Event] = []
+    done = []
+    for invoice in opened:
+        told, event = tell(replace(invoice, paid_micros=settled[invoice.id]), "invoice.opened", now)
+        events.append(event)
+        if told.amount_due_micros == 0:
+            told, event = tell(replace(told, status="paid", paid_at=now), "invoice.paid", now)
+            events.append(event)
+        done.append(told)
+    await settling_queries.save_invoices(connection, done)
+    await outbox.append(connection, "billing", events)
+    return done

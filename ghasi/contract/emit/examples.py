@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from ghasi.contract import shapes
+from ghasi.contract.emit.invoice_examples import CREDIT_NOTE, INVOICE, INVOICE_EXAMPLES
 from ghasi.contract.errors import Problem
 from ghasi.contract.shapes import FieldError
 
@@ -56,21 +57,6 @@ _WEBHOOK = shapes.Webhook(
     rate_per_s=None,
     fifo=None,
     failing_since=None,
-)
-_INVOICE = shapes.Invoice(
-    id="01937b2e-0000-7a10-8c5d-4e3f2a1b0c9d",
-    number="GH-2026-000001",
-    status="open",
-    currency="USD",
-    period_start="2026-10-01T00:00:00.000Z",
-    period_end="2026-11-01T00:00:00.000Z",
-    subtotal="54.00",
-    tax="0.00",
-    total="54.00",
-    amount_due="54.00",
-    issued_at="2026-11-01T00:05:00.000Z",
-    due_at="2026-12-01T00:05:00.000Z",
-    paid_at=None,
 )
 _RATE = shapes.Rate(
     id="01936e00-3c5d-7b21-9f8e-7a6b5c4d3e2f",
@@ -215,20 +201,7 @@ _EXAMPLES: tuple[Any, ...] = (
         totals=shapes.UsageTotals(messages=2, segments=3, amount="0.1350"),
         currency="USD",
     ),
-    _INVOICE,
-    shapes.InvoiceDetail(
-        **msgspec.structs.asdict(_INVOICE),
-        line_items=[
-            shapes.InvoiceLine(
-                description="SMS to AF",
-                country="AF",
-                messages=1100,
-                segments=1200,
-                unit_price="0.0450",
-                amount="54.00",
-            )
-        ],
-    ),
+    *INVOICE_EXAMPLES,
     shapes.AccountDetail(
         **msgspec.structs.asdict(_ACCOUNT), status="active", role="owner", created_at="2026-11-22T09:29:00.000Z"
     ),
@@ -338,7 +311,8 @@ _EXAMPLES: tuple[Any, ...] = (
     shapes.Page(data=[_API_KEY], next_cursor=None),
     shapes.Page(data=[_MESSAGE], next_cursor="WyIwMTkzNmYwYSJd"),
     shapes.Page(data=[_WEBHOOK], next_cursor=None),
-    shapes.Page(data=[_INVOICE], next_cursor=None),
+    shapes.Page(data=[INVOICE], next_cursor=None),
+    shapes.Page(data=[CREDIT_NOTE], next_cursor=None),
     shapes.Page(data=[_BALANCE_TRANSACTION], next_cursor=None),
     _RATE,
     shapes.Page(data=[_RATE], next_cursor=None),

@@ -1,4 +1,4 @@
-"""What goes over the wire to and from billing-service: usage, its summary and invoices.
+"""What goes over the wire to and from billing-service: usage and its summary.
 
 Owns no rule beyond a field's own shape: prices and periods are the service's.
 """
@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-from ghasi.contract.shapes.common import Input, Moment, PageQuery
+from ghasi.contract.shapes.common import Input, Moment
 
 
 class UsageQuery(Input, frozen=True, kw_only=True):
@@ -96,47 +96,3 @@ class Summary(Struct, frozen=True):
     previous: Outcome
     data: list[SummaryRow]
     currency: str
-
-
-InvoiceStatus = Literal["draft", "open", "paid", "void"]
-
-
-class Invoice(Struct, frozen=True):
-    """An invoice over one period; amounts are decimal strings in `currency`."""
-
-    id: str
-    number: str | None
-    status: InvoiceStatus
-    currency: str
-    period_start: str
-    period_end: str
-    subtotal: str
-    tax: str
-    total: str
-    amount_due: str
-    issued_at: str | None
-    due_at: str | None
-    paid_at: str | None
-
-
-class InvoiceLine(Struct, frozen=True):
-    """One line: messages to one country at one price."""
-
-    description: str
-    country: str | None
-    messages: int
-    segments: int
-    unit_price: str
-    amount: str
-
-
-class InvoiceDetail(Invoice, frozen=True):
-    """An invoice with its lines; the sum of the lines is the subtotal."""
-
-    line_items: list[InvoiceLine]
-
-
-class InvoiceQuery(PageQuery, frozen=True, kw_only=True):
-    """Filters of the invoice list."""
-
-    status: InvoiceStatus | None = None

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from ghasi.contract.shapes.billing import Invoice
+from ghasi.contract.shapes.billing_invoices import Invoice
 from ghasi.contract.shapes.billing_ledger import BillingAlert
 from ghasi.contract.shapes.common import Cursor, Input, Moment, PageQuery
 from ghasi.contract.shapes.messages import MESSAGE_EVENTS, Message, MessageStatus

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from ghasi.billing.accounts import customers
 from ghasi.billing.invoices import admin as invoice_admin
+from ghasi.billing.invoices import settling
 from ghasi.contract.serving import ServiceApp
 from ghasi.contract.values import new_id
 from ghasi.storage import outbox
@@ -55,7 +56,7 @@ async def test_an_invoice_keeps_the_name_it_was_opened_with(pool: Pool, messages
     assert f"{made.number}".join(("Invoicenumber", "")) in "".join(said)
     await named(pool, ACCOUNT, (2, "Herat Pharmacy"))
     assert (await get(app, f"invoices/{made.id}/pdf")).body == first.body
-    await invoice_admin.pay_invoice(pool, str(made.number), WHO)
+    await settling.pay_invoice(pool, str(made.number), WHO)
     assert (await get(app, f"invoices/{made.id}/pdf")).body != first.body
 
 

@@ -1,0 +1,82 @@
+"""SQL of where an invoice's lines come from: tallies, rates and charges. Knows no rules."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from ghasi.billing.model import Tally, TallyKey
+from ghasi.contract.pricing import Rate, RateKey, Tier
+from ghasi.storage.pool import Pool
+
+
+class LineTally(NamedTuple):
+    """A tally and the place of the line that it is on."""
+
+    line: int
+    tally: Tally
+
+
+class LineCharge(NamedTuple):
+    """What a message was charged, with its tally and line."""
+
+    line: int
+    tally_id: UUID
+    message_id: UUID
+    sent_at: datetime
+    segments: int
+    unit_micros: int
+    amount_micros: int
+    rate_id: UUID
+
+
+async def list_tallies(pool: Pool, invoice_id: UUID) -> list[LineTally]:
+    """Return the tallies of an opened invoice in the order of their lines."""
+    rows = await pool.fetch(
+        """
+        SELECT line, id, account_id, month, direction, country, currency, kind, rate_id, unit_micros, messages,
+               segments, amount_micros
+        FROM billing.tallies WHERE invoice_id = $1 AND line IS NOT NULL ORDER BY line, id
+        """,
+        invoice_id,
+    )
+    return [LineTally(row[0], Tally(row[1], TallyKey(*row[2:10]), *row[10:])) for row in rows]
+
+
+async def list_rates(pool: Pool, rate_ids: Collection[UUID]) -> dict[UUID, Rate]:
+    """Return rates by their ids."""
+    rows = await pool.fetch(
+        """
+        SELECT id, currency, direction, account_id, plan, country, prefix, sender_kind, carrier_class, amount_micros,
+               valid_from, tiers
+        FROM billing.rates WHERE id = ANY($1)
+        """,
+        list(rate_ids),
+    )
+    found = [
+        Rate(row[0], RateKey(*row[1:9]), row[9], row[10], tuple(Tier(*tier) for tier in msgspec.json.decode(row[11])))
+        for row in rows
+    ]
+    return {rate.id: rate for rate in found}
+
+
+async def list_charges(pool: Pool, tallies: Sequence[LineTally], after: UUID, most: int) -> list[LineCharge]:
+    """Return charges of tallies in their order, of the first of them those behind the message `after`."""
+    rows = await pool.fetch(
+        """
+        SELECT tally.line, tally.id, charge.*
+        FROM unnest($1::uuid[], $2::int[]) WITH ORDINALITY AS tally (id, line, place)
+        CROSS JOIN LATERAL (
+            SELECT message_id, sent_at, segments, unit_micros, amount_micros, rate_id FROM billing.charges
+            WHERE tally_id = tally.id AND (place > 1 OR message_id > $3) ORDER BY message_id LIMIT $4
+        ) AS charge
+        ORDER BY tally.place, charge.message_id LIMIT $4
+        """,
+        [one.tally.id for one in tallies],
+        [one.line for one in tallies],
+        after,
+        most,
+    )
+    return [LineCharge(*row) for row in rows]
