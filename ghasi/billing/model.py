@@ -132,7 +132,7 @@ class UsageQuarter(NamedTuple):
 
 
 class UsageGroup(NamedTuple):
-    """Where usage is added up by one thing: all, or a sender, API key or reference."""
+    """Where usage is added up by one thing: a sender, an API key or a reference."""
 
     account_id: UUID
     dimension: str
@@ -142,21 +142,25 @@ class UsageGroup(NamedTuple):
 
 @dataclass(slots=True)
 class OutcomeSums:
-    """What became of messages, added up: those carriers took or refused, and what they cost."""
+    """What became of outbound messages, added up: those carriers took or refused, and what they cost.
+
+    `refused` are those no carrier took, which are no usage; usage has what was received beside.
+    """
 
     messages: int = 0
     delivered: int = 0
     failed: int = 0
     segments: int = 0
     amount_micros: int = 0
+    refused: int = 0
+    received: int = 0
+    received_segments: int = 0
+    received_micros: int = 0
 
     def add(self, other: "OutcomeSums") -> None:
         """Add another's sums to each."""
-        self.messages += other.messages
-        self.delivered += other.delivered
-        self.failed += other.failed
-        self.segments += other.segments
-        self.amount_micros += other.amount_micros
+        for name in OutcomeSums.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
 class Refusal(NamedTuple):

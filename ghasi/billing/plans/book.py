@@ -26,6 +26,10 @@ class PlanBook:
         self._positions = (plan_position, position)
         self._add(plans, subscriptions)
 
+    def has_any(self, account_id: UUID) -> bool:
+        """Whether anything was ever said of an account."""
+        return account_id in self._subscriptions
+
     def find(self, account_id: UUID, month: date) -> Plan | None:
         """Return an account's plan of a month."""
         said = self._subscriptions.get(account_id)

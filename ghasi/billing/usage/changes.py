@@ -65,10 +65,12 @@ def sort_messages(newest: Mapping[UUID, Seen], plans: PlanBook) -> Batch:
     """Sort messages by what they are for billing."""
     batch = Batch({}, {}, [], [])
     for message_id, seen in newest.items():
-        billed_on: BilledOn = "accepted" if seen.is_inbound else "sent"
-        plan = plans.find(seen.event.account_id, month_of(quarter_start(seen.accepted_at)))
-        if plan is not None and not seen.is_inbound:
-            billed_on = plan.billed_on
+        billed_on: BilledOn = "sent"
+        if seen.is_inbound:
+            billed_on = "accepted"
+        elif plans.has_any(seen.event.account_id):
+            plan = plans.find(seen.event.account_id, month_of(quarter_start(seen.accepted_at)))
+            billed_on = plan.billed_on if plan else "sent"
         if (at := seen.counted_at(billed_on)) is not None:
             batch.due[message_id] = Due(seen, billed_on, at)
         elif seen.ended_unsent:

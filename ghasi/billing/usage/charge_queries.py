@@ -209,20 +209,21 @@ async def add_outcomes(connection: Connection, deltas: Mapping[tuple[UUID, datet
     await connection.execute(
         """
         INSERT INTO billing.outcome_quarters AS known
-            (account_id, at, messages, delivered, failed, segments, amount_micros)
+            (account_id, at, messages, delivered, failed, segments, amount_micros, refused, received,
+             received_segments, received_micros)
         SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[],
-                             $7::bigint[])
+                             $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[])
         ON CONFLICT (account_id, at) DO UPDATE SET
             messages = known.messages + EXCLUDED.messages,
             delivered = known.delivered + EXCLUDED.delivered,
             failed = known.failed + EXCLUDED.failed,
             segments = known.segments + EXCLUDED.segments,
-            amount_micros = known.amount_micros + EXCLUDED.amount_micros
+            amount_micros = known.amount_micros + EXCLUDED.amount_micros,
+            refused = known.refused + EXCLUDED.refused,
+            received = known.received + EXCLUDED.received,
+            received_segments = known.received_segments + EXCLUDED.received_segments,
+            received_micros = known.received_micros + EXCLUDED.received_micros
         """,
         *zip(*deltas, strict=True),
-        [sums.messages for sums in deltas.values()],
-        [sums.delivered for sums in deltas.values()],
-        [sums.failed for sums in deltas.values()],
-        [sums.segments for sums in deltas.values()],
-        [sums.amount_micros for sums in deltas.values()],
+        *([getattr(sums, name) for sums in deltas.values()] for name in OutcomeSums.__slots__),
     )

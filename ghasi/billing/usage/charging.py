@@ -14,10 +14,11 @@ from uuid import UUID
 from ghasi.billing.model import Charge, Sums, TallyKey
 from ghasi.billing.periods import month_of, quarter_start
 from ghasi.billing.plans.book import PlanBook
+from ghasi.billing.plans.model import Plan
 from ghasi.billing.usage import charge_queries
 from ghasi.billing.usage.changes import Changes, Due
 from ghasi.billing.usage.pricing import Charged, Counters, Order, Price
-from ghasi.billing.usage.states import Seen, parse_id
+from ghasi.billing.usage.states import PrivatePart, Seen, parse_id
 from ghasi.contract.pricing import Rate, pricing_country
 from ghasi.storage.pool import Connection
 
@@ -26,11 +27,14 @@ _NOT_YET = (Price("usage", None, 0), None)
 
 
 class Rated(NamedTuple):
-    """A message to be charged, by which rate and in which currency."""
+    """A message to be charged in a month, by which rate, plan and in which currency."""
 
     due: Due
+    private: PrivatePart
+    month: date
     rate: Rate
     currency: str
+    plan: Plan | None
 
 
 class Written(NamedTuple):
@@ -50,7 +54,7 @@ async def write_charges(
 ) -> Written:
     """Make charges, and bill, give back and move those there are; add them to their tallies."""
     orders = [_order_again(charge, plans, rates) for charge, _ in changes.billed]
-    orders += [_order(one, plans) for one in rated if one.due.is_billed]
+    orders += [_order(one) for one in rated if one.due.is_billed]
     counters = await _count(connection, orders, rates)
     tallies: dict[TallyKey, Sums] = defaultdict(Sums)
     for charge, _ in changes.given_back:
@@ -118,12 +122,11 @@ def _charged(key: TallyKey, segments: int, rates: Rates) -> Charged:
     return Charged((key.account_id, key.month), key.direction, key.kind, rates[key.rate_id].key, segments)
 
 
-def _order(one: Rated, plans: PlanBook) -> Order:
-    seen, month = one.due.seen, month_of(quarter_start(one.due.at))
-    account_id = seen.event.account_id
+def _order(one: Rated) -> Order:
+    (event, state), rate = one.due.seen, one.rate
     return Order(
-        (account_id, month), one.rate.key.direction, pricing_country(seen.state.country), one.currency, one.rate,
-        plans.find(account_id, month), seen.state.segments,
+        (event.account_id, one.month), rate.key.direction, pricing_country(state.country), one.currency, rate,
+        one.plan, state.segments,
     )  # fmt: skip
 
 
@@ -136,8 +139,8 @@ def _order_again(charge: Charge, plans: PlanBook, rates: Rates) -> Order:
 
 
 def _make(one: Rated, price: Price, tally_id: UUID | None) -> Charge:
-    due, rate, currency = one
-    (event, state), private = due.seen, due.seen.private
+    due, private, _, rate, currency, _ = one
+    event, state = due.seen
     return Charge(
         message_id=event.subject_id,
         account_id=event.account_id,

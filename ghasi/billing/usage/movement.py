@@ -1,7 +1,7 @@
 """How usage and outcomes move with charges: by differences, which may be negative. Pure: knows no database."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from uuid import UUID
 
@@ -13,7 +13,6 @@ from ghasi.billing.usage.names import Name
 
 Outcomes = dict[tuple[UUID, datetime], OutcomeSums]
 """By account and quarter of an hour."""
-ALL = "all"
 _NOTHING, _NO_OUTCOME = Sums(), OutcomeSums()
 _FAILED = frozenset({"failed", "undelivered", "expired"})
 
@@ -21,8 +20,8 @@ _FAILED = frozenset({"failed", "undelivered", "expired"})
 class Movement:
     """Differences of usage by country and status, and by one thing at a time."""
 
-    def __init__(self, named: Collection[Name] = ()) -> None:
-        """Begin with none; `named` are the values that usage is kept by."""
+    def __init__(self, named: Mapping[UUID, Collection[Name]]) -> None:
+        """Begin with none; `named` are the values that charges are kept by, by their messages' ids."""
         self._named = named
         self._quarters: dict[UsageQuarter, Sums] = defaultdict(Sums)
         self._groups: dict[UsageGroup, Sums] = defaultdict(Sums)
@@ -47,11 +46,8 @@ class Movement:
         account_id, at = charge.account_id, quarter_start(charge.at)
         segments, amount_micros = times * charge.segments, times * charge.amount_micros
         self._quarters[UsageQuarter(account_id, at, charge.country, charge.status)].add(times, segments, amount_micros)
-        self._groups[UsageGroup(account_id, ALL, at, "")].add(times, segments, amount_micros)
-        for name in names_of(charge):
-            if name in self._named:
-                group = UsageGroup(account_id, name.dimension, at, name.value)
-                self._groups[group].add(times, segments, amount_micros)
+        for _, _, dimension, value in self._named[charge.message_id]:
+            self._groups[UsageGroup(account_id, dimension, at, value)].add(times, segments, amount_micros)
 
     def _move(self, charge: Charge, status: str) -> None:
         """Move a charge from its status to another one."""
@@ -71,27 +67,32 @@ class Movement:
         return {group: sums for group, sums in self._groups.items() if sums != _NOTHING}
 
 
-def names_of(charge: Charge) -> Iterator[Name]:
-    """Yield the values that a charge may be kept by."""
+def names_of(charge: Charge) -> list[Name]:
+    """Return the values that a charge may be kept by."""
     month = month_of(quarter_start(charge.at))
+    names: list[Name] = []
     if charge.sender:
-        yield Name(charge.account_id, month, "sender", charge.sender)
+        names.append(Name(charge.account_id, month, "sender", charge.sender))
     if charge.api_key_id is not None:
-        yield Name(charge.account_id, month, "api_key", str(charge.api_key_id))
+        names.append(Name(charge.account_id, month, "api_key", str(charge.api_key_id)))
     if charge.reference:
-        yield Name(charge.account_id, month, "reference", charge.reference)
+        names.append(Name(charge.account_id, month, "reference", charge.reference))
+    return names
 
 
 def add_up(usage: Mapping[UsageQuarter, Sums], refused: Iterable[Refusal]) -> Outcomes:
     """Return how outcomes move with differences of usage and with messages that no carrier took.
 
-    Of outbound messages alone; canceled ones are no outcome.
+    Canceled ones are no outcome.
     """
     outcomes: Outcomes = defaultdict(OutcomeSums)
     for (account_id, at, _, status), sums in usage.items():
-        if status == "received":
-            continue
         outcome = outcomes[account_id, at]
+        if status == "received":
+            outcome.received += sums.messages
+            outcome.received_segments += sums.segments
+            outcome.received_micros += sums.amount_micros
+            continue
         outcome.messages += sums.messages
         outcome.segments += sums.segments
         outcome.amount_micros += sums.amount_micros
@@ -104,4 +105,5 @@ def add_up(usage: Mapping[UsageQuarter, Sums], refused: Iterable[Refusal]) -> Ou
             outcome = outcomes[refusal.account_id, refusal.at]
             outcome.messages += 1
             outcome.failed += 1
+            outcome.refused += 1
     return {quarter: sums for quarter, sums in outcomes.items() if sums != _NO_OUTCOME}

@@ -5,7 +5,7 @@ what is kept of a month, and what a question about it reads, does not grow with 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Mapping
 from datetime import date
 from typing import NamedTuple
 from uuid import UUID
@@ -34,18 +34,21 @@ class Names:
         self._named: set[Name] = set()
         self._full: set[tuple[UUID, date, str]] = set()
 
-    async def choose(self, connection: Connection, asked: Iterable[Name]) -> set[Name]:
-        """Return which of the values are named, naming those that come first while there is room."""
-        wanted = dict.fromkeys(asked)  # in their order
-        unknown = [name for name in wanted if name not in self._named and name[:3] not in self._full]
-        fresh: set[Name] = set()
+    async def choose(self, connection: Connection, asked: Mapping[UUID, list[Name]]) -> Mapping[UUID, list[Name]]:
+        """Return the values without those that are not named; while there is room those that come first are."""
+        known = self._named
+        unknown = dict.fromkeys(name for names in asked.values() for name in names if name not in known)  # in order
+        chosen = asked
         if unknown:
-            fresh = await self._name(connection, unknown)
-        named = {name for name in wanted if name in self._named or name in fresh}
+            wanted = [name for name in unknown if name[:3] not in self._full]
+            fresh = await self._name(connection, wanted) if wanted else set()
+            if not unknown.keys() <= fresh:
+                left = {name for name in unknown if name not in fresh and name not in known}
+                chosen = {key: [name for name in names if name not in left] for key, names in asked.items()}
         if len(self._named) + len(self._full) > _MOST_REMEMBERED:
             self._named.clear()
             self._full.clear()
-        return named
+        return chosen
 
     async def _name(self, connection: Connection, unknown: list[Name]) -> set[Name]:
         """Look values up and name those there is room for; what this transaction names is not remembered yet."""

@@ -16,6 +16,7 @@ from ghasi.billing.ledger import spending
 from ghasi.billing.model import DEFAULT_CURRENCY
 from ghasi.billing.periods import month_of, quarter_start
 from ghasi.billing.plans.book import PlanBook
+from ghasi.billing.plans.model import Plan
 from ghasi.billing.rates import queries as rate_queries
 from ghasi.billing.usage import charge_queries
 from ghasi.billing.usage.changes import Batch, Changes, Due, compare, sort_messages
@@ -83,28 +84,30 @@ class Rater:
     def _rate(self, fresh: Sequence[Due], currencies: Mapping[UUID, str]) -> list[Rated]:
         rated: list[Rated] = []
         for due in fresh:
-            currency = currencies.get(due.seen.event.account_id, DEFAULT_CURRENCY)
-            rate = self._find_rate(due.seen, currency, due.at)
+            account_id, month = due.seen.event.account_id, month_of(quarter_start(due.at))
+            currency, plan = currencies.get(account_id, DEFAULT_CURRENCY), self._plans.find(account_id, month)
+            private = due.seen.private
+            rate = self._find_rate(due.seen, private.carrier_class, currency, plan)
             if rate is not None:
-                rated.append(Rated(due, rate, currency))
+                rated.append(Rated(due, private, month, rate, currency, plan))
         return rated
 
-    def _find_rate(self, seen: Seen, currency: str, at: datetime) -> Rate | None:
-        """Return the rate that held when a message was accepted; `at` is in the month whose plan counts."""
+    def _find_rate(self, seen: Seen, carrier_class: str | None, currency: str, plan: Plan | None) -> Rate | None:
+        """Return the rate that held when a message was accepted; `plan` is that of the month in which it is charged."""
         state, account_id = seen.state, seen.event.account_id
-        plan = self._plans.find(account_id, month_of(quarter_start(at)))
         question = Question(
             currency=currency, direction="inbound" if seen.is_inbound else "outbound", account_id=account_id,
             plan=plan.name if plan else None, country=pricing_country(state.country), number=seen.other_end,
-            sender_kind=sender_kind(seen.own_end), carrier_class=seen.private.carrier_class,
+            sender_kind=sender_kind(seen.own_end), carrier_class=carrier_class,
         )  # fmt: skip
         return self._book.find(question, state.created_at)
 
     async def _move_usage(self, connection: Connection, batch: Batch, changes: Changes, written: Written) -> None:
         """Move usage and outcomes by what became of charges, and keep the messages that ended unsent."""
-        counted = [*written.made, *written.billed, *written.given_back]
-        named = await self._names.choose(connection, (name for charge in counted for name in names_of(charge)))
-        movement = Movement(named)
+        counted = (*written.made, *written.billed, *written.given_back)
+        movement = Movement(
+            await self._names.choose(connection, {charge.message_id: names_of(charge) for charge in counted})
+        )
         movement.take(changes, written)
         quarters, groups = movement.quarters, movement.groups
         if quarters:
@@ -146,7 +149,8 @@ class Rater:
         holds: list[spending.Hold] = []
         for seen in waiting:
             event, at = seen.event, seen.state.send_at or seen.state.created_at
-            rate = self._find_rate(seen, currencies.get(event.account_id, DEFAULT_CURRENCY), at)
+            plan = self._plans.find(event.account_id, month_of(quarter_start(at)))
+            rate = self._find_rate(seen, None, currencies.get(event.account_id, DEFAULT_CURRENCY), plan)
             if rate is not None:
                 amount_micros = seen.state.segments * rate.amount_micros
                 holds.append(spending.Hold(event.subject_id, event.account_id, at, amount_micros))

@@ -23,8 +23,8 @@ CREATE INDEX tallies_of_month ON billing.tallies (account_id, month);
 -- Canceled messages too: one that was billed on its acceptance is not billed again by an event that comes late.
 ALTER TABLE billing.refusals ADD COLUMN status text COLLATE "C" NOT NULL DEFAULT 'failed';
 
--- Usage by one thing at a time: 'all' (value '') and 'sender', 'api_key', 'reference', moved along with usage_quarters.
--- Not by status, so that a receipt moves nothing here. What has no value, or one that is not named, is in 'all' alone.
+-- Usage by one thing at a time: 'sender', 'api_key' or 'reference', moved along with usage_quarters. Not by status, so
+-- that a receipt moves nothing here. What has no value, or one that is not named, is what all usage has besides.
 CREATE TABLE billing.usage_groups (
     account_id uuid NOT NULL,
     dimension text COLLATE "C" NOT NULL,
@@ -35,9 +35,17 @@ CREATE TABLE billing.usage_groups (
     amount_micros bigint NOT NULL,
     PRIMARY KEY (account_id, dimension, at, value)
 ) WITH (fillfactor = 70);
-INSERT INTO billing.usage_groups
-SELECT account_id, 'all', at, '', sum(messages), sum(segments), sum(amount_micros)
-FROM billing.usage_quarters GROUP BY account_id, at;
+
+-- All usage by the quarter of an hour is what the outcomes have, less the refused and with the received: so questions
+-- about all of it read one row for each, too.
+ALTER TABLE billing.outcome_quarters
+    ADD COLUMN refused bigint NOT NULL DEFAULT 0,
+    ADD COLUMN received bigint NOT NULL DEFAULT 0,
+    ADD COLUMN received_segments bigint NOT NULL DEFAULT 0,
+    ADD COLUMN received_micros bigint NOT NULL DEFAULT 0;
+UPDATE billing.outcome_quarters AS outcome SET refused = known.refused
+FROM (SELECT account_id, at, count(*) AS refused FROM billing.refusals GROUP BY account_id, at) AS known
+WHERE outcome.account_id = known.account_id AND outcome.at = known.at;
 
 -- The values that are named: the first so many of an account, a month and a dimension.
 CREATE TABLE billing.usage_values (
