@@ -28,14 +28,13 @@ async def import_rates(pool: Pool, csv_text: str, actor: str) -> list[Change]:
     """
     lines = parse_rates(csv_text)
     known, position = await queries.list_rates(pool)
-    now = datetime.now(UTC)
     # all that takes time is done before the transaction, which every reader of an outbox waits for
-    changes, told = _prepare(lines, known, now)
+    changes, told = _prepare(lines, known)
     async with pool.acquire() as connection, connection.transaction():
         await queries.lock_rates(connection)
         meanwhile, _ = await queries.list_rates(connection, after=position)
-        if meanwhile:
-            changes, told = _prepare(lines, known + meanwhile, now)
+        if meanwhile:  # and by a clock behind theirs, or what holds by now would seem to be yet to come
+            changes, told = _prepare(lines, known + meanwhile)
         if added := rates_of(changes):
             await queries.insert_rates(connection, added)
             for start in range(0, len(told), TOLD_AT_A_TIME):
@@ -47,7 +46,8 @@ async def import_rates(pool: Pool, csv_text: str, actor: str) -> list[Change]:
     return changes
 
 
-def _prepare(lines: Sequence[RateLine], known: Sequence[Rate], now: datetime) -> tuple[list[Change], list[Event]]:
+def _prepare(lines: Sequence[RateLine], known: Sequence[Rate]) -> tuple[list[Change], list[Event]]:
+    now = datetime.now(UTC)
     changes = find_changes(lines, known, now)
     return changes, [events.rate_created(rate, now) for rate in rates_of(changes)]
 
