@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import re
-import socket
 import sys
 import time
 from datetime import UTC, datetime, timedelta
@@ -28,6 +27,7 @@ from tests.client.test_webhooks import PAYLOAD, SECRET, signed
 from tests.node import NODE, PEERS, need
 from tests.portal.conftest import Browser, Shown, token
 from tests.portal.test_sessions import LIMITED
+from tests.ports import reserved_ports
 
 KABUL = ZoneInfo("Asia/Kabul")
 HOSTILE = "<script>alert(1)</script>"
@@ -619,9 +619,12 @@ def test_control_characters_are_seen() -> None:
 
 @pytest.mark.parametrize("words", [words for words, _ in verification.SNIPPETS])
 async def test_the_snippets_work_as_pasted(tmp_path: Path, words: str) -> None:
+    with reserved_ports(1) as (port,):
+        await pasted(words, port, tmp_path)
+
+
+async def pasted(words: str, port: int, tmp_path: Path) -> None:
     text = dict(verification.SNIPPETS)[words]
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
     program = tmp_path / ("receiver.py" if words.startswith("Python") else "receiver.mjs")
     program.write_text(text.replace('("", 8080)', f'("127.0.0.1", {port})').replace("(8080)", f'({port}, "127.0.0.1")'))
     if program.suffix == ".mjs":
