@@ -114,7 +114,7 @@ def find_rate(
     *,
     account: UUID,
     to: Annotated[str, Parameter(help="The other end's number in E.164, of inbound messages too")],
-    from_: Annotated[str | None, Parameter(name="--from", help="The sender")] = None,
+    from_: Annotated[str | None, Parameter(name="--from", help="The account's own end")] = None,
     carrier_class: Annotated[str | None, Parameter(help="`class` of the carrier in carriers.toml")] = None,
     direction: Direction = "outbound",
     at: TimeFlag = None,

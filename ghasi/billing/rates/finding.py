@@ -26,7 +26,7 @@ from ghasi.storage.pool import Connection, Pool
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A message whose rate is asked for; `number` is the other end's, in E.164."""
+    """A message whose rate is asked for; `number` is the other end's in E.164, `sender` the account's own end."""
 
     account_id: UUID
     number: str
