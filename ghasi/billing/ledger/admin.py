@@ -18,6 +18,9 @@ from ghasi.contract.values import micros
 from ghasi.storage import audit
 from ghasi.storage.pool import Connection, Pool
 
+_MOST_MICROS = 10**18
+"""So much the database can add up."""
+
 
 async def top_up(
     pool: Pool, account_id: UUID, amount: str, *, reference: str, note: str | None, actor: str
@@ -78,9 +81,12 @@ async def verify(pool: Pool) -> list[Difference]:
 def read_amount(text: str) -> int:
     """Read an amount as micros; raises LedgerError."""
     try:
-        return micros(text)
+        amount_micros = micros(text)
     except ValueError:
-        raise LedgerError(f"{text!r} is no amount: write 50 or 49.99") from None
+        amount_micros = _MOST_MICROS
+    if abs(amount_micros) >= _MOST_MICROS:
+        raise LedgerError(f"{text!r} is no amount: write 50 or 49.99")
+    return amount_micros
 
 
 def _check_payable(amount_micros: int, currency: str) -> None:

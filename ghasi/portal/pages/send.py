@@ -47,7 +47,7 @@ MOST_SENDERS = 100
 NO_SENDER = "A number, 3 to 8 digits, or a name. Empty: the carrier's own."
 _REFUSED = {
     "account_suspended": "", "daily_cap_reached": "", "country_not_allowed": "to", "recipient_opted_out": "to",
-    "sender_not_allowed": "from",
+    "sender_not_allowed": "from", "insufficient_balance": "", "spending_limit_reached": "",
 }  # fmt: skip
 """Refusals that are nobody's typing error, and beside which field each is said."""
 
@@ -242,7 +242,7 @@ def _refusal(error: ApiError) -> dict[str, str]:
     """Say what is wrong beside the fields, "" for the form as a whole; raises the error if input is not to blame."""
     if error.code == "idempotency_key_reused":
         return {"": SENT_BEFORE}
-    if error.code in _REFUSED and error.status == HTTPStatus.FORBIDDEN:
+    if error.code in _REFUSED and error.status in (HTTPStatus.FORBIDDEN, HTTPStatus.PAYMENT_REQUIRED):
         if error.code == "sender_not_allowed":
             return {"from": f"{sentence(error.message)} Senders lists those that may be used."}
         code = CODES[error.code]
