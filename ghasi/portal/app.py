@@ -20,6 +20,7 @@ from ghasi.client.errors import ApiError, ApiUnreachableError
 from ghasi.portal import failures
 from ghasi.portal.pages import (
     api_keys,
+    balance,
     billing,
     dashboard,
     deliveries,
@@ -34,6 +35,7 @@ from ghasi.portal.pages import (
     send,
     senders,
     sign_in,
+    usage,
     webhooks,
 )
 from ghasi.portal.pages import (
@@ -66,6 +68,8 @@ def portal_app(settings: Settings) -> Starlette:
         routes=[
             *dashboard.ROUTES,
             *billing.ROUTES,
+            *usage.ROUTES,
+            *balance.ROUTES,
             *invoice.ROUTES,
             *messages.ROUTES,
             *send.ROUTES,

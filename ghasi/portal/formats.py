@@ -13,8 +13,8 @@ from urllib.parse import unquote
 from zoneinfo import ZoneInfo
 
 from babel import Locale, UnknownLocaleError
-from babel.dates import format_date, format_time, format_timedelta
-from babel.numbers import NumberPattern, format_decimal, parse_pattern
+from babel.dates import format_date, format_skeleton, format_time, format_timedelta
+from babel.numbers import NumberPattern, format_decimal, get_currency_precision, parse_pattern
 from jinja2 import pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup
@@ -28,6 +28,7 @@ NO_COUNTRY = "ZZ"
 """CLDR's Unknown Region, which the API gives for numbers of no country."""
 LANGUAGES_READ = 5
 SHOWN_CHARACTERS = 160
+LEAST_DIGITS = 2
 _DIGITS = 40
 _AMOUNT = re.compile(r"-?\d{1,20}(?:\.(\d{1,12}))?", re.ASCII)
 _CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
@@ -130,6 +131,12 @@ def write_day(value: Any, reader: Reader) -> str:
         return str(value)
 
 
+def write_month(month: date, reader: Reader) -> str:
+    """Write a month: November 2026."""
+    written: str = format_skeleton("yMMMM", month, locale=reader.locale)
+    return written
+
+
 def write_ago(value: Any, reader: Reader) -> Markup:
     """Write how long ago (or in how long) in a <time> with the full time as its title."""
     at = read_time(value)
@@ -148,8 +155,11 @@ def _write_since(elapsed: timedelta, locale: Locale) -> str:
         return format_timedelta(elapsed, add_direction=True, locale=locale)
 
 
-def write_money(value: Any, reader: Reader, currency: str | None = None, least_digits: int = 2) -> str:
-    """Write Money, or an amount as a decimal string with its currency, with the digits that it has."""
+def write_money(value: Any, reader: Reader, currency: str | None = None) -> str:
+    """Write Money, or an amount as a decimal string with its currency, with the digits that it has.
+
+    A fraction has at least two of them, and an amount without one those of its currency: $0.50, $5.00, ¥5.
+    """
     if value is None:
         return NOTHING
     amount = value.amount if isinstance(value, Money) else str(value)
@@ -157,11 +167,21 @@ def write_money(value: Any, reader: Reader, currency: str | None = None, least_d
     found = _AMOUNT.fullmatch(amount)
     if found is None or not _CURRENCY.fullmatch(code):
         return f"{amount} {code}".strip()
-    digits = max(len(found[1] or ""), least_digits)
+    digits = max(len(found[1]), LEAST_DIGITS) if found[1] else get_currency_precision(code)
     pattern = _pattern(reader.locale.currency_formats["standard"].pattern, digits, digits)
     with localcontext(prec=_DIGITS):
         written: str = pattern.apply(Decimal(amount), reader.locale, currency=code, currency_digits=False)
     return written
+
+
+def write_plain_money(amount: str, reader: Reader, currency: str) -> str:
+    """Write an amount exactly, without zeros that are finer than its currency: $12.3180, $12.31, ¥500."""
+    whole, _, fraction = amount.partition(".")
+    digits = max(get_currency_precision(currency), LEAST_DIGITS)
+    if not fraction.strip("0"):
+        return write_money(whole, reader, currency)
+    exact = fraction if fraction[digits:].strip("0") else fraction[:digits]
+    return write_money(f"{whole}.{exact}", reader, currency)
 
 
 @lru_cache(512)
@@ -238,6 +258,12 @@ def money(context: Context, value: Any, currency: str | None = None) -> str:
 
 
 @pass_context
+def plain_money(context: Context, amount: str, currency: str) -> str:
+    """Write an amount as in $12.31, and as in $12.3180 where there are finer digits."""
+    return write_plain_money(amount, _reader(context), currency)
+
+
+@pass_context
 def number(context: Context, value: Any) -> str:
     """`{{ 48219 | number }}`: 48,219."""
     return write_number(value, _reader(context))
@@ -256,6 +282,6 @@ def cut(text: str | None) -> str:
 
 
 FILTERS = {
-    "when": when, "to_the_second": to_the_second, "day": day, "ago": ago, "money": money, "number": number,
-    "percent": percent, "cut": cut,
+    "when": when, "to_the_second": to_the_second, "day": day, "ago": ago, "money": money, "plain_money": plain_money,
+    "number": number, "percent": percent, "cut": cut,
 }  # fmt: skip

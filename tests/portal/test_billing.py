@@ -1,6 +1,5 @@
 """Usage and invoices as a browser gets them, before an API that answers as a test says."""
 
-import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -13,6 +12,7 @@ from ghasi.contract import shapes
 from ghasi.contract.values import rfc3339
 from ghasi.portal.failures import RATE_LIMITED
 from ghasi.portal.pages import opening
+from ghasi.portal.pages.usage import GROUPS
 from tests.client.fake_api import ID, INVOICE, INVOICE_DETAIL, FakeApi, Given, Seen
 from tests.portal.conftest import Browser, Place, Shown, token
 from tests.portal.test_dashboard import HOSTILE, KABUL, chart, median_ms, parts
@@ -61,7 +61,12 @@ def links(shown: Shown) -> list[str]:
 async def test_the_page_asks_nothing_and_its_parts_load_apart(visitor: Browser, api: FakeApi) -> None:
     shown = await visitor.get("/billing?month=2026-02&status=paid&cursor=abc")
     assert (shown.status, api.seen) == (200, [])
-    assert set(parts(shown)) == {"/billing/usage?month=2026-02", "/billing/list?month=2026-02&status=paid&cursor=abc"}
+    assert set(parts(shown)) == {
+        "/billing/balance/card", "/billing/usage?month=2026-02", "/billing/usage/by-day?month=2026-02",
+        "/billing/list?month=2026-02&status=paid&cursor=abc",
+    }  # fmt: skip
+    later = [found["hx-get"] for _, found in shown.tags if found.get("hx-trigger") == "intersect once"]
+    assert later == [f"/billing/usage/by-{group}?month=2026-02" for group in GROUPS if group != "day"]
     assert ("option", {"value": "2026-02", "selected": None}) in shown.tags
     assert ("option", {"value": "paid", "selected": None}) in shown.tags
     assert shown.input("usage")["data-live"] == "30"
@@ -76,28 +81,43 @@ async def test_whatever_stands_in_the_url_there_is_a_page(visitor: Browser, api:
     assert "status=" not in str(parts(shown))
 
 
-async def test_usage_of_a_month_is_by_day_and_by_country_of_the_visitors_zone(visitor: Browser, api: FakeApi) -> None:
+def check_bounds(query: Any) -> None:
+    assert (rfc3339(query.since), rfc3339(query.until)) == ("2026-01-31T19:30:00.000Z", "2026-02-28T19:30:00.000Z")
+    assert query.time_zone == "Asia/Kabul"
+
+
+async def test_usage_of_a_month_is_by_day_of_the_visitors_zone(visitor: Browser, api: FakeApi) -> None:
     api.answers["get_usage"] = used
     shown = await visitor.get("/billing/usage?month=2026-02", HX_Request="true", Accept_Language="en-GB")
     assert shown.status == 200
-    by_day, by_country = sorted((call.query for call in api.calls("get_usage")), key=lambda query: query.granularity)
-    assert (by_day.group_by, by_country.group_by, by_country.granularity) == (None, "country", "month")
-    for query in (by_day, by_country):
-        assert (rfc3339(query.since), rfc3339(query.until)) == ("2026-01-31T19:30:00.000Z", "2026-02-28T19:30:00.000Z")
-        assert query.time_zone == "Asia/Kabul"
+    (query,) = (call.query for call in api.calls("get_usage"))
+    assert (query.group_by, query.granularity) == (None, "day")
+    check_bounds(query)
     assert len(chart(shown)["x"]) == 28
     assert chart(shown)["series"][0]["values"] == list(range(1000, 1028))
     assert "TotalUS$742.0000" in shown.text
-    assert "28 Feb" in shown.text
+    assert "Month to date" not in shown.text
+    table = await visitor.get("/billing/usage/by-day?month=2026-02", HX_Request="true", Accept_Language="en-GB")
+    assert (
+        table.text.index("28 Feb") < table.text.index("27 Feb") < table.text.index("1 Feb") < table.text.index("Total")
+    )
+    assert "US$742.0000" in table.text
+
+
+async def test_usage_by_country_has_the_dearest_first(visitor: Browser, api: FakeApi) -> None:
+    api.answers["get_usage"] = used
+    shown = await visitor.get("/billing/usage/by-country?month=2026-02", HX_Request="true", Accept_Language="en-GB")
+    (query,) = (call.query for call in api.calls("get_usage"))
+    assert (query.group_by, query.granularity) == ("country", "month")
+    check_bounds(query)
     names = [shown.text.index(name) for name in ("Afghanistan", "Germany", "United States", "No country", "QQ")]
     assert names == sorted(names)
     assert "US$40.0450" in shown.text
-    assert "Month to date" not in shown.text
 
 
 async def test_countries_have_the_names_of_the_visitors_language(visitor: Browser, api: FakeApi) -> None:
     api.answers["get_usage"] = used
-    shown = await visitor.get("/billing/usage?month=2026-02", HX_Request="true", Accept_Language="de")
+    shown = await visitor.get("/billing/usage/by-country?month=2026-02", HX_Request="true", Accept_Language="de")
     assert "Deutschland" in shown.text
     assert "30,0450" in shown.text
 
@@ -122,16 +142,11 @@ async def test_no_usage_is_said_so(visitor: Browser, api: FakeApi) -> None:
     assert "data-chart" not in shown.raw
 
 
-async def test_both_questions_are_asked_at_the_same_time(visitor: Browser, api: FakeApi) -> None:
-    together = asyncio.Barrier(2)
-
-    async def wait(seen: Seen) -> Given:
-        await together.wait()
-        return used(seen)
-
-    api.answers["get_usage"] = wait
-    async with asyncio.timeout(4):
-        assert (await visitor.get("/billing/usage", HX_Request="true")).status == 200
+async def test_beyond_a_hundred_groups_the_others_are_one(visitor: Browser, api: FakeApi) -> None:
+    rows = [shapes.UsageRow(ID, ID, f"Z{number}", 1, 2, f"{number}.0001") for number in range(1, 104)]
+    api.answers["get_usage"] = Given(200, shapes.Usage(rows, shapes.UsageTotals(103, 206, "5356.0103"), "USD"))
+    shown = await visitor.get("/billing/usage/by-status?month=2026-02", HX_Request="true", Accept_Language="en")
+    assert "Z412$4.0001 3 others36$6.0003 Total103206$5,356.0103" in shown.text
 
 
 async def test_usage_that_is_away_leaves_the_invoices(visitor: Browser, api: FakeApi) -> None:

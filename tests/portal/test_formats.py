@@ -17,6 +17,7 @@ from ghasi.portal.formats import (
     write_money,
     write_number,
     write_percent,
+    write_plain_money,
     write_when,
 )
 
@@ -86,6 +87,21 @@ def test_how_long_ago() -> None:
 def test_money_keeps_its_digits(amount: str, currency: str, locale: str, written: str) -> None:
     assert plain(write_money(Money(amount, currency), reader(locale))) == written
     assert plain(write_money(amount, reader(locale), currency)) == written
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "written"),
+    [
+        ("0.0000", "USD", "$0.00"), ("12.3100", "USD", "$12.31"), ("12.3180", "USD", "$12.3180"),
+        ("1284", "USD", "$1,284.00"), ("-0.5000", "USD", "-$0.50"), ("500.0000", "JPY", "¥500"),
+        ("500", "JPY", "¥500"), ("0.5000", "JPY", "¥0.50"), ("12.3450", "KWD", "KWD12.345"),
+        ("12.0000", "KWD", "KWD12.000"), ("garbage", "USD", "garbage USD"),
+    ],
+)  # fmt: skip
+def test_plain_money_is_exact_and_has_no_zeros_finer_than_its_currency(
+    amount: str, currency: str, written: str
+) -> None:
+    assert plain(write_plain_money(amount, reader(), currency)) == written
 
 
 @pytest.mark.parametrize(

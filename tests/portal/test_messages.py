@@ -631,6 +631,8 @@ def problem(status: int, code: str, *errors: tuple[str, str]) -> Given:
         (problem(403, "daily_cap_reached"), "", "daily cap of messages is reached. Go on after 00:00 UTC."),
         (problem(422, "invalid_request", ("validity_s", "x")), "", "X."),
         (problem(403, "sender_not_allowed"), "from", "D. Senders lists those that may be used."),
+        (problem(402, "insufficient_balance"), "", "prepaid balance is used up. Top it up; what is held for messages"),
+        (problem(402, "spending_limit_reached"), "", "next UTC month. Billing shows what is left."),
         (problem(403, "recipient_opted_out"), "to", "The recipient asked for no more messages."),
         (problem(400, "invalid_json"), "", "D."),
     ],

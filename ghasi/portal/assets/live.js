@@ -1,4 +1,4 @@
-// [data-live=SECONDS] on a part with hx-get: it loads again that often, while the tab is visible.
+// [data-live=SECONDS] on a part with hx-get: it loads again that often, while the tab is visible and the part not hidden.
 // At most 12 such requests a minute from a page. It stops when the part holds [data-live-stop], slows down while it
 // fails, and is as often as [data-live-every=SECONDS] in the part says, if it is there. What is the same as before is not
 // swapped, so that neither focus nor selection is lost; nothing is while text in it is selected.
@@ -43,7 +43,7 @@ setInterval(() => {
   while (sent.length && sent[0] < Date.now() - 60000) sent.shift();
   for (const part of document.querySelectorAll("[data-live][hx-get]")) {
     const state = stateOf(part);
-    if (state.busy || Date.now() < state.due || part.querySelector("[data-live-stop]") || isWorkedOn(part)) continue;
+    if (state.busy || Date.now() < state.due || part.closest("[hidden]") || part.querySelector("[data-live-stop]") || isWorkedOn(part)) continue;
     if (sent.length < MOST_A_MINUTE) look(part, state);
   }
 }, 1000);

@@ -20,9 +20,9 @@ from ghasi.portal.formats import (
     Reader,
     read_time,
     write_day,
-    write_money,
     write_number,
     write_percent,
+    write_plain_money,
     write_when,
 )
 from ghasi.portal.pages import first_steps
@@ -128,13 +128,8 @@ def figures(summary: Summary, before: str, reader: Reader) -> list[Figure]:
             note if points else "",
         ),
         counted("Failed", write_number(now.failed, reader), _pair(now.failed, then.failed), "bad", "good"),
-        counted("Spend", plain_money(now.amount, summary.currency, reader), (spent, spent_then), "warn", ""),
+        counted("Spend", write_plain_money(now.amount, reader, summary.currency), (spent, spent_then), "warn", ""),
     ]
-
-
-def plain_money(amount: str, currency: str, reader: Reader) -> str:
-    """Write an amount exactly, to cents where it has no finer ones: $12.3180, $12.31."""
-    return write_money(amount.removesuffix("00"), reader, currency)
 
 
 def _pair(now: int, then: int) -> tuple[Decimal, Decimal]:

@@ -242,11 +242,12 @@ def _refusal(error: ApiError) -> dict[str, str]:
     """Say what is wrong beside the fields, "" for the form as a whole; raises the error if input is not to blame."""
     if error.code == "idempotency_key_reused":
         return {"": SENT_BEFORE}
-    if error.code in _REFUSED and error.status in (HTTPStatus.FORBIDDEN, HTTPStatus.PAYMENT_REQUIRED):
+    if error.code in _REFUSED and error.status in {HTTPStatus.FORBIDDEN, HTTPStatus.PAYMENT_REQUIRED}:
         if error.code == "sender_not_allowed":
             return {"from": f"{sentence(error.message)} Senders lists those that may be used."}
         code = CODES[error.code]
-        return {_REFUSED[error.code]: f"{code.title}. {code.remedy}"}
+        more = " Billing shows what is left." if error.status == HTTPStatus.PAYMENT_REQUIRED else ""
+        return {_REFUSED[error.code]: f"{code.title}. {code.remedy}{more}"}
     found = input_errors(error)
     return {name if name in FIELDS else "": sentence(text) for name, text in found.items()}
 
