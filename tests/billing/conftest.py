@@ -26,7 +26,10 @@ LAST_MONTH = datetime(2026, 10, 15, 12, 30, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Sms:
-    """A message that passes accepted, then `passes`, a second each."""
+    """A message that passes accepted, then `passes`, a second each; one for `later` passes scheduled first.
+
+    One that is received passes nothing else.
+    """
 
     account_id: UUID = ACCOUNT
     country: str | None = "AF"
@@ -35,24 +38,54 @@ class Sms:
     passes: Sequence[shapes.MessageStatus] = ("sent", "delivered")
     direction: str = "outbound"
     id: UUID = field(default_factory=new_id)
+    to: str = "+93701234567"
+    sender: str | None = None
+    reference: str | None = None
+    api_key_id: UUID | None = None
+    carrier_class: str | None = None
+    later: timedelta | None = None
+
+    @property
+    def statuses(self) -> Sequence[shapes.MessageStatus]:
+        if self.passes == ("received",):
+            return self.passes
+        begun: Sequence[shapes.MessageStatus] = ("accepted",) if self.later is None else ("scheduled", "accepted")
+        return (*begun, *self.passes) if self.passes != ("canceled",) else (begun[0], "canceled")
+
+    @property
+    def accepted_at(self) -> datetime:
+        return self.at + (self.later or timedelta(0))
+
+    @property
+    def sent_at(self) -> datetime | None:
+        return self.accepted_at + timedelta(seconds=1) if "sent" in self.passes else None
 
     def events(self) -> list[Event]:
-        sent_at = self.at + timedelta(seconds=1) if "sent" in self.passes else None
-        return [
-            self._event(sequence, status, sent_at if sequence > 1 else None)
-            for sequence, status in enumerate(("accepted", *self.passes), start=1)
-        ]
+        return [self._event(sequence, status) for sequence, status in enumerate(self.statuses, start=1)]
 
-    def _event(self, sequence: int, status: shapes.MessageStatus, sent_at: datetime | None) -> Event:
-        at = self.at + timedelta(seconds=sequence - 1)
+    def _event(self, sequence: int, status: shapes.MessageStatus) -> Event:
+        passed = self.statuses[:sequence]
+        at = (self.accepted_at if "accepted" in passed else self.at) + timedelta(
+            seconds=sequence - 1 - ("scheduled" in passed)
+        )
+        sent_at = self.sent_at if "sent" in passed else None
         message = shapes.Message(
-            id=str(self.id), direction=self.direction, to="+93701234567", sender=None, body="Hi", encoding="gsm7",
-            segments=self.segments, status=status, price=None, error=None, reference=None, country=self.country,
-            created_at=rfc3339(self.at), send_at=None, sent_at=optional_rfc3339(sent_at),
-            completed_at=rfc3339(at) if status in shapes.FINAL_STATUSES else None,
+            id=str(self.id), direction=self.direction, to=self.to, sender=self.sender, body="Hi", encoding="gsm7",
+            segments=self.segments, status=status, price=None, error=None, reference=self.reference,
+            country=self.country, created_at=rfc3339(self.at),
+            send_at=None if self.later is None else rfc3339(self.accepted_at), sent_at=optional_rfc3339(sent_at),
+            completed_at=rfc3339(at) if status in (*shapes.FINAL_STATUSES, "received") else None,
         )  # fmt: skip
+        private: dict[str, object] = {}
+        if self.api_key_id is not None:
+            private |= {"credential": str(self.api_key_id), "api_key": True}
+        if (sent_at is not None or status == "received") and self.carrier_class is not None:
+            private |= {"carrier": "north", "carrier_class": self.carrier_class}
+        if self.later is not None and "accepted" in passed:
+            private |= {"accepted_at": rfc3339(self.accepted_at)}
         return Event(
-            new_id(), f"message.{status}", self.account_id, self.id, sequence, at, outbox.to_json(message)
+            new_id(), f"message.{status}", self.account_id, self.id, sequence, at, outbox.to_json(message),
+            private=outbox.to_json(private),
         )  # fmt: skip
 
 
