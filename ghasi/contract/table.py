@@ -470,8 +470,8 @@ EXTENSIONS: tuple[Row, ...] = (
     Row(
         operation="set_spending_limit", method="PUT", path="/v1/billing/spending-limit",
         upstreams=(Upstream.BILLING,), auth=Auth.BEARER, limit=WRITE_LIMIT, timeout_s=TIMEOUT_BILLING_S,
-        body=shapes.SpendingLimitInput, response=shapes.Balance, extension=True,
-        summary="Set a monthly spending limit of the account's own, or take it away",
+        body=shapes.SpendingLimitInput, response=shapes.Balance, problems=("owner_required",), extension=True,
+        summary="Set a monthly spending limit of the account's own, or take it away; owners only",
     ),
     Row(
         operation="get_invoice_csv", method="GET", path="/v1/billing/invoices/{invoiceId}/csv",

@@ -271,7 +271,7 @@ async def succeed(row: Row, worlds: Worlds) -> Answer:
 for _operation, _status in (
     ("sign_in_with_firebase", 200), ("refresh_session", 200), ("get_me", 200), ("create_api_key", 201),
     ("send_message", 202), ("send_batch", 202), ("preview_message", 200), ("create_webhook", 201), ("get_usage", 200),
-    ("get_summary", 200), ("get_balance", 200), ("set_spending_limit", 200),
+    ("get_summary", 200), ("get_balance", 200),
     ("sign_out", 204), ("get_json_web_keys", 200), ("get_account", 200), ("update_account", 200),
     ("get_preferences", 200), ("update_preferences", 200), ("create_invitation", 201), ("create_opt_out", 201),
 ):  # fmt: skip
@@ -545,6 +545,15 @@ async def get_an_invoice_as_pdf(worlds: Worlds) -> Answer:
     return answer
 
 
+@provokes("set_spending_limit", 200)
+async def set_a_limit(worlds: Worlds) -> Answer:
+    customer = await (await worlds.plain()).sign_in()
+    await customer.world.hear_of_accounts()
+    answer = await ask(customer, BY_OPERATION["set_spending_limit"])
+    assert (answer.json["own_spending_limit"], answer.json["spending_limit"]) == ("50.0000", "50.0000")
+    return answer
+
+
 @provokes("list_balance_transactions", 200)
 async def list_a_top_up(worlds: Worlds) -> Answer:
     world = await worlds.plain()
@@ -643,6 +652,7 @@ async def member_asks(row: Row, worlds: Worlds) -> Answer:
 
 for _operation in (
     "update_account", "update_user", "remove_user", "create_invitation", "revoke_invitation", "update_billing_profile",
+    "set_spending_limit",
 ):  # fmt: skip
     provokes(_operation, 403, "owner_required")(partial(member_asks, BY_OPERATION[_operation]))
 

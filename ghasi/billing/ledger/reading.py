@@ -2,12 +2,14 @@
 
 from datetime import UTC, datetime
 
+from ghasi.billing.accounts import queries as account_queries
 from ghasi.billing.ledger import queries, spending_queries, states
 from ghasi.billing.ledger.limits import available, judge
 from ghasi.billing.ledger.model import Transaction
 from ghasi.billing.ledger.prepaid import list_prepaid
 from ghasi.billing.periods import month_of
 from ghasi.contract import shapes
+from ghasi.contract.errors import Problem
 from ghasi.contract.serving import Caller
 from ghasi.contract.values import decimal_string, decode_id_cursor, micros, page_of, rfc3339
 from ghasi.storage import audit
@@ -30,9 +32,14 @@ async def list_transactions(
 
 
 async def set_own_limit(pool: Pool, caller: Caller, body: shapes.SpendingLimitInput, request_id: str) -> shapes.Balance:
-    """Set the customer's own limit, which holds beside the operator's; within a second messages knows."""
+    """Set the customer's own limit, which holds beside the operator's; within a second messages knows.
+
+    Raises Problem owner_required.
+    """
     limit_micros = None if body.spending_limit is None else micros(body.spending_limit)
     async with pool.acquire() as connection, connection.transaction():
+        if not await account_queries.is_owner(connection, caller.account_id, caller.user_id):
+            raise Problem("owner_required")
         await spending_queries.insert_accounts(connection, [caller.account_id])
         await spending_queries.set_own_limit(connection, caller.account_id, limit_micros)
         await states.refresh(connection, [caller.account_id], datetime.now(UTC))
