@@ -224,7 +224,7 @@ SAMPLES: dict[str, Any] = {
     "preview_invoice": INVOICE_DETAIL,
     "get_invoice_sources": shapes.InvoiceSources(
         [shapes.SourceLine(0, "usage", "SMS to Afghanistan", "0.05", None, [])],
-        [shapes.SourceCharge(ID, 0, AT, 1, "0.0265", "0.0265", ID)],
+        [shapes.SourceCharge(ID, 0, AT, "AF", 1, "0.0265", "0.0265", "0.0265", ID)],
         None,
     ),
     "list_credit_notes": shapes.Page([CREDIT_NOTE], None),

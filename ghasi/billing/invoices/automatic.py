@@ -14,7 +14,8 @@ from ghasi.billing.invoices.closing import (
     NOBODY,
     SERIES,
     SETTLING,
-    close_period,
+    Closer,
+    close_month,
     has_been_rated,
     write_drafts,
 )
@@ -46,8 +47,8 @@ async def advance(pool: Pool, calendar: Calendar, now: datetime) -> bool:
     for month in await _ended_months(pool, now):
         due = month.end + max(calendar.grace, SETTLING)
         if now >= due and await has_been_rated(pool, month):
-            made = (await close_period(pool, _name(month), early=False, actor=ACTOR, seller=calendar.seller)).made
-            log.info("month_closed", month=_name(month), invoices=len(made))
+            made = (await close_month(pool, Closer(month, ACTOR, calendar.seller))).made
+            log.info("month_closed", month=f"{month.start:%Y-%m}", invoices=len(made))
             told = told or bool(made)
         else:
             await refresh_drafts(pool, month, now)
@@ -97,7 +98,3 @@ async def _ended_months(pool: Pool, now: datetime) -> list[Month]:
             months.append(month)
         day = month.end.date()
     return months
-
-
-def _name(month: Month) -> str:
-    return f"{month.start:%Y-%m}"

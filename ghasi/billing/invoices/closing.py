@@ -55,7 +55,17 @@ async def close_period(pool: Pool, period: str, *, early: bool, actor: str, sell
             raise PeriodOpenError(f"{period} ends on {rfc3339(month.end)}; close it later, or early, for a trial")
         if not await has_been_rated(pool, month):
             raise PeriodOpenError(f"messages of {period} have not all been rated yet; is the billing worker running?")
-    closer = Closer(month, actor, seller, early)
+    return await close_month(pool, Closer(month, actor, seller, early))
+
+
+async def has_been_rated(pool: Pool, month: Month) -> bool:
+    """Whether all that happened up to a month's end has been charged."""
+    return await outbox.has_read_until(pool, "messages", "billing", month.end)
+
+
+async def close_month(pool: Pool, closer: Closer) -> Closing:
+    """Make the invoices of a month that may be closed; idempotent, safe to run several times at once."""
+    month = closer.month
     async with pool.acquire() as connection:
         skipped = await queries.list_numbers(connection, month.start)
     made: list[Invoice] = []
@@ -65,11 +75,6 @@ async def close_period(pool: Pool, period: str, *, early: bool, actor: str, sell
             batch, after = await _close_batch(connection, closer, after)
         made += batch
     return Closing(made, skipped)
-
-
-async def has_been_rated(pool: Pool, month: Month) -> bool:
-    """Whether all that happened up to a month's end has been charged."""
-    return await outbox.has_read_until(pool, "messages", "billing", month.end)
 
 
 async def _close_batch(connection: Connection, closer: Closer, after: UUID) -> tuple[list[Invoice], UUID | None]:

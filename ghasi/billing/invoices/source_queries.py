@@ -20,13 +20,15 @@ class LineTally(NamedTuple):
 
 
 class LineCharge(NamedTuple):
-    """What a message was charged, with its tally and line."""
+    """What a message was charged, with its tally and line; negative where it was given back."""
 
     line: int
     tally_id: UUID
     message_id: UUID
-    sent_at: datetime
+    at: datetime
+    country: str
     segments: int
+    list_micros: int | None
     unit_micros: int
     amount_micros: int
     rate_id: UUID
@@ -63,14 +65,25 @@ async def list_rates(pool: Pool, rate_ids: Collection[UUID]) -> dict[UUID, Rate]
 
 
 async def list_charges(pool: Pool, tallies: Sequence[LineTally], after: UUID, most: int) -> list[LineCharge]:
-    """Return charges of tallies in their order, of the first of them those behind the message `after`."""
+    """Return charges of tallies in their order, of the first of them those behind the message `after`.
+
+    One that was charged and given back before an invoice took either is in none.
+    """
     rows = await pool.fetch(
         """
         SELECT tally.line, tally.id, charge.*
         FROM unnest($1::uuid[], $2::int[]) WITH ORDINALITY AS tally (id, line, place)
         CROSS JOIN LATERAL (
-            SELECT message_id, sent_at, segments, unit_micros, amount_micros, rate_id FROM billing.charges
-            WHERE tally_id = tally.id AND (place > 1 OR message_id > $3) ORDER BY message_id LIMIT $4
+            SELECT message_id, at, country, segments, list_micros, unit_micros, amount_micros, rate_id
+            FROM billing.charges
+            WHERE tally_id = tally.id AND reversal_tally_id IS DISTINCT FROM tally_id
+              AND (tally.place > 1 OR message_id > $3)
+            UNION ALL
+            SELECT message_id, at, country, -segments, list_micros, unit_micros, -amount_micros, rate_id
+            FROM billing.charges
+            WHERE reversal_tally_id = tally.id AND tally_id <> reversal_tally_id
+              AND (tally.place > 1 OR message_id > $3)
+            ORDER BY message_id LIMIT $4
         ) AS charge
         ORDER BY tally.place, charge.message_id LIMIT $4
         """,

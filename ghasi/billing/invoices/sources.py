@@ -15,7 +15,7 @@ from ghasi.billing.model import Invoice, Line
 from ghasi.billing.money import invoice_amount
 from ghasi.contract import shapes
 from ghasi.contract.errors import Problem, invalid
-from ghasi.contract.pricing import EVERY_COUNTRY, Rate
+from ghasi.contract.pricing import EVERY_COUNTRY, UNKNOWN_COUNTRY, Rate
 from ghasi.contract.serving import Caller
 from ghasi.contract.values import decimal_string, decode_ids_cursor, page_of, rfc3339
 from ghasi.storage.pool import Pool
@@ -112,8 +112,10 @@ def _charge_shape(charge: LineCharge) -> shapes.SourceCharge:
     return shapes.SourceCharge(
         message_id=str(charge.message_id),
         line=charge.line,
-        sent_at=rfc3339(charge.sent_at),
+        at=rfc3339(charge.at),
+        country=None if charge.country == UNKNOWN_COUNTRY else charge.country,
         segments=charge.segments,
+        list_price=decimal_string(charge.unit_micros if charge.list_micros is None else charge.list_micros),
         unit_price=decimal_string(charge.unit_micros),
         amount=decimal_string(charge.amount_micros),
         rate_id=None if charge.rate_id == NO_RATE else str(charge.rate_id),

@@ -97,8 +97,8 @@ INVOICE_EXAMPLES: tuple[Any, ...] = (
         ],
         data=[
             shapes.SourceCharge(
-                message_id="01936f0a-51b3-7a10-8c5d-4e3f2a1b0c9d", line=0, sent_at="2026-10-21T09:30:01.000Z",
-                segments=1, unit_price="0.0450", amount="0.0450", rate_id=_RATE,
+                message_id="01936f0a-51b3-7a10-8c5d-4e3f2a1b0c9d", line=0, at="2026-10-21T09:30:01.000Z",
+                country="AF", segments=1, list_price="0.0450", unit_price="0.0450", amount="0.0450", rate_id=_RATE,
             )
         ],
         next_cursor=None,

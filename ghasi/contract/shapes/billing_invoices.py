@@ -197,12 +197,18 @@ class SourceLine(Struct, frozen=True):
 
 
 class SourceCharge(Struct, frozen=True):
-    """What one message was charged, and on which line it is."""
+    """What one message was charged, and on which line it is; negative where that was given back.
+
+    `at` is when it is counted: when it was sent, or accepted where the plan bills that, or arrived. `list_price` is the
+    rate's, `unit_price` what the plan leaves of it.
+    """
 
     message_id: str
     line: int
-    sent_at: str
+    at: str
+    country: str | None
     segments: int
+    list_price: str
     unit_price: str
     amount: str
     rate_id: str | None

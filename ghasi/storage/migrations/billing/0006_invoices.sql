@@ -95,6 +95,7 @@ ALTER TABLE billing.tallies ADD COLUMN line integer;
 -- The charges of a line, page by page. Few tallies are written to at a time and message ids grow, so it is a few pages
 -- that are written to; docs/decisions/0022-invoices.md has what it costs.
 CREATE INDEX charges_of_tally ON billing.charges (tally_id, message_id);
+CREATE INDEX charges_given_back ON billing.charges (reversal_tally_id, message_id) WHERE reversal_tally_id IS NOT NULL;
 
 -- What an invoice is paid by: what an operator recorded, and what was there when it was opened (`balance`).
 CREATE TABLE billing.payments (
