@@ -24,6 +24,7 @@ PAGES = (
     "/", "/messages", f"/messages/{ID}", "/messages/new", f"/messages/new?again={ID}", "/api-keys", "/webhooks",
     f"/webhooks/{ID}", f"/webhooks/{ID}/deliveries/{ID}", "/billing", f"/billing/invoices/{ID}", "/settings",
     "/settings/people", "/settings/preferences", "/reference", "/senders", "/senders/opt-outs", "/billing/balance",
+    "/billing/rates",
 )  # fmt: skip
 FORMS = {
     "/messages/new": {"to": "+93701234567", "body": "Hello", "idempotency_key": ID},
@@ -51,6 +52,7 @@ ENDS_AFTER_S = {
     "cancel_message": SEND_S, "redact_message": SEND_S, "list_senders": READS_S, "update_sender": READS_S,
     "list_opt_outs": READS_S, "create_opt_out": READS_S, "delete_opt_out": READS_S,
     "get_balance": BILLING_S, "list_balance_transactions": BILLING_S, "set_spending_limit": BILLING_S,
+    "list_rates": BILLING_S,
 }  # fmt: skip
 """When the portal lets go of a call."""
 
