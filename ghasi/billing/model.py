@@ -115,6 +115,12 @@ class Sums:
     segments: int = 0
     amount_micros: int = 0
 
+    def __sub__(self, other: "Sums") -> "Sums":
+        """Return what is left without another's."""
+        return Sums(
+            self.messages - other.messages, self.segments - other.segments, self.amount_micros - other.amount_micros
+        )
+
     def add(self, messages: int, segments: int, amount_micros: int) -> None:
         """Add to each; any of them may be negative."""
         self.messages += messages
@@ -156,6 +162,23 @@ class OutcomeSums:
     received: int = 0
     received_segments: int = 0
     received_micros: int = 0
+
+    @property
+    def outbound(self) -> Sums:
+        """What was used of outbound messages: those that no carrier took are no usage."""
+        return Sums(self.messages - self.refused, self.segments, self.amount_micros)
+
+    @property
+    def used(self) -> Sums:
+        """All that was used."""
+        sums = self.outbound
+        sums.add(self.received, self.received_segments, self.received_micros)
+        return sums
+
+    @property
+    def inbound(self) -> Sums:
+        """What was used of received messages."""
+        return Sums(self.received, self.received_segments, self.received_micros)
 
     def add(self, other: "OutcomeSums") -> None:
         """Add another's sums to each."""

@@ -487,7 +487,7 @@ class Ghasi(Transport):
         since: datetime | None = None,
         until: datetime | None = None,
         granularity: Literal["hour", "day", "month"] = "day",
-        group_by: Literal["country", "status"] | None = None,
+        group_by: shapes.UsageGrouping | None = None,
         time_zone: str = "UTC",
     ) -> shapes.Usage:
         """Return usage from `since` (inclusive) to `until` (exclusive); by default the zone's current month."""

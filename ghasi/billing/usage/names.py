@@ -40,8 +40,7 @@ class Names:
         unknown = dict.fromkeys(name for names in asked.values() for name in names if name not in known)  # in order
         chosen = asked
         if unknown:
-            wanted = [name for name in unknown if name[:3] not in self._full]
-            fresh = await self._name(connection, wanted) if wanted else set()
+            fresh = await self._name(connection, list(unknown))
             if not unknown.keys() <= fresh:
                 left = {name for name in unknown if name not in fresh and name not in known}
                 chosen = {key: [name for name in names if name not in left] for key, names in asked.items()}
@@ -54,7 +53,7 @@ class Names:
         """Look values up and name those there is room for; what this transaction names is not remembered yet."""
         known = {Name._make(row) for row in await charge_queries.list_names(connection, unknown)}
         self._named |= known
-        left = [name for name in unknown if name not in known]
+        left = [name for name in unknown if name not in known and name[:3] not in self._full]
         if not left:
             return set()
         places: dict[tuple[UUID, date, str], int] = defaultdict(int)

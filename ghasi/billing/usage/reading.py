@@ -3,7 +3,8 @@
 Owns which range is meant, how long it may be and which periods it has. Changes nothing.
 """
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -32,6 +33,8 @@ from ghasi.storage.pool import Pool
 LONGEST: dict[Granularity, int] = {"hour": 31, "day": 366, "month": 3660}
 """The longest range of each granularity, in days by the zone's clock."""
 SUMMARY_DAYS = 30
+MOST_GROUPS, MOST_ROWS = 1000, 50_000
+"""Of an answer by sender, API key or reference."""
 
 
 class Range(NamedTuple):
@@ -46,7 +49,7 @@ async def get_usage(pool: Pool, caller: Caller, query: shapes.UsageQuery) -> sha
     """Return usage by the zone's periods, oldest first, of periods that have any; see usage_range for the bounds."""
     since, until, zone = usage_range(query, datetime.now(UTC))
     bounds = bounds_of(since, until, query.granularity, zone)
-    rows = await queries.list_usage(pool, caller.account_id, bounds, query.group_by)
+    rows = await _list_rows(pool, caller, bounds, query.group_by)
     total = Sums()
     for _, _, sums in rows:
         total.add(sums.messages, sums.segments, sums.amount_micros)
@@ -65,6 +68,34 @@ async def get_usage(pool: Pool, caller: Caller, query: shapes.UsageQuery) -> sha
         totals=shapes.UsageTotals(total.messages, total.segments, decimal_string(total.amount_micros)),
         currency=await _currency(pool, caller),
     )
+
+
+async def _list_rows(
+    pool: Pool, caller: Caller, bounds: Sequence[datetime], group_by: shapes.UsageGrouping | None
+) -> list[tuple[int, str | None, Sums]]:
+    """Return what was used by period and group, oldest first; in each period the group None, all others, is the last.
+
+    It is the difference to all of it, so that nothing is left out, whatever is kept by name.
+    """
+    if group_by in ("country", "status"):
+        return [*await queries.list_usage(pool, caller.account_id, bounds, group_by)]
+    all_of_it = await queries.list_outcomes(pool, caller.account_id, bounds)
+    named: dict[int, list[tuple[str, Sums]]] = defaultdict(list)
+    if group_by == "direction":
+        for period, outcome in all_of_it.items():
+            named[period] = [("inbound", outcome.inbound), ("outbound", outcome.outbound)]
+    elif group_by is not None:
+        most = min(MOST_GROUPS, max(1, MOST_ROWS // len(bounds)))
+        for period, group, sums in await queries.list_named(pool, caller.account_id, bounds, group_by, most):
+            named[period].append((group, sums))
+    rows: list[tuple[int, str | None, Sums]] = []
+    for period, outcome in sorted(all_of_it.items()):
+        left = outcome.used
+        for group, sums in named[period]:
+            left -= sums
+            rows.append((period, group, sums))
+        rows.append((period, None, left))
+    return [row for row in rows if row[2].messages]
 
 
 async def get_summary(pool: Pool, caller: Caller, query: shapes.SummaryQuery) -> shapes.Summary:

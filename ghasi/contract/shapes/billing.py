@@ -9,23 +9,29 @@ from msgspec import Meta, Struct, field
 
 from ghasi.contract.shapes.common import Input, Moment
 
+UsageGrouping = Literal["country", "status", "direction", "sender", "api_key", "reference"]
+
 
 class UsageQuery(Input, frozen=True, kw_only=True):
     """Usage from `from` (inclusive) to `to` (exclusive), by default the zone's current month by day, ungrouped.
 
     Both are full quarters of an hour, such as 19:30Z or 09:45Z: zones' days and months begin on one. A range is at most
     31 days long by hour, 366 by day and 3660 by month, and cuts its first and its last period off.
+
+    By sender, API key (its id) or reference an answer has the 1,000 largest groups, and fewer where it has many
+    periods: 50,000 rows at most. Of an account and a UTC month the first 1,000 of each are kept by name. All others,
+    and messages that have none, are the group null. Received messages count with the sender they came to.
     """
 
     since: Moment | None = field(default=None, name="from")
     until: Moment | None = field(default=None, name="to")
     granularity: Literal["hour", "day", "month"] = "day"
-    group_by: Literal["country", "status"] | None = None
+    group_by: UsageGrouping | None = None
     time_zone: Annotated[str, Meta(min_length=1, max_length=64, description="IANA; whose days and months")] = "UTC"
 
 
 class UsageRow(Struct, frozen=True):
-    """What was used in one period; `group` is the country or status when grouped."""
+    """What was used in one period; `group` is what it is grouped by; null: all others, or not grouped."""
 
     period_start: str
     period_end: str
