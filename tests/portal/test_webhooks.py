@@ -248,6 +248,31 @@ async def test_an_endpoint_of_everything_stays_one(visitor: Browser, api: FakeAp
 
 
 @pytest.mark.parametrize(
+    ("before", "money", "after"),
+    [
+        (["message.*", "invoice.paid"], ["invoice.paid"], ["message.*", "invoice.paid"]),
+        (["message.*", "invoice.*"], ["invoice.opened", "invoice.paid", "invoice.overdue"], ["message.*", "invoice.*"]),
+        (["billing.*", "webhook.*"], ["billing.alert"], ["webhook.*", "billing.*"]),
+    ],
+    ids=str,
+)
+async def test_events_about_money_are_asked_for_besides(
+    visitor: Browser, api: FakeApi, *, before: list[str], money: list[str], after: list[str]
+) -> None:
+    api.answers["get_webhook"] = Given(200, hook(events=before))
+    shown = await visitor.get(f"{HOOK_PATH}/edit")
+    assert [one["value"] for one in named(shown, "money") if "checked" in one] == money
+    sent = [
+        (one["name"], one.get("value", "on"))
+        for name in ("choice", "events", "about", "money", "url", "idempotency_key", "enabled")
+        for one in named(shown, name) if "checked" in one or one.get("type") not in ("checkbox", "radio")
+    ]  # fmt: skip
+    await visitor.post(f"{HOOK_PATH}/edit", sent)
+    [call] = api.calls("update_webhook")
+    assert call.body.events == after
+
+
+@pytest.mark.parametrize(
     ("before", "about", "after"),
     [
         (["message.*", "webhook.disabled"], ["webhook.disabled"], ["message.*", "webhook.disabled"]),

@@ -7,12 +7,15 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from ghasi.billing.ledger import admin, keeping, spending, states
+from ghasi.billing.ledger import admin, keeping, reading, spending, states
 from ghasi.billing.ledger.limits import Figures, SpendingState, available, crossed, judge
 from ghasi.billing.ledger.spending import Hold
 from ghasi.billing.periods import month_of
-from ghasi.contract.serving import ServiceApp
+from ghasi.contract.errors import Problem
+from ghasi.contract.serving import Caller, ServiceApp
+from ghasi.contract.shapes import SpendingLimitInput
 from ghasi.contract.values import new_id
+from ghasi.storage import audit
 from ghasi.storage.pool import Pool
 from tests.billing.conftest import get
 from tests.billing.ledger.prepaying import make_prepaid
@@ -240,3 +243,32 @@ async def test_the_balance_is_shown_with_what_moved_it(app: ServiceApp, pool: Po
     assert (empty["payment"], empty["balance"], empty["available"], empty["status"]) == (
         "postpaid", "0.0000", None, "ok",
     )  # fmt: skip
+
+
+async def test_the_lower_of_two_limits_counts_and_only_an_owner_sets_one(pool: Pool) -> None:
+    account_id, owner, member = new_id(), new_id(), new_id()
+    for person, role in ((owner, "owner"), (member, "member")):
+        await pool.execute(
+            "INSERT INTO billing.people (user_id, account_id, role, sequence) VALUES ($1, $2, $3, 1)",
+            person, account_id, role,
+        )  # fmt: skip
+
+    async def set_own(person: UUID, limit: str | None) -> str | None:
+        caller = Caller(account_id, person, is_api_key=False, credential="kid")
+        shown = await reading.set_own_limit(pool, caller, SpendingLimitInput(spending_limit=limit), "request")
+        assert shown.own_spending_limit == (None if limit is None else f"{limit}.0000")
+        return shown.spending_limit
+
+    await take(pool, account_id, 6_000_000)
+    await admin.set_spending_limit(pool, account_id, "10", ANN)
+    assert await set_own(owner, "20") == "10.0000"
+    assert await states_of(pool, account_id) == []
+    assert await set_own(owner, "5") == "5.0000"
+    assert await states_of(pool, account_id) == [("spending_limit_reached", True)]
+    with pytest.raises(Problem) as refused:
+        await set_own(member, None)
+    assert refused.value.code == "owner_required"
+    assert await set_own(owner, None) == "10.0000"
+    assert (await states_of(pool, account_id))[1:] == [OK]
+    entries = await audit.list_entries(pool, account_id=account_id)
+    assert [one.actor for one in entries if one.action == "account.own_spending_limit_set"] == [f"user:{owner}"] * 3
