@@ -20,8 +20,9 @@ class Difference(NamedTuple):
 async def verify(pool: Pool) -> list[Difference]:
     """Recount everything, as of one moment, and return what differs.
 
-    Transactions add up to zero, books are the sums of their entries, and each entry follows the one before; what
-    accounts have spent is what their messages were charged, and what is held is the sum of the holds.
+    Transactions add up to zero, books are the sums of their entries, and each entry follows the one before; what is
+    owed for an invoice is what it says is due, what accounts have spent is what their messages were charged, and what
+    is held is the sum of the holds.
     """
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
         return [

@@ -21,6 +21,17 @@ CHECKS: dict[str, str] = {
             FROM billing.ledger_entries
         ) AS entry WHERE after_micros <> counted_micros
     """,
+    "due": """
+        SELECT account_id, number, coalesce(kept_micros, 0)::bigint,
+            CASE WHEN status IN ('open', 'uncollectible') THEN total_micros - paid_micros - credited_micros ELSE 0 END
+        FROM billing.invoices AS invoice LEFT JOIN (
+            SELECT invoice_id, sum(amount_micros) AS kept_micros
+            FROM billing.ledger_transactions AS moved JOIN billing.ledger_entries ON transaction_id = moved.id
+            WHERE invoice_id IS NOT NULL AND book IN ('receivable', 'uncollectible') GROUP BY invoice_id
+        ) AS moved ON moved.invoice_id = invoice.id
+        WHERE coalesce(kept_micros, 0) <> CASE
+            WHEN status IN ('open', 'uncollectible') THEN total_micros - paid_micros - credited_micros ELSE 0 END
+    """,
     "spent": """
         SELECT coalesce(month.account_id, tally.account_id), to_char(coalesce(month.month, tally.month), 'YYYY-MM'),
             coalesce(spent_micros, 0), coalesce(sum_micros, 0)::bigint
