@@ -11,7 +11,6 @@ import pytest
 from ghasi.contract import shapes
 from ghasi.contract.values import rfc3339
 from ghasi.portal.failures import RATE_LIMITED
-from ghasi.portal.pages import opening
 from ghasi.portal.pages.usage import GROUPS
 from tests.client.fake_api import ID, INVOICE, INVOICE_DETAIL, FakeApi, Given, Seen
 from tests.portal.conftest import Browser, Place, Shown, token
@@ -173,7 +172,8 @@ async def test_invoices_are_listed_with_their_exact_money(visitor: Browser, api:
             **month,
         ),
         replaced(INVOICE, number=HOSTILE, status="paid", due_at="2026-01-01T00:00:00Z"),
-        replaced(INVOICE, status="open", due_at="2026-01-01T00:00:00Z"),
+        replaced(INVOICE, status="open", due_at="2026-01-01T00:00:00Z", overdue=True),
+        replaced(INVOICE, status="uncollectible"),
     ]
     api.answers["list_invoices"] = Given(200, shapes.Page(rows, "next"))
     shown = await visitor.get("/billing/list?status=open&month=2026-02", HX_Request="true", Accept_Language="en")
@@ -182,14 +182,40 @@ async def test_invoices_are_listed_with_their_exact_money(visitor: Browser, api:
     assert "€0.045" in shown.text
     assert shown.text.count("October 2026") == 2
     assert (HOSTILE in shown.text, "<script>" in shown.raw) == (True, False)
-    assert shown.text.count("(overdue)") == 1
+    tones = [(found["data-tone"]) for _, found in shown.tags if found.get("class") == "badge"]
+    assert tones == ["plain", "active", "good", "active", "bad", "bad"]
+    assert shown.text.count("overdue") == 1
     assert f"/billing/invoices/{OTHER}" in links(shown)
     assert "/billing?month=2026-02&status=open&cursor=next#invoices" in links(shown)
 
 
+async def test_overdue_invoices_are_those_that_the_api_calls_so(visitor: Browser, api: FakeApi) -> None:
+    await visitor.get("/billing/list?status=overdue", HX_Request="true")
+    assert api.calls("list_invoices")[0].query == shapes.InvoiceQuery(limit=12, overdue=True)
+
+
+async def test_the_running_month_stands_above_the_first_page_of_all(visitor: Browser, api: FakeApi) -> None:
+    row = "/billing/invoices/running/row"
+    assert row in parts(await visitor.get("/billing"))
+    for query in ("status=open", "cursor=abc"):
+        assert row not in parts(await visitor.get(f"/billing?{query}"))
+    month = {"period_start": "2026-11-01T00:00:00.000Z", "period_end": "2026-12-01T00:00:00.000Z"}
+    api.answers["preview_invoice"] = Given(200, replaced(INVOICE_DETAIL, total="12.50", **month))
+    shown = await visitor.get(row, HX_Request="true", Accept_Language="en")
+    assert "November 2026 so far$12.50" in shown.text
+    assert links(shown) == ["/billing/invoices/running"]
+    api.answers["preview_invoice"] = Given(502, b"")
+    assert (await visitor.get(row, HX_Request="true")).status == 503
+
+
 @pytest.mark.parametrize(
     ("query", "text"),
-    [("", "No invoices yet"), ("?status=void", "No invoice is void."), ("?cursor=abc", "There are no older invoices.")],
+    [
+        ("", "No invoices yet"),
+        ("?status=overdue", "No invoice is overdue."),
+        ("?status=void", "No invoice is void."),
+        ("?cursor=abc", "There are no older invoices."),
+    ],
 )
 async def test_empty_lists_say_why(visitor: Browser, api: FakeApi, query: str, text: str) -> None:
     api.answers["list_invoices"] = Given(200, shapes.Page([], None))
@@ -204,91 +230,6 @@ async def test_a_cursor_that_is_none_is_no_fault(visitor: Browser, api: FakeApi)
     api.answers["list_invoices"] = LIMITED
     limited = await visitor.get("/billing/list", HX_Request="true")
     assert json.loads(limited.headers["hx-trigger"])["toast"]["text"] == RATE_LIMITED
-
-
-# ---- one invoice
-
-
-async def test_an_invoice_has_its_lines_and_sums(visitor: Browser, api: FakeApi) -> None:
-    lines = [
-        shapes.InvoiceLine("SMS to AF", "AF", 20000, 20011, "0.0265", "530.29", "usage", None, "outbound", None),
-        shapes.InvoiceLine(HOSTILE, None, 1, 1, "0.074", "0.07", "usage", None, "outbound", None),
-    ]
-    found = replaced(INVOICE_DETAIL, number="GH-2026-000007", subtotal="530.36", tax="0.00", total="530.36",
-                     amount_due="530.36", due_at="2026-01-01T00:00:00Z", line_items=lines)  # fmt: skip
-    api.answers["get_invoice"] = Given(200, found)
-    shown = await visitor.get(f"/billing/invoices/{ID}", Accept_Language="en")
-    assert shown.status == 200
-    for text in ("Invoice GH-2026-000007", "overdue", "Afghanistan", "$0.0265", "$0.074", "Subtotal$530.36", "$0.00"):
-        assert text in shown.text
-    assert (HOSTILE in shown.text, "<script>alert" in shown.raw) == (True, False)
-    assert f"/billing/invoices/{ID}.pdf" in links(shown)
-    (current,) = [found["href"] for _, found in shown.tags if found.get("aria-current") == "page"]
-    assert current == "/billing"
-
-
-@pytest.mark.parametrize("suffix", ["", ".pdf", "/detail"])
-@pytest.mark.parametrize("identifier", [OTHER, "x", ID.upper(), "..%2f..%2fmessages", "%00"])
-async def test_unknown_invoices_are_404_in_the_shell(
-    visitor: Browser, api: FakeApi, identifier: str, suffix: str
-) -> None:
-    unknown = Given(404, {"code": "not_found", "title": "There is no such resource", "detail": "no"})
-    api.answers |= dict.fromkeys(("get_invoice", "get_invoice_pdf"), unknown)
-    shown = await visitor.get(f"/billing/invoices/{identifier}{suffix}")
-    assert (shown.status, "Page not found" in shown.text, "Sign out" in shown.text) == (404, True, True)
-    assert shown.headers["content-type"].startswith("text/html")
-
-
-async def test_a_slow_invoice_loads_into_its_page(
-    visitor: Browser, api: FakeApi, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(opening, "AT_ONCE_S", 0.05)
-    api.answers["get_invoice"] = api.hang
-    shown = await visitor.get(f"/billing/invoices/{ID}")
-    assert (shown.status, list(parts(shown))) == (200, [f"/billing/invoices/{ID}/detail"])
-    del api.answers["get_invoice"]
-    assert "INV-1" in (await visitor.get(f"/billing/invoices/{ID}/detail", HX_Request="true")).text
-    api.answers["get_invoice"] = Given(502, b"")
-    failed = await visitor.get(f"/billing/invoices/{ID}/detail", HX_Request="true")
-    assert (failed.status, "Try again" in failed.text) == (503, True)
-
-
-@pytest.mark.parametrize(
-    ("number", "name"),
-    [
-        ("GH-2026-000007", "GH-2026-000007.pdf"),
-        (None, "draft.pdf"),
-        ('x"; filename="evil.html\r\nX: y', "x-filename-evil.html-X-y.pdf"),
-        ("../../etc", "etc.pdf"),
-        ("فاکتور", "invoice.pdf"),
-    ],
-)
-async def test_the_pdf_is_the_apis(visitor: Browser, api: FakeApi, number: str | None, name: str) -> None:
-    content = b"%PDF-1.7\n" + bytes(range(256)) * 100
-    api.answers["get_invoice_pdf"] = Given(200, content)
-    api.answers["get_invoice"] = Given(200, replaced(INVOICE_DETAIL, number=number))
-    async with visitor.http.get(f"{visitor.url}/billing/invoices/{ID}.pdf") as response:
-        assert (response.status, await response.read()) == (200, content)
-    assert response.headers["content-type"] == "application/pdf"
-    assert response.headers["content-disposition"] == f'inline; filename="{name}"'
-    assert response.headers["cache-control"] == "no-store"
-    assert response.headers["content-security-policy"].startswith("default-src 'none'")
-    assert response.headers["x-content-type-options"] == "nosniff"
-
-
-@pytest.mark.parametrize("operation", ["get_invoice", "get_invoice_pdf"])
-@pytest.mark.parametrize(
-    ("given", "status", "text"),
-    [(LIMITED, 429, RATE_LIMITED), (Given(504, b""), 503, "Ghasi cannot be reached"), (Given(502, b""), 503, "Try")],
-    ids=["429", "504", "502"],
-)
-async def test_a_pdf_that_fails_is_a_page(
-    visitor: Browser, api: FakeApi, operation: str, *, given: Given, status: int, text: str
-) -> None:
-    api.answers[operation] = given
-    shown = await visitor.get(f"/billing/invoices/{ID}.pdf")
-    assert (shown.status, text in shown.text, "Sign out" in shown.text) == (status, True, True)
-    assert "content-disposition" not in shown.headers
 
 
 async def test_the_servers_part_takes_under_30_ms(api: FakeApi, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

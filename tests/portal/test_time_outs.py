@@ -24,7 +24,8 @@ PAGES = (
     "/", "/messages", f"/messages/{ID}", "/messages/new", f"/messages/new?again={ID}", "/api-keys", "/webhooks",
     f"/webhooks/{ID}", f"/webhooks/{ID}/deliveries/{ID}", "/billing", f"/billing/invoices/{ID}", "/settings",
     "/settings/people", "/settings/preferences", "/reference", "/senders", "/senders/opt-outs", "/billing/balance",
-    "/billing/rates",
+    "/billing/rates", "/billing/invoices/running", "/billing/credit-notes", f"/billing/credit-notes/{ID}",
+    "/settings/billing",
 )  # fmt: skip
 FORMS = {
     "/messages/new": {"to": "+93701234567", "body": "Hello", "idempotency_key": ID},
@@ -39,7 +40,12 @@ FORMS = {
     "/senders/opt-outs": {"to": "+93701234567"},
     f"/senders/opt-outs/{ID}/remove": {},
     "/billing/balance/limit": {"limit": "250.00"},
+    "/settings/billing/profile": {"legal_name": "Acme Ltd"},
 }
+DOWNLOADS = (
+    "/messages/export.csv", f"/billing/invoices/{ID}.pdf", f"/billing/invoices/{ID}.csv",
+    f"/billing/credit-notes/{ID}.pdf",
+)  # fmt: skip
 QUIET = {"/messages/new/senders", "/billing/balance/refusal"}
 """What pages say besides: nobody is told when it does not come."""
 ENDS_AFTER_S = {
@@ -52,7 +58,8 @@ ENDS_AFTER_S = {
     "cancel_message": SEND_S, "redact_message": SEND_S, "list_senders": READS_S, "update_sender": READS_S,
     "list_opt_outs": READS_S, "create_opt_out": READS_S, "delete_opt_out": READS_S,
     "get_balance": BILLING_S, "list_balance_transactions": BILLING_S, "set_spending_limit": BILLING_S,
-    "list_rates": BILLING_S,
+    "list_rates": BILLING_S, "preview_invoice": BILLING_S, "list_credit_notes": BILLING_S,
+    "get_credit_note": BILLING_S, "get_billing_profile": BILLING_S, "update_billing_profile": BILLING_S,
 }  # fmt: skip
 """When the portal lets go of a call."""
 
@@ -176,13 +183,14 @@ async def test_the_server_asks_the_internal_address_alone_and_pages_show_the_pub
         parts = sorted(set().union(*map(parts_of, shells.values())))
         shown = {path: await browser.get(path, HX_Request="true") for path in [*parts, "/reference/openapi.json"]}
         posted = {path: await browser.post(path, form, HX_Request="true") for path, form in FORMS.items()}
-        downloads = {path: await browser.get(path) for path in ("/messages/export.csv", f"/billing/invoices/{ID}.pdf")}
+        downloads = {path: await browser.get(path) for path in DOWNLOADS}
         await browser.post("/sign-out")
         everything = shells | shown | {f"POST {path}": answer for path, answer in posted.items()} | downloads
     assert {path: answer.status for path, answer in everything.items() if answer.status >= 400} == {}
     assert (public.seen, public.unrouted) == ([], [])
     asked = {seen.row.operation for seen in internal.seen}
-    assert asked >= ENDS_AFTER_S.keys() - {"refresh_session"} | {"export_messages", "get_invoice_pdf"}
+    downloaded = {"export_messages", "get_invoice_pdf", "get_invoice_csv", "get_credit_note_pdf"}
+    assert asked >= ENDS_AFTER_S.keys() - {"refresh_session"} | downloaded
     showing = {path for path, answer in everything.items() if public_url in answer.raw}
     assert showing >= {"/dashboard/steps", "/reference/openapi.json", "POST /api-keys"}
     assert [path for path, answer in everything.items() if internal_url in answer.raw] == []

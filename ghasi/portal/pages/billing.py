@@ -3,8 +3,8 @@
 Owns the page and the list of invoices. Counts and charges nothing: every sum is the API's.
 """
 
-from datetime import UTC, datetime, timedelta
-from typing import get_args
+from datetime import UTC, timedelta
+from typing import Any, get_args
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,7 +21,8 @@ from ghasi.portal.pages.ranges import months_until, next_month
 from ghasi.portal.rendering import page, part
 from ghasi.portal.sessions import Visit
 
-STATUSES: tuple[InvoiceStatus, ...] = get_args(InvoiceStatus)
+STATUSES: tuple[str, ...] = (*get_args(InvoiceStatus), "overdue")
+"""What invoices are filtered by: their statuses, and whether they are overdue."""
 PAGE_ROWS = 12
 
 
@@ -42,15 +43,16 @@ async def show_billing(request: Request, visit: Visit) -> Response:
             (group, words, f"{usage.PATH}/by-{group}?month={month:%Y-%m}") for group, words in usage.GROUPS.items()
         ],
         list_path=_place(request, f"{month:%Y-%m}", status).path("/billing/list"),
+        has_running=not status and not request.query_params.get("cursor"),
     )
 
 
-def _status(request: Request) -> InvoiceStatus | None:
+def _status(request: Request) -> str | None:
     asked = request.query_params.get("status")
     return next((one for one in STATUSES if one == asked), None)
 
 
-def _place(request: Request, month: str | None, status: InvoiceStatus | None) -> Place:
+def _place(request: Request, month: str | None, status: str | None) -> Place:
     values = {"month": month, "status": status}
     return place_of(request, {name: value for name, value in values.items() if value})
 
@@ -60,14 +62,15 @@ async def show_list(request: Request, visit: Visit) -> Response:
     reader = reader_for(visit)
     status = _status(request)
     place = _place(request, request.query_params.get("month"), status)
+    how: dict[str, Any] = {"overdue": True} if status == "overdue" else {"status": status}
     try:
-        found = await visit.ask(lambda api: api.list_invoices(limit=PAGE_ROWS, cursor=place.cursor, status=status))
+        found = await visit.ask(lambda api: api.list_invoices(limit=PAGE_ROWS, cursor=place.cursor, **how))
     except ApiError as error:
         return refuse_place(error, visit, "/billing")
     return part(
         "billing/list.html",
         visit=visit,
-        invoices=[(invoice, period_of(invoice, reader), is_overdue(invoice)) for invoice in found.data],
+        invoices=[(invoice, period_of(invoice, reader)) for invoice in found.data],
         chosen_status=status,
         newer=place.newer("/billing"),
         older=place.older("/billing", found.next_cursor),
@@ -83,12 +86,6 @@ def period_of(invoice: Invoice, reader: Reader) -> str:
     if first.day == 1 and last == next_month(first) - timedelta(days=1):
         return write_month(first, reader)
     return f"{write_day(first, reader)} to {write_day(last, reader)}"
-
-
-def is_overdue(invoice: Invoice) -> bool:
-    """Say whether an open invoice should have been paid by now."""
-    due = read_time(invoice.due_at)
-    return invoice.status == "open" and due is not None and due < datetime.now(UTC)
 
 
 ROUTES = [
