@@ -114,6 +114,19 @@ async def test_rated_messages_and_rates_come_in_one_batch(customer: Customer, po
     assert await price(customer, "+46700000010") == {"amount": "0.0120", "currency": "USD"}
 
 
+async def test_the_last_word_on_a_price_counts(pool: Pool, customer: Customer) -> None:
+    message = await customer.send()
+    message_id = UUID(message["id"])
+
+    def rated(micros: int, sequence: int) -> Event:
+        data = {"message_id": message["id"], "amount_micros": micros, "currency": "USD"}
+        return event("message.rated", customer.account_id, message_id, sequence, data)
+
+    for told in ((rated(45_000, 1), rated(0, 2)), (rated(0, 2), rated(45_000, 1))):  # billed, and given back
+        await take(pool, *told)
+        assert (await customer.get(message["id"]))["price"] == {"amount": "0.0000", "currency": "USD"}
+
+
 async def test_both_schemas_begin_with_the_same_rates(pool: Pool) -> None:
     columns = ", ".join(("id", *RateKey._fields, "amount_micros", "valid_from", "tiers::text"))
     ours = await pool.fetch(f"SELECT {columns} FROM messages.rates ORDER BY id")

@@ -195,6 +195,24 @@ def test_an_accounts_currency_is_chosen_once(commands: Commands, account: str) -
     assert [entry["action"] for entry in entries] == ["account.currency_set"]
 
 
+async def test_a_months_usage_is_recounted(commands: Commands, account: str, database_url: str) -> None:
+    verified = commands.json("admin", "usage", "verify", "--period", "2026-10", "--account", account)
+    assert (verified["messages"], verified["differences"], verified["found"]) == (0, 0, [])
+    said = commands.run("admin", "usage", "verify", "--period", "2026-10").stdout
+    assert said == "0 messages and 0 charges of 2026-10: 0 differences\n"
+    assert "not a month" in commands.run("admin", "usage", "verify", "--period", "october", expect=1).stderr
+    connection = await asyncpg.connect(database_url)
+    await connection.execute(
+        "INSERT INTO billing.usage_quarters VALUES ($1, '2026-10-01T12:00:00Z', 'AF', 'sent', 1, 2, 90000)",
+        UUID(account),
+    )
+    await connection.close()
+    said = commands.run("admin", "usage", "verify", "--period", "2026-10", expect=1).stdout
+    assert "0 messages and 0 charges of 2026-10: 2 differences" in said
+    assert "1 messages, 2 segments, 0.0900" in said
+    assert "In all: 1 outcome, 1 usage" in said
+
+
 def test_an_account_gets_a_plan(commands: Commands, account: str) -> None:
     made = commands.json(
         "admin", "plans", "set", "pro", "--base-fee", "25.00", "--included", "1000", "--minimum", "50",

@@ -80,7 +80,7 @@ class _BillingAccount(msgspec.Struct):
 
 async def take_billing(connection: Connection, events: Sequence[Event]) -> None:
     """Apply billing's events, in any order and more than once: prices, rates, accounts' currencies and spending."""
-    rated = [msgspec.json.decode(event.data, type=_Rated) for event in events if event.type == "message.rated"]
+    rated = [msgspec.json.decode(event.data, type=_Rated) for event in latest_of(events, "message.rated")]
     if rated:
         await queries.set_prices(connection, [(one.message_id, one.amount_micros, one.currency) for one in rated])
     rates = [msgspec.json.decode(event.data, type=_Rate) for event in events if event.type == "rate.created"]
