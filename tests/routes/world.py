@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -173,10 +174,13 @@ class World:
         await self._hear("billing", "messages", take_billing)
 
     async def _hear(self, source: str, consumer: str, handle: outbox.Handler) -> None:
-        idle = 0
-        while idle < 2:  # the first look at an outbox only makes the position
-            read = await outbox.consume(self.resources.pool, source, consumer, handle)
-            idle = 0 if read else idle + 1
+        pool, now = self.resources.pool, datetime.now(UTC)
+        async with asyncio.timeout(10):
+            # any transaction on the server that still runs holds what came after it back
+            while await outbox.consume(pool, source, consumer, handle) or not await outbox.has_read_until(
+                pool, source, consumer, now
+            ):
+                await asyncio.sleep(0)
 
 
 @asynccontextmanager
