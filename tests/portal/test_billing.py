@@ -3,7 +3,7 @@
 import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -11,8 +11,8 @@ import pytest
 from ghasi.contract import shapes
 from ghasi.contract.values import rfc3339
 from ghasi.portal.failures import RATE_LIMITED
-from ghasi.portal.pages.usage import GROUPS
-from tests.client.fake_api import ID, INVOICE, INVOICE_DETAIL, FakeApi, Given, Seen
+from ghasi.portal.pages.usage import GROUPS, path_of
+from tests.client.fake_api import ID, INVOICE, INVOICE_DETAIL, KEY, FakeApi, Given, Seen
 from tests.portal.conftest import Browser, Place, Shown, token
 from tests.portal.test_dashboard import HOSTILE, KABUL, chart, median_ms, parts
 from tests.portal.test_sessions import LIMITED
@@ -65,7 +65,7 @@ async def test_the_page_asks_nothing_and_its_parts_load_apart(visitor: Browser, 
         "/billing/list?month=2026-02&status=paid&cursor=abc",
     }  # fmt: skip
     later = [found["hx-get"] for _, found in shown.tags if found.get("hx-trigger") == "intersect once"]
-    assert later == [f"/billing/usage/by-{group}?month=2026-02" for group in GROUPS if group != "day"]
+    assert later == [f"{path_of(group)}?month=2026-02" for group in GROUPS if group != "day"]
     assert ("option", {"value": "2026-02", "selected": None}) in shown.tags
     assert ("option", {"value": "paid", "selected": None}) in shown.tags
     assert shown.input("usage")["data-live"] == "30"
@@ -141,11 +141,54 @@ async def test_no_usage_is_said_so(visitor: Browser, api: FakeApi) -> None:
     assert "data-chart" not in shown.raw
 
 
+def grouped(*rows: tuple[str | None, int, str]) -> Given:
+    given = [shapes.UsageRow(ID, ID, group, messages, 2 * messages, amount) for group, messages, amount in rows]
+    count = sum(messages for _, messages, _ in rows)
+    amount = f"{sum(Decimal(amount) for _, _, amount in rows):.4f}"
+    return Given(200, shapes.Usage(given, shapes.UsageTotals(count, 2 * count, amount), "USD"))
+
+
+def test_usage_is_shown_by_all_that_the_api_offers() -> None:
+    assert GROUPS.keys() == {"day", *get_args(shapes.UsageGrouping)}
+
+
 async def test_beyond_a_hundred_groups_the_others_are_one(visitor: Browser, api: FakeApi) -> None:
-    rows = [shapes.UsageRow(ID, ID, f"Z{number}", 1, 2, f"{number}.0001") for number in range(1, 104)]
-    api.answers["get_usage"] = Given(200, shapes.Usage(rows, shapes.UsageTotals(103, 206, "5356.0103"), "USD"))
-    shown = await visitor.get("/billing/usage/by-status?month=2026-02", HX_Request="true", Accept_Language="en")
-    assert "Z412$4.0001 3 others36$6.0003 Total103206$5,356.0103" in shown.text
+    api.answers["get_usage"] = grouped(
+        (None, 10, "99999.0001"), *((f"r{number}", 1, f"{number}.0001") for number in range(1, 104))
+    )
+    shown = await visitor.get("/billing/usage/by-reference?month=2026-02", HX_Request="true", Accept_Language="en")
+    assert "r412$4.0001 Others, or none1326$100,005.0004 Total113226$105,355.0104" in shown.text
+
+
+@pytest.mark.parametrize(
+    ("group", "value", "shown_as"),
+    [
+        ("country", None, "No country"), ("status", "delivered", "Delivered"), ("direction", "inbound", "Received"),
+        ("sender", HOSTILE, HOSTILE), ("sender", None, "Others, or none"), ("reference", HOSTILE, HOSTILE),
+        ("api_key", None, "Others, or the portal"),
+    ],
+)  # fmt: skip
+async def test_groups_have_names(visitor: Browser, api: FakeApi, group: str, value: str | None, shown_as: str) -> None:
+    api.answers["get_usage"] = grouped((value, 3, "0.5000"))
+    shown = await visitor.get(f"{path_of(group)}?month=2026-02", HX_Request="true", Accept_Language="en")
+    (query,) = (call.query for call in api.calls("get_usage"))
+    assert (query.group_by, query.granularity) == (group, "month")
+    check_bounds(query)
+    assert f"{shown_as}36$0.5000" in shown.text
+    assert "<script>" not in shown.raw
+
+
+async def test_keys_have_the_names_that_they_have_now(visitor: Browser, api: FakeApi) -> None:
+    gone = "0199f3a0-0000-7000-8000-000000000009"
+    api.answers |= {
+        "list_api_keys": Given(200, shapes.Page([KEY, replaced(KEY, id=OTHER, name=HOSTILE)], None)),
+        "get_usage": grouped((ID, 3, "3.0000"), (OTHER, 2, "2.0000"), (gone, 1, "1.0000")),
+    }
+    shown = await visitor.get("/billing/usage/by-api-key", HX_Request="true", Accept_Language="en")
+    assert f"ci36$3.0000 {HOSTILE}24$2.0000 {gone}Revoked or unknown12$1.0000" in shown.text
+    api.answers["list_api_keys"] = Given(502, b"")
+    shown = await visitor.get("/billing/usage/by-api-key", HX_Request="true", Accept_Language="en")
+    assert f"{ID}Revoked or unknown36" in shown.text
 
 
 async def test_usage_that_is_away_leaves_the_invoices(visitor: Browser, api: FakeApi) -> None:

@@ -627,7 +627,6 @@ def problem(status: int, code: str, *errors: tuple[str, str]) -> Given:
         (problem(422, "invalid_request", ("reference", "no")), "reference", "No."),
         (problem(403, "country_not_allowed"), "to", "The account may not send to this country."),
         (problem(403, "account_suspended"), "", "The account is suspended. Ask the operator."),
-        (problem(402, "insufficient_balance"), "", "prepaid balance is used up. Top it up;"),
         (problem(403, "daily_cap_reached"), "", "daily cap of messages is reached. Go on after 00:00 UTC."),
         (problem(422, "invalid_request", ("validity_s", "x")), "", "X."),
         (problem(403, "sender_not_allowed"), "from", "D. Senders lists those that may be used."),

@@ -39,9 +39,7 @@ async def show_billing(request: Request, visit: Visit) -> Response:
         chosen_status=status or "",
         statuses=[("", "All"), *((one, one.capitalize()) for one in STATUSES)],
         usage_path=f"{usage.PATH}?month={month:%Y-%m}",
-        groups=[
-            (group, words, f"{usage.PATH}/by-{group}?month={month:%Y-%m}") for group, words in usage.GROUPS.items()
-        ],
+        groups=[(group, words, f"{usage.path_of(group)}?month={month:%Y-%m}") for group, words in usage.GROUPS.items()],
         list_path=_place(request, f"{month:%Y-%m}", status).path("/billing/list"),
         has_running=not status and not request.query_params.get("cursor"),
     )

@@ -3,7 +3,8 @@
 Owns how usage is shown, and which names stand for what it is grouped by. Counts nothing: every sum of all is the API's.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -14,8 +15,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from ghasi.client.errors import ApiError, ApiUnreachableError
 from ghasi.contract.shapes import Usage, UsageRow
 from ghasi.portal.access import Page, signed_in
+from ghasi.portal.failures import explain
 from ghasi.portal.formats import Reader, read_time, write_country, write_day, write_month, write_number
 from ghasi.portal.pages.moments import midnight
 from ghasi.portal.pages.opening import reader_for
@@ -24,20 +27,34 @@ from ghasi.portal.rendering import part
 from ghasi.portal.sessions import Visit
 
 PATH = "/billing/usage"
-GROUPS = {"day": "Day", "country": "Country", "status": "Status"}
+GROUPS = {
+    "day": "Day", "country": "Country", "sender": "Sender", "api_key": "API key", "reference": "Reference",
+    "status": "Status", "direction": "Direction",
+}  # fmt: skip
 """What usage is shown by, and what that is called: of the API's groups, and by day."""
+OTHERS = {"sender": "Others, or none", "api_key": "Others, or the portal", "reference": "Others, or none"}
+"""What the API's group of all others is called."""
+DIRECTIONS = {"outbound": "Sent", "inbound": "Received"}
 MOST_ROWS = 100
 """The dearest are shown, and the others as one."""
+MOST_KEYS = 100
+"""As many as an account may have, and a page of the API."""
 
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """Usage of a day or of a group."""
+    """Usage of a day or of a group; `note` says what its name is not clear of."""
 
     name: str
     messages: int
     segments: int
     amount: str
+    note: str | None = None
+
+
+def path_of(group: str) -> str:
+    """Return where usage is shown by one of GROUPS."""
+    return f"{PATH}/by-{group.replace('_', '-')}"
 
 
 def month_of(request: Request, reader: Reader) -> tuple[date, date]:
@@ -77,11 +94,25 @@ def _shows(group: str) -> Page:
         reader = reader_for(visit)
         month, _ = month_of(request, reader)
         how: dict[str, Any] = {"granularity": "day"} if group == "day" else {"granularity": "month", "group_by": group}
-        usage = await visit.ask(lambda api: api.get_usage(**how, **_bounds(month, reader)))
-        rows = of_days(usage.data, reader) if group == "day" else of_groups(usage, group, reader)
+        asked = visit.ask(lambda api: api.get_usage(**how, **_bounds(month, reader)))
+        if group == "api_key":
+            usage, keys = await asyncio.gather(asked, _find_keys(visit))
+        else:
+            usage, keys = await asked, {}
+        rows = of_days(usage.data, reader) if group == "day" else of_groups(usage, group, reader, keys)
         return part("billing/usage_table.html", visit=visit, rows=rows, usage=usage, name=GROUPS[group])
 
     return show
+
+
+async def _find_keys(visit: Visit) -> dict[str, str]:
+    """Return the keys' names by their ids, as far as they can be had: without them the ids are shown."""
+    try:
+        keys = await visit.ask(lambda api: api.list_api_keys(limit=MOST_KEYS))
+    except (ApiError, ApiUnreachableError) as error:
+        explain(error)
+        return {}
+    return {key.id: key.name for key in keys.data}
 
 
 def of_days(rows: Sequence[UsageRow], reader: Reader) -> list[Used]:
@@ -97,18 +128,26 @@ def _short_day(at: str, reader: Reader) -> str:
     return written
 
 
-def of_groups(usage: Usage, group: str, reader: Reader) -> list[Used]:
-    """Return usage by group, the dearest first; beyond MOST_ROWS the others as one."""
-    named = [Used(_name(row.group, group, reader), row.messages, row.segments, row.amount) for row in usage.data]
-    named.sort(key=lambda used: (-Decimal(used.amount), -used.messages, used.name))
-    shown, others = named[:MOST_ROWS], named[MOST_ROWS:]
-    return [*shown, _sum(f"{write_number(len(others), reader)} others", others)] if others else shown
+def of_groups(usage: Usage, group: str, reader: Reader, keys: Mapping[str, str]) -> list[Used]:
+    """Return usage by group, the dearest first; beyond MOST_ROWS, and those without a name, are the last as one."""
+    rows = [_used(row, group, reader, keys) for row in usage.data if row.group is not None or group not in OTHERS]
+    rows.sort(key=lambda used: (-Decimal(used.amount), -used.messages, used.name))
+    unnamed = [_used(row, group, reader, keys) for row in usage.data if row.group is None and group in OTHERS]
+    shown, others = rows[:MOST_ROWS], rows[MOST_ROWS:] + unnamed
+    return [*shown, _sum(OTHERS.get(group, "Others"), others)] if others else shown
 
 
-def _name(value: str | None, group: str, reader: Reader) -> str:
+def _used(row: UsageRow, group: str, reader: Reader, keys: Mapping[str, str]) -> Used:
+    value, note = row.group or "", None
     if group == "country":
-        return write_country(value, reader)
-    return "None" if value is None else value.capitalize()
+        value = write_country(row.group, reader)
+    elif group == "status":
+        value = value.capitalize()
+    elif group == "direction":
+        value = DIRECTIONS.get(value, value)
+    elif group == "api_key":
+        value, note = keys.get(value, value), None if value in keys else "Revoked or unknown"
+    return Used(value, row.messages, row.segments, row.amount, note)
 
 
 def _sum(name: str, rows: Sequence[Used]) -> Used:
@@ -146,5 +185,5 @@ def describe(usage: Usage, month: date, reader: Reader) -> str:
 
 ROUTES = [
     Route(PATH, signed_in(show_usage)),
-    *(Route(f"{PATH}/by-{group}", signed_in(_shows(group))) for group in GROUPS),
+    *(Route(path_of(group), signed_in(_shows(group))) for group in GROUPS),
 ]
