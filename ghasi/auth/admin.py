@@ -17,7 +17,7 @@ from ghasi.auth.signing_keys import PUBLICATION_LEAD, key_state
 from ghasi.auth.users import change_role
 from ghasi.contract import shapes
 from ghasi.contract.errors import Problem, invalid
-from ghasi.contract.table import LIMIT_GROUPS
+from ghasi.contract.row import LIMIT_GROUPS
 from ghasi.storage import audit, outbox
 from ghasi.storage.pool import Connection, Pool
 from ghasi.storage.resources import Resources

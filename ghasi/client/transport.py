@@ -18,7 +18,8 @@ from yarl import URL
 
 from ghasi.client.errors import ApiError, ApiUnreachableError, read_error
 from ghasi.contract import shapes
-from ghasi.contract.table import BY_OPERATION, Auth, Row
+from ghasi.contract.row import Auth, Row
+from ghasi.contract.table import BY_OPERATION
 
 T = TypeVar("T")
 REFRESH_COOKIES = ("__Host-ghasi_refresh", "ghasi_refresh")

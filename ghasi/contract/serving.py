@@ -18,7 +18,8 @@ import structlog
 
 from ghasi.contract.decoding import decode_items, decode_query
 from ghasi.contract.errors import Problem, invalid
-from ghasi.contract.table import BY_OPERATION, MAX_BODY_BYTES, Auth, Matcher, Row
+from ghasi.contract.row import MAX_BODY_BYTES, Auth, Row
+from ghasi.contract.table import BY_OPERATION, Matcher
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

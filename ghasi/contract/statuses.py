@@ -7,7 +7,7 @@ answer through the gateway; that a service refuses who comes past the gateway (`
 from collections.abc import Mapping
 
 from ghasi.contract.errors import CODES
-from ghasi.contract.table import Auth, Row
+from ghasi.contract.row import Auth, Row
 
 UNAUTHORIZED: tuple[str, ...] = (
     "Unauthorized",

@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 import structlog
 
 from ghasi.contract.errors import Problem
+from ghasi.contract.row import Auth, Row, Upstream
 from ghasi.contract.serving import JSON, ClientLeft, RawHeaders, Receive, Scope, Send, run_while_present
-from ghasi.contract.table import ROWS, Auth, Matcher, Row, Upstream
+from ghasi.contract.table import ROWS, Matcher
 from ghasi.gateway import answers, metrics
 from ghasi.gateway.addresses import Addresses
 from ghasi.gateway.answers import ProblemRefusal, Refusal

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from ghasi.contract.row import LIMIT_GROUPS, LimitGroup
 from ghasi.contract.serving import RawHeaders
-from ghasi.contract.table import LIMIT_GROUPS, LimitGroup
 from ghasi.settings import Settings
 
 WINDOW_S = 60

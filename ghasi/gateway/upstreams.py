@@ -15,8 +15,8 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
+from ghasi.contract.row import Upstream
 from ghasi.contract.serving import UPSTREAM_SECRET_HEADER, Asgi, RawHeaders, Receive
-from ghasi.contract.table import Upstream
 from ghasi.settings import Settings
 
 MAX_ANSWER_BYTES = 16 * 1024 * 1024

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from ghasi.contract.table import Upstream
+from ghasi.contract.row import Upstream
 from ghasi.processes.children import ChildOrder
 from ghasi.processes.health import HealthChecks, neighbour, socket_path
 from ghasi.processes.hosting import WORKERS, CannotRun, Host, PartEnded, url_setting

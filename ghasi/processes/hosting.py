@@ -15,8 +15,9 @@ from typing import Any, Self
 
 import structlog
 
+from ghasi.contract.row import Upstream
 from ghasi.contract.serving import Asgi, Handler, ServiceApp
-from ghasi.contract.table import BY_OPERATION, Upstream
+from ghasi.contract.table import BY_OPERATION
 from ghasi.processes.health import Check, HealthChecks
 from ghasi.processes.listening import DRAIN_S, HttpServer
 from ghasi.settings import Settings

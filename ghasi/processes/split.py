@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from uuid import uuid4
 
-from ghasi.contract.table import Upstream
+from ghasi.contract.row import Upstream
 from ghasi.processes import metrics
 from ghasi.processes.database import with_database
 from ghasi.processes.health import HealthChecks

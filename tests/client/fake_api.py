@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from ghasi.contract import shapes
 from ghasi.contract.decoding import decode_body, decode_query
 from ghasi.contract.errors import Problem
+from ghasi.contract.row import Row
 from ghasi.contract.serving import (
     Receive,
     Scope,
@@ -20,7 +21,7 @@ from ghasi.contract.serving import (
     answer_problem,
     read_body,
 )
-from ghasi.contract.table import Matcher, Row
+from ghasi.contract.table import Matcher
 
 ID = "0199f3a0-0000-7000-8000-000000000001"
 AT = "2026-11-22T18:00:00.000Z"

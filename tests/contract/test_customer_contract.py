@@ -3,17 +3,9 @@
 import pytest
 
 from ghasi.contract.claims import CLAIMS, INJECTED_HEADERS
-from ghasi.contract.table import (
-    BY_OPERATION,
-    CONTRACT,
-    EXTENSIONS,
-    GATEWAY_MARGIN_S,
-    INTERNAL,
-    LIMIT_GROUPS,
-    ROWS,
-    Auth,
-    Matcher,
-)
+from ghasi.contract.extensions import EXTENSIONS
+from ghasi.contract.row import GATEWAY_MARGIN_S, LIMIT_GROUPS, Auth
+from ghasi.contract.table import BY_OPERATION, CONTRACT, INTERNAL, ROWS, Matcher
 from ghasi.settings import Settings
 
 NONE, COOKIE, BEARER = "No (pre-login)", "Refresh token cookie", "Bearer JWT"

@@ -18,8 +18,9 @@ from ghasi.contract.emit.examples import EXAMPLES
 from ghasi.contract.emit.samples import curl
 from ghasi.contract.emit.sections import SECTIONS, section_of
 from ghasi.contract.errors import CODES
+from ghasi.contract.row import Auth, Row
 from ghasi.contract.statuses import GATEWAY_MESSAGES, gateway_messages, problem_codes, statuses
-from ghasi.contract.table import BY_OPERATION, CONTRACT, INTERNAL, ROWS, Auth, Row
+from ghasi.contract.table import BY_OPERATION, CONTRACT, INTERNAL, ROWS
 from ghasi.settings import Settings
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -7,8 +7,8 @@ import structlog
 
 from ghasi.contract import shapes
 from ghasi.contract.errors import Problem
+from ghasi.contract.row import MAX_BODY_BYTES
 from ghasi.contract.serving import UPSTREAM_SECRET_HEADER, Call, Handler, Reply, ServiceApp
-from ghasi.contract.table import MAX_BODY_BYTES
 from ghasi.contract.values import new_id
 from tests.asgi import request
 

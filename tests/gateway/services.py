@@ -16,9 +16,9 @@ from jwt.algorithms import RSAAlgorithm
 
 from ghasi.contract.errors import Problem
 from ghasi.contract.keys import key_hash, new_key
+from ghasi.contract.row import Upstream
 from ghasi.contract.serving import Asgi, Call, RawHeaders, Receive, Reply, Scope, Send, ServiceApp
 from ghasi.contract.shapes import SCOPES, ApiKeyGrant, GatewayState, JsonWebKey, JsonWebKeySet
-from ghasi.contract.table import Upstream
 from ghasi.gateway.app import Gateway
 from ghasi.gateway.upstreams import InProcessUpstream, UpstreamClient
 from ghasi.settings import Settings

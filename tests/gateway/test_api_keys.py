@@ -6,8 +6,9 @@ import time
 import pytest
 
 from ghasi.contract.keys import checksum_valid, key_hash, key_prefix, new_key
+from ghasi.contract.row import Auth, Row
 from ghasi.contract.shapes import SCOPES
-from ghasi.contract.table import ROWS, Auth, Row
+from ghasi.contract.table import ROWS
 from ghasi.gateway.app import Gateway
 from tests.asgi import request
 from tests.gateway.services import ACCOUNT_ID, USER_ID, AuthService, Recorder, bearer, running

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 
-from ghasi.contract.table import MAX_BODY_BYTES
+from ghasi.contract.row import MAX_BODY_BYTES
 from ghasi.gateway.app import Gateway
 from tests.asgi import request
 from tests.gateway.services import Recorder, bearer

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ghasi import __version__
-from ghasi.contract.table import ROWS, Row, Upstream
+from ghasi.contract.row import Row, Upstream
+from ghasi.contract.table import ROWS
 from ghasi.gateway.app import Gateway
 from ghasi.gateway.headers import read_headers
 from ghasi.gateway.upstreams import HttpUpstream

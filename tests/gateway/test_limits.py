@@ -5,17 +5,17 @@ import time
 
 import pytest
 
-from ghasi.contract.table import (
+from ghasi.contract.row import (
     API_KEY_LIMIT,
     AUTH_LIMIT,
     LIMIT_GROUPS,
     READ_LIMIT,
-    ROWS,
     SEND_LIMIT,
     WRITE_LIMIT,
     LimitGroup,
     Row,
 )
+from ghasi.contract.table import ROWS
 from ghasi.gateway.app import Gateway
 from ghasi.gateway.limits import Limits
 from ghasi.settings import Settings

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from ghasi.contract.table import Upstream
+from ghasi.contract.row import Upstream
 from ghasi.gateway.app import Gateway
 from ghasi.gateway.state import REFUSED_AFTER_S, GatewayExists
 from ghasi.gateway.upstreams import InProcessUpstream

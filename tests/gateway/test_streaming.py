@@ -12,8 +12,9 @@ import pytest
 from prometheus_client import REGISTRY
 
 from ghasi.contract.errors import Problem
+from ghasi.contract.row import CSV, PDF, Upstream
 from ghasi.contract.serving import Call, Reply, ServiceApp
-from ghasi.contract.table import BY_OPERATION, CSV, PDF, Upstream
+from ghasi.contract.table import BY_OPERATION
 from ghasi.gateway.upstreams import HttpUpstream, UpstreamClient
 from ghasi.storage.pool import UNAVAILABLE, Pool
 from tests.asgi import request

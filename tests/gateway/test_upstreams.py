@@ -11,8 +11,9 @@ import aiohttp
 import pytest
 
 from ghasi import __version__
+from ghasi.contract.row import Upstream
 from ghasi.contract.serving import Receive, Scope, Send
-from ghasi.contract.table import BY_OPERATION, Upstream
+from ghasi.contract.table import BY_OPERATION
 from ghasi.gateway.app import Gateway
 from ghasi.gateway.upstreams import (
     MAX_ANSWER_BYTES,

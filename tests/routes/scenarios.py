@@ -21,9 +21,10 @@ from ghasi.billing.invoices import admin as billing_admin
 from ghasi.billing.invoices import credit_notes
 from ghasi.billing.invoices.credit_notes import Wanted
 from ghasi.billing.ledger import admin as ledger_admin
+from ghasi.contract.row import Auth, Row, Upstream
 from ghasi.contract.serving import Caller
 from ghasi.contract.shapes import SCOPES, NewApiKey, NewInvitation, WebhookInput
-from ghasi.contract.table import BY_OPERATION, ROWS, Auth, Row, Upstream
+from ghasi.contract.table import BY_OPERATION, ROWS
 from ghasi.contract.values import new_id
 from ghasi.gateway.upstreams import HttpUpstream, UpstreamRequest
 from ghasi.webhooks.endpoints import service as webhooks

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ghasi.contract.keys import new_key
+from ghasi.contract.row import MAX_BODY_BYTES, Auth, Row
 from ghasi.contract.shapes import ProblemBody
 from ghasi.contract.statuses import statuses
-from ghasi.contract.table import BY_OPERATION, MAX_BODY_BYTES, ROWS, Auth, Row
+from ghasi.contract.table import BY_OPERATION, ROWS
 from ghasi.contract.values import encode_cursor, new_id
 from ghasi.messages.senders.queries import StoredSender
 from tests.asgi import Answer

@@ -8,20 +8,19 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from ghasi.auth import admin
-from ghasi.contract.table import (
+from ghasi.contract.row import (
     API_KEY_LIMIT,
     AUTH_LIMIT,
     BATCH_LIMIT,
-    BY_OPERATION,
     EXPORT_LIMIT,
     PREVIEW_LIMIT,
     READ_LIMIT,
-    ROWS,
     SEND_LIMIT,
     WRITE_LIMIT,
     LimitGroup,
     Row,
 )
+from ghasi.contract.table import BY_OPERATION, ROWS
 from tests.asgi import Answer
 from tests.clock import room_in_the_minute
 from tests.routes.world import MESSAGE, Customer, World, ask, new_address

@@ -4,9 +4,10 @@ import msgspec
 import pytest
 
 from ghasi import __version__
+from ghasi.contract.row import Row
 from ghasi.contract.shapes import ProblemBody
 from ghasi.contract.statuses import gateway_messages, problem_codes, statuses
-from ghasi.contract.table import BY_OPERATION, ROWS, Row
+from ghasi.contract.table import BY_OPERATION, ROWS
 from tests.asgi import Answer
 from tests.routes.conftest import Worlds
 from tests.routes.scenarios import SCENARIOS, Key

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from ghasi.billing.accounts import customers
-from ghasi.contract.table import Row, Upstream
+from ghasi.contract.row import Row, Upstream
 from ghasi.contract.values import new_id
 from ghasi.gateway.app import Gateway
 from ghasi.gateway.upstreams import InProcessUpstream, UpstreamAnswer, UpstreamClient, UpstreamRequest, UpstreamStream

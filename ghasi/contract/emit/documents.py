@@ -13,20 +13,19 @@ from ghasi.contract import claims
 from ghasi.contract.emit.openapi import DEFAULTS, limit_per_minute
 from ghasi.contract.emit.table import describe_auth, describe_limit
 from ghasi.contract.errors import CODES
+from ghasi.contract.extensions import EXTENSIONS
 from ghasi.contract.message_errors import MESSAGE_ERRORS, STATUS_MEANINGS
-from ghasi.contract.statuses import GATEWAY_MESSAGES, gateway_messages, statuses
-from ghasi.contract.table import (
-    CONTRACT,
-    EXTENSIONS,
+from ghasi.contract.row import (
     GATEWAY_MARGIN_S,
     LIMIT_GROUPS,
     MAX_BATCH_BYTES,
     MAX_BODY_BYTES,
-    ROWS,
     LimitGroup,
     Row,
     Upstream,
 )
+from ghasi.contract.statuses import GATEWAY_MESSAGES, gateway_messages, statuses
+from ghasi.contract.table import CONTRACT, ROWS
 from ghasi.settings import Settings
 
 _SECTIONS = (

@@ -19,8 +19,9 @@ from ghasi.contract.emit.examples import EXAMPLES, component_name
 from ghasi.contract.emit.samples import curl
 from ghasi.contract.emit.sections import SECTIONS, section_of
 from ghasi.contract.errors import CODES
+from ghasi.contract.row import Auth, LimitGroup, Row
 from ghasi.contract.statuses import gateway_messages, statuses
-from ghasi.contract.table import ROWS, Auth, LimitGroup, Row
+from ghasi.contract.table import ROWS
 from ghasi.settings import Settings
 
 Json = dict[str, Any]

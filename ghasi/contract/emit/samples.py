@@ -7,7 +7,7 @@ import json
 import re
 
 from ghasi.contract.emit.examples import EXAMPLES, component_name
-from ghasi.contract.table import Auth, Row
+from ghasi.contract.row import Auth, Row
 
 
 def curl(row: Row, api_url: str) -> str:

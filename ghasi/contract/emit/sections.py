@@ -4,7 +4,7 @@ Owns the names, the order and the texts of OpenAPI's tags. They follow paths, no
 shows it is no customer's concern.
 """
 
-from ghasi.contract.table import Row
+from ghasi.contract.row import Row
 
 SECTIONS = {
     "Messages": "Send messages and see what became of them.",

@@ -8,7 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 from ghasi.contract.emit.openapi import DEFAULTS, limit_per_minute
-from ghasi.contract.table import CONTRACT, EXTENSIONS, Auth, LimitGroup, Row
+from ghasi.contract.extensions import EXTENSIONS
+from ghasi.contract.row import Auth, LimitGroup, Row
+from ghasi.contract.table import CONTRACT
 from ghasi.settings import Settings
 
 LONGEST_PATH = 32

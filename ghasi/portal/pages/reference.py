@@ -18,7 +18,8 @@ from starlette.routing import Route
 from ghasi.contract.emit.examples import EXAMPLES
 from ghasi.contract.emit.openapi import openapi
 from ghasi.contract.emit.sections import SECTIONS, section_of
-from ghasi.contract.table import ROWS, Row
+from ghasi.contract.row import Row
+from ghasi.contract.table import ROWS
 from ghasi.portal.access import signed_in
 from ghasi.portal.rendering import accepted_encodings, page
 from ghasi.portal.sessions import Portal, Visit
