@@ -72,6 +72,6 @@ async def _move_invoices_on(resources: Resources) -> None:
         try:
             if await automatic.advance(resources.pool, calendar, datetime.now(UTC)):
                 resources.bells.ring("billing")
-        except UNAVAILABLE as error:  # the next round comes
-            log.warning("invoices_not_moved_on", error=type(error).__name__)
+        except Exception as error:  # one account's invoice must not end the rating of all; it is tried again and seen
+            log.exception("invoices_not_moved_on", error=type(error).__name__)
         await asyncio.sleep(INVOICES_EVERY_S)

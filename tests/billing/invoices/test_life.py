@@ -1,18 +1,21 @@
 """An invoice's life without anybody's hand: a draft when the month has ended, opened after the grace period."""
 
+import asyncio
 from datetime import UTC, date, datetime, timedelta
 
 import asyncpg
 import pytest
 
+from ghasi.billing import worker
 from ghasi.billing.invoices import admin as invoice_admin
-from ghasi.billing.invoices import settling, terms
+from ghasi.billing.invoices import automatic, closing, settling, terms
 from ghasi.billing.invoices.model import Tax
 from ghasi.billing.model import Invoice
 from ghasi.billing.plans.model import Plan
 from ghasi.contract.values import new_id
 from ghasi.storage import audit
 from ghasi.storage.pool import Pool
+from ghasi.storage.resources import Resources
 from tests.billing.conftest import ACCOUNT, LAST_MONTH, Messages, Sms
 from tests.billing.invoices.months import END, NOVEMBER, OCTOBER, WHO, advance, books_balance, close, give_plan, told
 
@@ -189,6 +192,53 @@ async def test_what_is_overdue_is_told_once(pool: Pool, messages: Messages) -> N
     assert (sequence, data["id"], data["overdue"], data["status"]) == (2, str(made[ACCOUNT].id), True, "open")
     await settling.pay_invoice(pool, str(made[ACCOUNT].number), WHO)
     assert (await told(pool))[-1][:2] == ("invoice.paid", 3)
+
+
+async def test_workers_and_operators_at_once_make_the_same_invoices(
+    pool: Pool, messages: Messages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Drafts are made, refreshed and opened while messages are rated; each message is on one invoice or none."""
+    monkeypatch.setattr(closing, "ACCOUNTS_AT_A_TIME", 3)
+    monkeypatch.setattr(automatic, "ACCOUNTS_AT_A_TIME", 2)
+    accounts = [new_id() for _ in range(10)]
+    sent = [Sms(account_id=account, country=country) for account in accounts for country in ("AF", "DE")]
+    await messages.happen(*sent)
+    late = [Sms(account_id=account) for account in accounts]
+    await messages.write(*(event for message in late for event in message.events()))
+    await asyncio.gather(
+        messages.read(7),
+        *(advance(pool, END + hours * HOUR) for hours in range(1, 5)),
+        *(close(pool, early=True) for _ in range(4)),
+    )
+    await close(pool, "2026-11", early=True)
+    invoices = await stored(pool)
+    numbers = [int(str(invoice.number)[-6:]) for invoice in invoices]
+    assert sorted(numbers) == list(range(1, len(invoices) + 1))
+    assert {invoice.status for invoice in invoices} == {"open"}
+    assert await pool.fetchval("SELECT count(*) FROM billing.tallies WHERE invoice_id IS NULL") == 0
+    assert await pool.fetchval("SELECT sum(messages) FROM billing.invoice_lines") == len(sent) + len(late)
+    await books_balance(pool)
+
+
+async def test_a_fault_in_invoices_does_not_end_rating(
+    resources: Resources, pool: Pool, messages: Messages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = asyncio.Event()
+
+    async def break_down(*_: object) -> bool:
+        tried.set()
+        raise RuntimeError("one account's books are wrong")
+
+    monkeypatch.setattr(automatic, "advance", break_down)
+    task = asyncio.create_task(worker.work(resources))
+    async with asyncio.timeout(10):
+        await tried.wait()
+        await messages.write(*Sms().events())
+        resources.bells.ring("messages")
+        while not await pool.fetchval("SELECT count(*) FROM billing.charges"):
+            await asyncio.sleep(0.02)
+        resources.stopping.set()
+        await task
 
 
 async def test_what_was_opened_is_held_by_the_database(pool: Pool, messages: Messages) -> None:
