@@ -1,6 +1,7 @@
 """`ghasi admin accounts billing-profile | taxes | discounts`: what an account's invoices are made with."""
 
-from typing import Annotated, Any
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 from cyclopts import App, Parameter
@@ -9,16 +10,31 @@ from ghasi.billing.accounts import profiles
 from ghasi.billing.invoices import terms
 from ghasi.billing.invoices.model import Discount, Tax
 from ghasi.billing.invoices.presenting import percent_of
+from ghasi.commands.admin_accounts import get_account
 from ghasi.commands.amounts import Amount
 from ghasi.commands.operator import Operator, OperatorFlags, do, fields
 from ghasi.commands.output import print_line, print_row, print_rows
 from ghasi.contract.shapes import BillingProfileInput
 from ghasi.contract.values import decimal_string
+from ghasi.storage.pool import Pool
+from ghasi.storage.resources import Resources
 
+T = TypeVar("T")
 HERE = Operator()
 taxes = App(name="taxes", help="Taxes on an account's invoices, each on the subtotal.")
 discounts = App(name="discounts", help="What an account pays less, for some months or for good.")
 billing_profile = App(name="billing-profile", help="What an account is called on its invoices.")
+
+
+def _of(operator: Operator, account: UUID, action: Callable[[Pool], Awaitable[T]]) -> T:
+    """Do something of an account that there is."""
+
+    async def act(it: Resources) -> T:
+        await get_account(it, account)
+        return await action(it.pool)
+
+    return do(operator, act)
+
 
 _PROFILE = ("legal_name", "address", "tax_id", "email", "locale", "updated_at")
 
@@ -26,7 +42,7 @@ _PROFILE = ("legal_name", "address", "tax_id", "email", "locale", "updated_at")
 @billing_profile.command(name="show")
 def show_profile(account: UUID, *, operator: OperatorFlags = HERE) -> None:
     """Show what an account is called on its next invoices."""
-    found = do(operator, lambda it: profiles.find_profile(it.pool, account))
+    found = _of(operator, account, lambda pool: profiles.find_profile(pool, account))
     row = fields(found, *_PROFILE) if found else dict.fromkeys(_PROFILE)
     print_row({"account_id": account} | row, as_json=operator.json)
 
@@ -44,7 +60,7 @@ def set_profile(
 ) -> None:
     """Set all of it: what is left out is taken away."""
     body = BillingProfileInput(legal_name=legal_name, address=list(address), tax_id=tax_id, email=email, locale=locale)
-    done = do(operator, lambda it: profiles.set_profile(it.pool, account, body, operator.actor))
+    done = _of(operator, account, lambda pool: profiles.set_profile(pool, account, body, operator.actor))
     print_line("set", {"account_id": account} | fields(done, *_PROFILE), as_json=operator.json)
 
 
@@ -55,7 +71,7 @@ def _tax(tax: Tax) -> dict[str, Any]:
 @taxes.command(name="list")
 def list_taxes(account: UUID, *, operator: OperatorFlags = HERE) -> None:
     """List an account's taxes."""
-    found = do(operator, lambda it: terms.list_taxes(it.pool, account))
+    found = _of(operator, account, lambda pool: terms.list_taxes(pool, account))
     print_rows([_tax(tax) for tax in found], as_json=operator.json, columns=("name", "percent"))
 
 
@@ -67,7 +83,7 @@ def set_taxes(
 ) -> None:
     """Give an account these taxes and no others, on invoices that are opened from now on."""
     wanted = [_parse_tax(text) for text in tax]
-    do(operator, lambda it: terms.set_taxes(it.pool, account, wanted, operator.actor))
+    _of(operator, account, lambda pool: terms.set_taxes(pool, account, wanted, operator.actor))
     rows = [_tax(one) for one in wanted]
     said = ", ".join(f"{row['name']} {row['percent']} %" for row in rows) or "none"
     print_line(f"taxes: {said}", {"account_id": account, "taxes": rows}, as_json=operator.json)
@@ -88,7 +104,7 @@ def _discount(discount: Discount) -> dict[str, Any]:
 @discounts.command(name="list")
 def list_discounts(account: UUID, *, operator: OperatorFlags = HERE) -> None:
     """List an account's discounts, past ones too."""
-    found = do(operator, lambda it: terms.list_discounts(it.pool, account))
+    found = _of(operator, account, lambda pool: terms.list_discounts(pool, account))
     columns = ("id", "name", "percent", "amount", "from_month", "until_month")
     print_rows([_discount(one) for one in found], as_json=operator.json, columns=columns)
 
@@ -106,10 +122,10 @@ def add_discount(
 ) -> None:
     """Give an account a discount: a percentage or an amount."""
     rate_ppm = None if percent is None else terms.parse_percent(percent)
-    added = do(
-        operator,
-        lambda it: terms.add_discount(
-            it.pool, account, name, operator.actor,
+    added = _of(
+        operator, account,
+        lambda pool: terms.add_discount(
+            pool, account, name, operator.actor,
             rate_ppm=rate_ppm, amount_micros=amount, from_month=from_month, until_month=until,
         ),
     )  # fmt: skip

@@ -20,6 +20,8 @@ async def test_an_invoice_from_its_taxes_to_its_last_credit_note(
     commands: Commands, pool: Pool, messages: Messages  # noqa: F811
 ) -> None:  # fmt: skip
     account = str(ACCOUNT)
+    assert "no account" in say(commands, "accounts", "taxes", "set", account, "VAT=19", expect=1)
+    await pool.execute("INSERT INTO auth.accounts (id, name, created_at) VALUES ($1, 'Bakery', now())", ACCOUNT)
     profile = ("--legal-name", "Kabul Bakery Ltd", "--address", "12 Flower Street", "--address", "Kabul")
     assert say(commands, "accounts", "billing-profile", "set", account, *profile, "--locale", "fa-AF") == "set\n"
     assert "12 Flower Street, Kabul" in say(commands, "accounts", "billing-profile", "show", account)
