@@ -93,6 +93,10 @@ bench-reads: $(DEVELOPMENT) ## Measure lists and details over 10 thousand and 10
 bench-webhooks: $(DEVELOPMENT) ## Measure webhooks a second beside a bare loop, and the memory that a million due ones take
 	@exec $(BIN)/python -m benchmarks.webhook_rate $(ARGS)
 
+.PHONY: bench-billing
+bench-billing: $(DEVELOPMENT) ## Measure a month of a million messages: its rating, its usage, its closing (2 GB of disk)
+	@exec $(BIN)/python -m benchmarks.billing_month $(ARGS)
+
 .PHONY: bench-submit
 bench-submit: $(DEVELOPMENT) ## Measure the SMPP client beside others from PyPI
 	@$(PIP) install --quiet --group bench

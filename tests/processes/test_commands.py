@@ -200,7 +200,7 @@ async def test_a_months_usage_is_recounted(commands: Commands, account: str, dat
     assert (verified["messages"], verified["differences"], verified["found"]) == (0, 0, [])
     said = commands.run("admin", "usage", "verify", "--period", "2026-10").stdout
     assert said == "0 messages and 0 charges of 2026-10: 0 differences\n"
-    assert "not a month" in commands.run("admin", "usage", "verify", "--period", "october", expect=1).stderr
+    assert "not a month" in commands.run("admin", "usage", "verify", "--period", "october", expect=2).stderr
     connection = await asyncpg.connect(database_url)
     await connection.execute(
         "INSERT INTO billing.usage_quarters VALUES ($1, '2026-10-01T12:00:00Z', 'AF', 'sent', 1, 2, 90000)",

@@ -53,11 +53,12 @@ async def get_usage(pool: Pool, caller: Caller, query: shapes.UsageQuery) -> sha
     total = Sums()
     for _, _, sums in rows:
         total.add(sums.messages, sums.segments, sums.amount_micros)
+    times = [rfc3339(bound) for bound in bounds]  # once: an answer may have many rows of a period
     return shapes.Usage(
         data=[
             shapes.UsageRow(
-                period_start=rfc3339(bounds[period]),
-                period_end=rfc3339(bounds[period + 1]),
+                period_start=times[period],
+                period_end=times[period + 1],
                 group=group,
                 messages=sums.messages,
                 segments=sums.segments,
