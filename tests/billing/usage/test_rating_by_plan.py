@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -18,7 +19,7 @@ from ghasi.billing.plans.queries import insert_plan, insert_subscription
 from ghasi.billing.rates.queries import insert_rates
 from ghasi.billing.usage.rating import Rater
 from ghasi.contract.pricing import Rate, RateKey, Tier
-from ghasi.contract.values import new_id
+from ghasi.contract.values import decimal_string, new_id
 from ghasi.storage.pool import Pool
 from tests.billing.conftest import LAST_MONTH, Messages, Sms
 from tests.billing.usage.test_rating import quarter_of
@@ -370,6 +371,24 @@ async def test_included_segments_do_not_count_for_the_rates_tiers(pool: Pool, me
         ("usage", 20_001, 13_334, 40_002),  # 6 at the rate, 12 of the plan: a third off 20,001
         ("usage", 20_001, 13_334, 40_002),
     ]
+
+
+async def test_the_example_of_the_page_on_billing(pool: Pool, messages: Messages) -> None:
+    page = (Path(__file__).parents[3] / "docs/billing.md").read_text()
+    table = page.partition("| Message | Segments before |")[2].partition("They cost")[0]
+    said = [line.split("|")[3].strip() for line in table.splitlines()[2:] if line]
+    await begin_anew(pool)
+    account_id = new_id()
+    async with pool.acquire() as connection:
+        await insert_plan(connection, Plan("page", OCTOBER, "USD", included_segments=5, tiers=(PlanTier(8, 100_000),)))
+        await insert_subscription(connection, Subscription(account_id, OCTOBER, "page"))
+        key = RateKey("USD", "outbound", account_id, None, "AF", "", None, None)
+        await insert_rates(connection, [Rate(new_id(), key, 30_000, LONG_AGO)])
+    sent = [Sms(account_id=account_id, segments=3) for _ in range(6)]
+    await messages.happen(*sent)
+    found = await charged(pool, *sent)
+    assert [decimal_string(unit) for _, _, unit, _ in found] == said
+    assert f"= {decimal_string(sum(amount for *_, amount in found))}. Tiers" in " ".join(page.split())
 
 
 async def test_a_message_that_is_billed_on_its_delivery(pool: Pool, messages: Messages) -> None:
