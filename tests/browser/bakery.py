@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 import aiohttp
 from aiohttp import web
 
+from tests.browser.bakery_bills import bill, import_rates
 from tests.end_to_end.customer import Customer
 from tests.end_to_end.deployment import Deployment, until
 
@@ -193,11 +194,10 @@ def give_past(customer: Bakery) -> None:
         outcomes.append(f"('{account}', '{at}', {count}, {delivered}, {failed}, {count}, {count * micros})")
         tallies[f"{at:%Y-%m-01}", country] += count
     owed = [
-        f"(gen_random_uuid(), '{account}', '{month}', '{country}', 'USD', {COUNTRIES[country][1]}, {count}, {count}, "
-        f"{count * COUNTRIES[country][1]})"
+        f"('{account}', '{month}', '{country}', {COUNTRIES[country][1]}, {count})"
         for (month, country), count in tallies.items()
-        if month < this_month
     ]
+    spent = sum(count * COUNTRIES[country][1] for (month, country), count in tallies.items() if month == this_month)
     sums = ", ".join(f"sum({name})" for name in ("messages", "delivered", "failed", "segments", "amount"))
     write(
         customer.deployment,
@@ -205,8 +205,18 @@ def give_past(customer: Bakery) -> None:
         f"""INSERT INTO billing.outcome_quarters
         SELECT account::uuid, at::timestamptz, {sums} FROM (VALUES {", ".join(outcomes)})
             AS hours (account, at, messages, delivered, failed, segments, amount) GROUP BY account, at""",
-        "INSERT INTO billing.tallies (id, account_id, month, country, currency, unit_micros, messages, segments, "
-        f"amount_micros) VALUES {', '.join(owed)}",
+        f"""INSERT INTO billing.tallies AS open
+            (id, account_id, month, country, currency, rate_id, unit_micros, messages, segments, amount_micros)
+        SELECT gen_random_uuid(), account::uuid, month::date, owed.country, 'USD', rates.id, unit, count, count,
+            unit * count
+        FROM (VALUES {", ".join(owed)}) AS owed (account, month, country, unit, count)
+        JOIN billing.rates ON rates.country = owed.country AND amount_micros = unit AND rates.direction = 'outbound'
+        ON CONFLICT (account_id, month, direction, country, currency, kind, rate_id, unit_micros)
+            WHERE invoice_id IS NULL
+        DO UPDATE SET messages = open.messages + EXCLUDED.messages, segments = open.segments + EXCLUDED.segments,
+            amount_micros = open.amount_micros + EXCLUDED.amount_micros""",
+        f"UPDATE billing.spending_months SET spent_micros = spent_micros + {spent} "
+        f"WHERE account_id = '{account}' AND month = '{this_month}'",
         # a message's time is its id's
         """CREATE TEMP TABLE aged AS
         SELECT id AS old, by, (left(replace(messages.first_id(to_timestamp(
@@ -224,10 +234,10 @@ def give_past(customer: Bakery) -> None:
 async def furnish(customer: Bakery) -> None:
     """Give the account all that the pictures show."""
     say("sending messages ...")
-    rates = customer.deployment.folder / "rates.csv"
-    priced = [f"{country},{micros / 1e6:.4f}" for country, (_, micros) in COUNTRIES.items()]
-    rates.write_text("\n".join(["country,amount", *priced, ""]))
-    customer.deployment.run("admin", "rates", "import", str(rates))
+    account = customer.session["account"]["id"]
+    import_rates(customer.deployment, {country: micros for country, (_, micros) in COUNTRIES.items()})
+    customer.deployment.run("admin", "plans", "set", "Bakers", "--base-fee", "25.00")
+    customer.deployment.run("admin", "accounts", "plan", account, "Bakers")
     for name, scopes in (("Shop", ["messages:send", "messages:read"]), ("Accounting", ["billing:read"])):
         key = await customer.good("POST", "/v1/api-keys", {"name": name, "scopes": scopes})
         if name == "Shop":
@@ -238,7 +248,6 @@ async def furnish(customer: Bakery) -> None:
         if name == "Omid":
             body = {"id_token": await sign_up(customer, email, "Omid Karimi"), "invitation": invitation["token"]}
             await customer.good("POST", "/v1/auth/firebase", body)
-    account = customer.session["account"]["id"]
     for address, *options in SENDERS:
         customer.deployment.run("admin", "senders", "add", account, address, *options)
     await send(customer, 48)
@@ -247,12 +256,6 @@ async def furnish(customer: Bakery) -> None:
     await receive(customer)
     say("giving it a past ...")
     give_past(customer)
-    months = sorted({(datetime.now(UTC).replace(day=1) - timedelta(days=back)).strftime("%Y-%m") for back in (1, 40)})
-    for month in months:
-        customer.deployment.admin("invoices", "close", "--period", month)
-    invoices = (await customer.good("GET", "/v1/billing/invoices"))["data"]
-    customer.ids["invoice"] = invoices[0]["id"]
-    if len(invoices) > 1:
-        customer.deployment.admin("invoices", "pay", invoices[-1]["number"])
+    customer.ids |= await bill(customer)
     failed = (await customer.good("GET", "/v1/messages?status=undelivered"))["data"]
     customer.ids["message"] = failed[0]["id"]

@@ -11,6 +11,7 @@ from ghasi.contract import shapes
 from ghasi.portal.pages.balance import bar_of
 from tests.client.fake_api import AT, BALANCE, ID, FakeApi, Given
 from tests.portal.conftest import Browser, token
+from tests.portal.test_billing import OTHER
 from tests.portal.test_dashboard import HOSTILE, parts
 from tests.portal.test_sessions import LIMITED
 
@@ -56,6 +57,10 @@ async def test_postpaid_without_a_limit_says_so(visitor: Browser, api: FakeApi) 
     shown = await visitor.get("/billing/balance/card", HX_Request="true", Accept_Language="en")
     assert "Spent$3.12" in shown.text
     assert "LimitNone" in shown.text
+    assert "favour" not in shown.text
+    api.answers["get_balance"] = answer(**{**POSTPAID, "balance": "12.5000"})
+    shown = await visitor.get("/billing/balance/card", HX_Request="true", Accept_Language="en")
+    assert "$12.50 stands in your favour" in shown.text
 
 
 async def test_a_limit_has_a_bar(visitor: Browser, api: FakeApi) -> None:
@@ -66,8 +71,7 @@ async def test_a_limit_has_a_bar(visitor: Browser, api: FakeApi) -> None:
     (meter,) = (found for _, found in shown.tags if found.get("role") == "meter")
     assert (meter["aria-valuenow"], meter["aria-valuetext"]) == ("82.50", "82,5\xa0%")
     assert [found["width"] for tag, found in shown.tags if tag == "rect"][:2] == ["87.50", "82.50"]
-    assert "8,25\xa0$ von" not in shown.text
-    assert "8,25 $ of 10,00 $ spent" in shown.text.replace("\xa0", " ")
+    assert "82,5 % of 10,00 $ spent" in shown.text.replace("\xa0", " ")
     assert shown.text.count("was reached on") == 1
     assert "80 % of the limit, 10,00 $, was reached on 22.11.2026" in shown.text.replace("\xa0", " ")
 
@@ -140,7 +144,7 @@ async def test_transactions_are_listed(visitor: Browser, api: FakeApi) -> None:
     rows = [
         moved("top_up", "20.0000", reference="bank 1041", note=HOSTILE),
         moved("usage", "-0.0450"),
-        moved("credit_note", "1.5000", invoice_id=ID),
+        moved("credit_note", "1.5000", invoice_id=ID, reference=OTHER),
     ]
     api.answers["list_balance_transactions"] = Given(200, shapes.Page(rows, "next"))
     shown = await visitor.get("/billing/balance/transactions?kind=usage", HX_Request="true", Accept_Language="en")
@@ -148,7 +152,7 @@ async def test_transactions_are_listed(visitor: Browser, api: FakeApi) -> None:
     assert call.query == shapes.BalanceTransactionQuery(limit=25, cursor=None, kind="usage")
     for text in ("Top-up", "+$20.00", "bank 1041", "Messages", "-$0.0450", "Credit note", "+$1.50"):
         assert text in shown.text
-    assert (HOSTILE in shown.text, "<script>" in shown.raw) == (True, False)
+    assert (HOSTILE in shown.text, "<script>" in shown.raw, OTHER in shown.raw) == (True, False, False)
     links = [found["href"] for tag, found in shown.tags if tag == "a"]
     assert links == [f"/billing/invoices/{ID}", "/billing/balance?kind=usage&cursor=next#transactions"]
 

@@ -64,7 +64,7 @@ async def test_rates_are_listed_with_their_conditions(visitor: Browser, api: Fak
     tiers = [shapes.RateTier(10_000, "0.0300"), shapes.RateTier(100_000, "0.0285")]
     rows = [
         rate(prefix="9370", sender_kind="name", scope="account", tiers=tiers),
-        rate(country=None, scope="plan", carrier_class=HOSTILE),
+        rate(country=None, scope="plan", carrier_class=HOSTILE, valid_from="1970-01-01T00:00:00.000Z"),
         rate(country="DE", direction="inbound", sender_kind="short_code", amount="0.0050", currency="EUR"),
     ]
     api.answers["list_rates"] = Given(200, shapes.Page(rows, "next"))
@@ -74,6 +74,7 @@ async def test_rates_are_listed_with_their_conditions(visitor: Browser, api: Fak
     for text in (
         "Afghanistan", "+9370", "Sent from names", "yours", "$0.0310", "$0.0300 after 10,000", "$0.0285 after 100,000",
         "Everywhere else", "your plan's", "Received to short codes", "€0.0050", "Nov 22, 2026",
+        "Always",
     ):  # fmt: skip
         assert text in shown.text
     assert (HOSTILE in shown.text, "<script>" in shown.raw) == (True, False)

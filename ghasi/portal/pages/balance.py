@@ -16,12 +16,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ghasi.client.errors import ApiError, ApiUnreachableError
-from ghasi.contract.shapes import Balance, SpendingAlert, TransactionKind
+from ghasi.contract.shapes import Balance, BalanceTransaction, SpendingAlert, TransactionKind
 from ghasi.portal.access import signed_in
 from ghasi.portal.failures import explain
 from ghasi.portal.formats import write_day, write_month
 from ghasi.portal.forms import input_errors, read_form, sentence
-from ghasi.portal.pages.opening import reader_for
+from ghasi.portal.pages.opening import is_id, reader_for
 from ghasi.portal.pages.paging import Place, place_of, refuse_place
 from ghasi.portal.pages.ranges import next_month
 from ghasi.portal.rendering import Toast, page, part
@@ -145,9 +145,16 @@ async def show_transactions(request: Request, visit: Visit) -> Response:
     except ApiError as error:
         return refuse_place(error, visit, PATH)
     return part(
-        "billing/transactions.html", visit=visit, transactions=found.data, kinds=KINDS, chosen_kind=kind,
+        "billing/transactions.html", visit=visit, kinds=KINDS, chosen_kind=kind,
+        transactions=[(one, _shown_reference(one)) for one in found.data],
         newer=place.newer(PATH), older=place.older(PATH, found.next_cursor),
     )  # fmt: skip
+
+
+def _shown_reference(transaction: BalanceTransaction) -> str | None:
+    """Return what people know a transaction by; the id of what is linked says nothing to them."""
+    reference = transaction.reference
+    return None if reference is None or is_id(reference) else reference
 
 
 async def show_limit(_: Request, visit: Visit) -> Response:

@@ -28,10 +28,9 @@ from ghasi.portal.sessions import Visit
 PATH = "/billing/invoices"
 RUNNING = f"{PATH}/running"
 KINDS: dict[LineKind, str] = {
-    "included": "Included in the plan", "base_fee": "Base fee", "minimum": "Monthly minimum", "discount": "Discount",
-    "adjustment": "Adjustment",
+    "included": "Included in the plan", "discount": "Discount", "adjustment": "Adjustment",
 }  # fmt: skip
-"""What a line is, beside its description; usage needs no word."""
+"""What a line is, where its description does not begin with that."""
 METHODS = {"balance": "From the balance", "bank_transfer": "Bank transfer"}
 _OF_MESSAGES = frozenset({"usage", "included", "adjustment"})
 _TAX_DIGITS = 4
