@@ -29,6 +29,8 @@ OURS = {"Sec-Fetch-Site": "same-origin"}
 AT_ONCE_MS = 4000
 """Less than the least of the time-outs, on a machine that has other things to do."""
 MOST_WATCHING = 12
+BILLING_PARTS = 5
+"""What its page asks billing-service for: the balance, the month's figures and its days, what is running, invoices."""
 ENOUGH_S, LOOKING_S = 15, 30
 """For a form or a page to be sent and answered, and for a list to look by itself for a minute of its own clock."""
 
@@ -198,19 +200,19 @@ async def test_while_billing_is_away_all_else_goes_on(
         frail.stop("billing-service")  # nothing takes them any more
         await page.get_by_role("link", name="Billing").click()
         main = page.get_by_role("main")
-        await expect(again(main)).to_have_count(2)
+        await expect(again(main)).to_have_count(BILLING_PARTS)
         await page.get_by_role("link", name="Messages", exact=True).click()
         await expect(page.get_by_text("Your bread is ready")).to_be_visible()
         await page.get_by_role("link", name="+93701234567").click()
         await expect(page.get_by_role("heading", name="+93701234567")).to_be_visible()
         await page.get_by_role("link", name="Billing").click()
-        await expect(again(main)).to_have_count(2)
+        await expect(again(main)).to_have_count(BILLING_PARTS)
         serve_billing(frail)
-        await again(main).first.click()
-        await expect(again(main)).to_have_count(1)
-        await again(main).click()
-        await expect(again(main)).to_have_count(0)
+        await again(page.locator("#invoices")).click()
         await expect(page.get_by_text("No invoices yet")).to_be_visible()
+        # those that look by themselves may have done so meanwhile
+        await page.evaluate("document.querySelectorAll('main [data-retry]').forEach((one) => one.click())")
+        await expect(again(main)).to_have_count(0)
 
 
 async def test_a_limit_is_said_in_the_contracts_words_and_nothing_is_lost(

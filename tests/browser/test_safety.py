@@ -88,7 +88,7 @@ async def test_another_accounts_ids_are_not_found_and_nothing_is_done(deployment
     text = "Nobody else may read this"
     async with signed_up(deployment) as owner, signed_up(deployment) as other:
         ids = await furnished(owner, text)
-        ids["invoice_id"] = ids["message_id"]  # no month has been closed here
+        ids["invoice_id"] = ids["note_id"] = ids["message_id"]  # no month has been closed here
         cookies = {"Cookie": f"ghasi_access={other.token}"}
         refused: dict[str, str] = {}
 
