@@ -34,7 +34,7 @@ SCOPE_WORDS: dict[Scope, str] = {
     "messages:read": "See messages, their texts and what became of them.",
     "webhooks:read": "See endpoints and the log of their deliveries.",
     "webhooks:write": "Create, change and delete endpoints, and send deliveries again.",
-    "billing:read": "See usage and invoices.",
+    "billing:read": "See usage, rates, the balance and invoices.",
 }
 SCOPE_OPTIONS = [(scope, scope, SCOPE_WORDS[scope]) for scope in SCOPES]
 EXPIRY_OPTIONS = (

@@ -32,7 +32,7 @@ LONGEST_EMAIL = 254
 BOTH_LISTS = "#people, #invitations"
 ROLE_OPTIONS: list[tuple[Role, str, str]] = [
     ("member", "Member", "Sends messages, and manages API keys, webhooks and what is billed."),
-    ("owner", "Owner", "Also invites and removes people, and renames the account."),
+    ("owner", "Owner", "Also invites and removes people, renames the account, and sets its limit and billing details."),
 ]
 NOT_AN_EMAIL = "Enter an email address, like omid@example.com."
 NOT_AN_OWNER = "Only an owner of the account may do this."
