@@ -18,7 +18,7 @@ from ghasi.billing.invoices.presenting import (
     tax_shapes,
 )
 from ghasi.billing.invoices.printing import credit_note_document, invoice_document
-from ghasi.billing.model import Invoice, Party
+from ghasi.billing.model import Invoice, Party, PeriodError
 from ghasi.billing.periods import FIRST_YEAR, LAST_YEAR, parse_month
 from ghasi.contract import shapes
 from ghasi.contract.errors import Problem, invalid
@@ -46,9 +46,10 @@ async def list_invoices(pool: Pool, caller: Caller, query: shapes.InvoiceQuery) 
 def _period_start(period: str | None) -> datetime | None:
     if period is None:
         return None
-    if not FIRST_YEAR <= int(period[:4]) <= LAST_YEAR:
-        raise invalid("period", f"must be a month from {FIRST_YEAR} to {LAST_YEAR}")
-    return parse_month(period)[0]
+    try:
+        return parse_month(period)[0]
+    except PeriodError:
+        raise invalid("period", f"must be a month from {FIRST_YEAR} to {LAST_YEAR}") from None
 
 
 async def get_invoice(pool: Pool, caller: Caller, invoice_id: UUID, seller: Party) -> shapes.InvoiceDetail:

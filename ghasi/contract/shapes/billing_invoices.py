@@ -12,14 +12,14 @@ from ghasi.contract.shapes.common import Input, PageQuery
 
 InvoiceStatus = Literal["draft", "open", "paid", "void", "uncollectible"]
 LineKind = Literal["usage", "included", "base_fee", "minimum", "discount", "adjustment"]
-Month = Annotated[str, Meta(pattern=r"^\d{4}-(0[1-9]|1[0-2])$", description="A UTC month: YYYY-MM")]
+Month = Annotated[str, Meta(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])$", description="A UTC month: YYYY-MM")]
 
 
 class Invoice(Struct, frozen=True):
     """An invoice over one period; amounts are decimal strings in `currency`.
 
-    `amount_due` is `total` without what was paid and credited, and nothing once it is paid, void or uncollectible;
-    `overdue` when it is open and `due_at` is past. `plan` is the account's plan of the period.
+    `amount_due` is `total` without what was paid and credited, and nothing once it is paid or void; `overdue` when it
+    is open and `due_at` is past. `plan` is the account's plan of the period.
     """
 
     id: str

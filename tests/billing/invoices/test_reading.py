@@ -109,6 +109,8 @@ async def test_lists_are_filtered(app: ServiceApp, pool: Pool, messages: Message
     assert await found("status=uncollectible") == [september.number]
     assert await found("period=2026-10") == [invoice.number]
     assert await found("period=2026-08") == []
+    for period in ("0000-13", "9999-12", "2026-10%0A", "%D9%A2%D9%A0%D9%A2%D9%A6-10"):
+        assert (await get(app, f"invoices?period={period}")).status == 422, period
     assert await found("overdue=true") == []
     assert await found("overdue=false&status=open") == [invoice.number]
     await pool.execute("ALTER TABLE billing.invoices DISABLE TRIGGER invoices_guarded")
