@@ -52,13 +52,18 @@ class Alert(NamedTuple):
 
 
 async def insert_holds(connection: Connection, holds: Sequence[Held]) -> list[tuple[UUID, date, int]]:
-    """Add holds, but for messages that have one, a charge or their end already; return (account, month, micros)."""
+    """Add holds, but for messages that have one, or their price or end already; return (account, month, micros).
+
+    One that is billed on its delivery has a charge before: it is held until then.
+    """
     rows = await connection.fetch(
         """
         INSERT INTO billing.holds (message_id, account_id, month, amount_micros, until)
         SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::date[], $4::bigint[], $5::timestamptz[])
             AS hold (message_id, account_id, month, amount_micros, until)
-        WHERE NOT EXISTS (SELECT FROM billing.charges WHERE charges.message_id = hold.message_id)
+        WHERE NOT EXISTS (
+                SELECT FROM billing.charges
+                WHERE charges.message_id = hold.message_id AND (tally_id IS NOT NULL OR status <> 'sent'))
             AND NOT EXISTS (SELECT FROM billing.refusals WHERE refusals.message_id = hold.message_id)
         ON CONFLICT DO NOTHING
         RETURNING account_id, month, amount_micros

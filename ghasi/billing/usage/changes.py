@@ -39,6 +39,11 @@ class Batch(NamedTuple):
     """Those ended unsent that may have been charged when they were accepted."""
 
     @property
+    def on_delivery(self) -> list[Seen]:
+        """Those that were sent, and are to be paid for once they are delivered."""
+        return [due.seen for due in self.due.values() if not due.is_billed and due.seen.state.status == "sent"]
+
+    @property
     def refusals(self) -> list[Refusal]:
         """Those that ended unsent, as they are kept."""
         return [

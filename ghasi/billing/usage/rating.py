@@ -125,8 +125,9 @@ class Rater:
         self, connection: Connection, batch: Batch, changes: Changes, written: Written, now: datetime
     ) -> None:
         """Tell what each month came to, which messages are to be held, at what they will cost, and which no more."""
-        held = await spending.list_held(connection, {seen.event.account_id for seen in batch.waiting}, now)
-        holds = await self._estimate(connection, [one for one in batch.waiting if one.event.account_id in held])
+        waiting = [*batch.waiting, *batch.on_delivery]
+        held = await spending.list_held(connection, {seen.event.account_id for seen in waiting}, now)
+        holds = await self._estimate(connection, [one for one in waiting if one.event.account_id in held])
         ended = [
             charge.message_id
             for charge in (*written.made, *written.billed)

@@ -1,5 +1,6 @@
 """What holds accounts back: holds, limits, balances, the turn of a month, and the alerts on the way."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -11,13 +12,14 @@ from ghasi.billing.ledger import admin, keeping, reading, spending, states
 from ghasi.billing.ledger.limits import Figures, SpendingState, available, crossed, judge
 from ghasi.billing.ledger.spending import Hold
 from ghasi.billing.periods import month_of
+from ghasi.billing.plans.admin import PlanTerms, choose_plan, set_plan
 from ghasi.contract.errors import Problem
 from ghasi.contract.serving import Caller, ServiceApp
 from ghasi.contract.shapes import SpendingLimitInput
 from ghasi.contract.values import new_id
 from ghasi.storage import audit
 from ghasi.storage.pool import Pool
-from tests.billing.conftest import get
+from tests.billing.conftest import Messages, Sms, get
 from tests.billing.ledger.prepaying import make_prepaid
 from tests.billing.ledger.test_posting import books_of, top_up
 
@@ -186,6 +188,35 @@ async def test_what_was_charged_or_ended_before_is_not_held(pool: Pool) -> None:
     assert await spending.release_overdue(pool, NOW) == 0
     assert await spending.release_overdue(pool, NOW + spending.HELD_FOR_MOST + timedelta(hours=1)) == 1
     assert await pool.fetchval("SELECT held_micros FROM billing.spending_months") == 0
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_what_is_billed_on_delivery_is_held_until_then(pool: Pool, messages: Messages, at_once: bool) -> None:
+    account_id = new_id()
+    terms = PlanTerms(payment="prepaid", billed_on="delivered")
+    await set_plan(pool, "on-delivery", terms, ANN)
+    await choose_plan(pool, account_id, "on-delivery", ANN)
+    await top_up(pool, account_id, 100_000)
+    sms = [Sms(account_id, at=NOW, passes=("sent", end)) for end in ("delivered", "undelivered")]
+    told = [one.events() for one in sms]
+
+    async def figures() -> tuple[int, int]:
+        row = await pool.fetchrow("SELECT held_micros, spent_micros FROM billing.spending_months")
+        return row["held_micros"], row["spent_micros"]
+
+    if not at_once:
+        await messages.write(*(events[0] for events in told))
+        await messages.read()
+    await messages.write(*(event for events in told for event in (events[:2] if at_once else events[1:2])))
+    await messages.read()
+    assert await figures() == (90_000, 0)
+    await messages.write(*(events[2] for events in told))
+    await messages.read()
+    assert await figures() == (0, 45_000)
+    await messages.write(*(replace(event, id=new_id()) for events in told for event in events))  # told again
+    await messages.read(most=1)
+    assert await figures() == (0, 45_000)
+    assert await admin.verify(pool) == []
 
 
 async def test_accounts_without_bounds_are_only_counted(pool: Pool) -> None:
