@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 
+from ghasi.billing.invoices import source_queries
 from ghasi.billing.ledger import admin, posting
 from ghasi.billing.ledger.model import Ending, Payment
 from ghasi.contract.values import new_id
@@ -53,3 +54,44 @@ async def test_they_are_in_the_books_and_can_be_paid(old: Pool, server_url: str)
         await posting.post_payments(connection, [Payment(ACCOUNT, "USD", invoices["open"], new_id(), 30)])
         await posting.post_voids(connection, [Ending(ACCOUNT, "USD", invoices["paid"])])
     assert await books_of(old, ACCOUNT) == {"balance": -30, "cash": 60, "revenue": -30}
+
+
+async def test_their_lines_name_what_they_are_made_of(old: Pool, server_url: str) -> None:
+    invoice_id = new_id()
+    await old.execute(
+        """
+        INSERT INTO billing.invoices (id, account_id, currency, period_start, period_end, subtotal_micros, total_micros)
+        VALUES ($1, $2, 'USD', '2026-09-01Z', '2026-10-01Z', 160000, 160000)
+        """,
+        invoice_id, ACCOUNT,
+    )  # fmt: skip
+    lines = [(0, "AF", 40_000), (1, "AF", 50_000), (2, None, 70_000)]
+    for position, country, micros in lines:
+        await old.execute(
+            """
+            INSERT INTO billing.invoice_lines
+                (invoice_id, position, description, country, messages, segments, unit_micros, amount_micros)
+            VALUES ($1, $2, 'SMS', $3, 1, 1, $4, $4)
+            """,
+            invoice_id, position, country, micros,
+        )  # fmt: skip
+    await old.execute(
+        """
+        INSERT INTO billing.tallies (id, account_id, month, country, currency, unit_micros, messages, segments,
+            amount_micros, invoice_id)
+        SELECT gen_random_uuid(), $2, month, coalesce(line.country, 'ZZ'), 'USD', unit_micros, 1, 1, unit_micros, $1
+        FROM billing.invoice_lines AS line CROSS JOIN (VALUES ('2026-08-01'::date), ('2026-09-01')) AS of (month)
+        WHERE line.invoice_id = $1
+        """,
+        invoice_id, ACCOUNT,
+    )  # fmt: skip
+    await old.execute(
+        "UPDATE billing.invoices SET status = 'open', number = 'GH-2026-000001', issued_at = now(), due_at = now()"
+    )
+    await migrate(named(server_url, await old.fetchval("SELECT current_database()")))
+    rows = await old.fetch(
+        "SELECT line, country, unit_micros, count(*) FROM billing.tallies GROUP BY 1, 2, 3 ORDER BY 1"
+    )
+    assert [tuple(row) for row in rows] == [(0, "AF", 40_000, 2), (1, "AF", 50_000, 2), (2, "ZZ", 70_000, 2)]
+    found = await source_queries.list_tallies(old, invoice_id)
+    assert [one.line for one in found] == [0, 0, 1, 1, 2, 2]
