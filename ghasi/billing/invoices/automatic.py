@@ -12,7 +12,6 @@ from ghasi.billing.invoices import closing_queries, settling_queries
 from ghasi.billing.invoices.closing import (
     ACCOUNTS_AT_A_TIME,
     NOBODY,
-    SERIES,
     SETTLING,
     Closer,
     close_month,
@@ -60,7 +59,7 @@ async def refresh_drafts(pool: Pool, month: Month, now: datetime) -> None:
     after = NOBODY
     while True:
         async with pool.acquire() as connection, connection.transaction():
-            await closing_queries.lock_series(connection, SERIES.format(year=now.year))
+            await closing_queries.take_turns(connection)
             accounts = await closing_queries.list_unbilled_accounts(
                 connection, month.start, after, ACCOUNTS_AT_A_TIME, drafted_before=now - DRAFTS_EVERY
             )

@@ -2,7 +2,7 @@
 
 Owns when a month may be closed, what is opened and its number. Each batch of accounts is one transaction, in which
 invoices, lines, numbers, tallies, books and events stand or fall together: a crash between two batches leaves whole
-invoices, and closing again goes on with the rest. Closers take turns by the lock on the series of numbers.
+invoices, and closing again goes on with the rest. Closers take turns, also where they number by the series of two years.
 """
 
 from collections.abc import Sequence
@@ -79,7 +79,8 @@ async def close_month(pool: Pool, closer: Closer) -> Closing:
 
 async def _close_batch(connection: Connection, closer: Closer, after: UUID) -> tuple[list[Invoice], UUID | None]:
     """Open invoices of the next accounts; return them and the last account, None where there was none any more."""
-    issued_at = datetime.now(UTC)
+    await closing_queries.take_turns(connection)
+    issued_at = datetime.now(UTC)  # numbers and dates rise together
     series = SERIES.format(year=issued_at.year)
     last = await closing_queries.lock_series(connection, series)
     month = closer.month
@@ -106,7 +107,7 @@ async def _close_batch(connection: Connection, closer: Closer, after: UUID) -> t
 async def write_drafts(connection: Connection, bills: Sequence[Bill], month: Month, now: datetime) -> list[Invoice]:
     """Make the drafts of accounts say what they are billed; return those that say something, the others are deleted.
 
-    The caller holds the lock on the series, so that nobody else makes or opens drafts meanwhile.
+    The caller has its turn, so that nobody else makes or opens drafts meanwhile.
     """
     known = await closing_queries.lock_drafts(connection, [bill.account_id for bill in bills], month.start)
     filled = [bill for bill in bills if bill.content.lines]

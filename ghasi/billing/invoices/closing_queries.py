@@ -13,6 +13,11 @@ from ghasi.storage.pool import Connection, Pool
 # numbers
 
 
+async def take_turns(connection: Connection) -> None:
+    """Keep others from making drafts and invoices until the end of the transaction, whichever series they number by."""
+    await connection.execute("LOCK TABLE billing.closed_months IN SHARE ROW EXCLUSIVE MODE")
+
+
 async def lock_series(connection: Connection, name: str) -> int:
     """Lock a series of numbers until the end of the transaction and return the last one given."""
     last: int = await connection.fetchval(

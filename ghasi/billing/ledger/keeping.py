@@ -31,6 +31,8 @@ async def keep(pool: Pool, bells: Bells) -> None:
             await spending.release_overdue(pool, now)
         except UNAVAILABLE as error:  # the next round comes
             _log.warning("spending_not_kept", error=type(error).__name__)
+        except Exception as error:  # it must not end the rating of messages; it is tried again, and seen
+            _log.exception("spending_not_kept", error=type(error).__name__)
         await asyncio.sleep(ROUND_S)
 
 

@@ -1,7 +1,8 @@
 """An invoice's life without anybody's hand: a draft when the month has ended, opened after the grace period."""
 
 import asyncio
-from datetime import UTC, date, datetime, timedelta
+import itertools
+from datetime import UTC, date, datetime, timedelta, tzinfo
 
 import asyncpg
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from ghasi.billing import worker
 from ghasi.billing.invoices import admin as invoice_admin
 from ghasi.billing.invoices import automatic, closing, settling, terms
+from ghasi.billing.invoices.contents import Month
 from ghasi.billing.invoices.model import Tax
 from ghasi.billing.model import Invoice
 from ghasi.billing.plans.model import Plan
@@ -217,6 +219,28 @@ async def test_workers_and_operators_at_once_make_the_same_invoices(
     assert {invoice.status for invoice in invoices} == {"open"}
     assert await pool.fetchval("SELECT count(*) FROM billing.tallies WHERE invoice_id IS NULL") == 0
     assert await pool.fetchval("SELECT sum(messages) FROM billing.invoice_lines") == len(sent) + len(late)
+    await books_balance(pool)
+
+
+async def test_closers_take_turns_though_the_year_turns_between_them(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    years = itertools.cycle((2026, 2027))
+
+    class NewYear(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "NewYear":
+            return cls(next(years), 1, 1, tzinfo=tz)
+
+    monkeypatch.setattr(closing, "datetime", NewYear)
+    plan = Plan("gold", OCTOBER, "USD", base_fee_micros=5_000_000)
+    for account_id in (new_id() for _ in range(5)):
+        await give_plan(pool, account_id, plan)
+    closer = closing.Closer(Month(datetime(2026, 10, 1, tzinfo=UTC), END), WHO, None)
+    await asyncio.gather(
+        *(closing.close_month(pool, closer) for _ in range(6)), automatic.refresh_drafts(pool, closer.month, END)
+    )
+    assert [invoice.status for invoice in await stored(pool)] == ["open"] * 5
     await books_balance(pool)
 
 

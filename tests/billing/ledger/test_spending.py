@@ -1,5 +1,6 @@
 """What holds accounts back: holds, limits, balances, the turn of a month, and the alerts on the way."""
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -19,6 +20,7 @@ from ghasi.contract.shapes import SpendingLimitInput
 from ghasi.contract.values import new_id
 from ghasi.storage import audit
 from ghasi.storage.pool import Pool
+from ghasi.storage.resources import Resources
 from tests.billing.conftest import Messages, Sms, get
 from tests.billing.ledger.prepaying import make_prepaid
 from tests.billing.ledger.test_posting import books_of, top_up
@@ -237,6 +239,31 @@ async def test_the_start_of_a_worker_judges_everybody(pool: Pool) -> None:
     await pool.execute("DELETE FROM billing.spending")  # as before anybody looked
     await keeping.refresh_all(pool, NOW)
     assert [one["status"] for one in await told_anew(pool, account_id)] == ["insufficient_balance"]
+
+
+async def test_a_fault_in_judging_does_not_end_the_worker(
+    resources: Resources, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = asyncio.Event()
+
+    async def break_down(*_: object) -> int:
+        tried.set()
+        raise RuntimeError("one account's books are wrong")
+
+    account_id = new_id()
+    await make_prepaid(pool, account_id)
+    await pool.execute("UPDATE billing.spending SET until = now()")
+    monkeypatch.setattr(keeping, "ROUND_S", 0.01)
+    with monkeypatch.context() as broken:
+        broken.setattr(spending, "release_overdue", break_down)
+        task = asyncio.create_task(keeping.keep(pool, resources.bells))
+        async with asyncio.timeout(10):
+            await tried.wait()
+    await pool.execute("UPDATE billing.spending SET until = now()")
+    async with asyncio.timeout(10):
+        while await pool.fetchval("SELECT until FROM billing.spending WHERE account_id = $1", account_id) is not None:
+            await asyncio.sleep(0.02)
+    task.cancel()
 
 
 async def told_anew(pool: Pool, account_id: UUID) -> list[Any]:
