@@ -11,6 +11,8 @@ from ghasi.billing.model import Tally, TallyKey
 from ghasi.contract.pricing import Rate, RateKey, Tier
 from ghasi.storage.pool import Pool
 
+_NO_MESSAGE = UUID(int=0)
+
 
 class LineTally(NamedTuple):
     """A tally and the place of the line that it is on."""
@@ -72,18 +74,20 @@ async def list_charges(pool: Pool, tallies: Sequence[LineTally], after: UUID, mo
     rows = await pool.fetch(
         """
         SELECT tally.line, tally.id, charge.*
-        FROM unnest($1::uuid[], $2::int[]) WITH ORDINALITY AS tally (id, line, place)
+        FROM (
+            SELECT id, line, place, CASE WHEN place = 1 THEN $3::uuid ELSE $5::uuid END AS after
+            FROM unnest($1::uuid[], $2::int[]) WITH ORDINALITY AS asked (id, line, place)
+        ) AS tally
         CROSS JOIN LATERAL (
-            SELECT message_id, at, country, segments, list_micros, unit_micros, amount_micros, rate_id
-            FROM billing.charges
-            WHERE tally_id = tally.id AND reversal_tally_id IS DISTINCT FROM tally_id
-              AND (tally.place > 1 OR message_id > $3)
+            (SELECT message_id, at, country, segments, list_micros, unit_micros, amount_micros, rate_id
+             FROM billing.charges
+             WHERE tally_id = tally.id AND reversal_tally_id IS DISTINCT FROM tally_id AND message_id > tally.after
+             ORDER BY message_id LIMIT $4)
             UNION ALL
-            SELECT message_id, at, country, -segments, list_micros, unit_micros, -amount_micros, rate_id
-            FROM billing.charges
-            WHERE reversal_tally_id = tally.id AND tally_id <> reversal_tally_id
-              AND (tally.place > 1 OR message_id > $3)
-            ORDER BY message_id LIMIT $4
+            (SELECT message_id, at, country, -segments, list_micros, unit_micros, -amount_micros, rate_id
+             FROM billing.charges
+             WHERE reversal_tally_id = tally.id AND tally_id <> reversal_tally_id AND message_id > tally.after
+             ORDER BY message_id LIMIT $4)
         ) AS charge
         ORDER BY tally.place, charge.message_id LIMIT $4
         """,
@@ -91,5 +95,6 @@ async def list_charges(pool: Pool, tallies: Sequence[LineTally], after: UUID, mo
         [one.line for one in tallies],
         after,
         most,
+        _NO_MESSAGE,
     )
     return [LineCharge(*row) for row in rows]

@@ -2,14 +2,16 @@
 
 import csv
 import io
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import pytest
 
 from ghasi.billing.accounts import customers
-from ghasi.billing.invoices import credit_notes, settling, terms
+from ghasi.billing.invoices import credit_notes, settling, source_queries, terms
 from ghasi.billing.invoices.credit_notes import LineCredit, Wanted
 from ghasi.billing.invoices.model import Tax
 from ghasi.billing.model import Invoice
@@ -200,6 +202,31 @@ async def test_every_line_names_its_source(app: ServiceApp, pool: Pool, messages
     assert (answer.status, answer.json["errors"][0]["field"]) == (422, "line")
     answer = await get(app, f"invoices/{october.id}/sources?cursor={shown['next_cursor']}")
     assert (answer.status, answer.json["code"]) == (422, "invalid_cursor")
+
+
+async def test_a_page_of_sources_reads_no_more_than_its_charges(pool: Pool, messages: Messages) -> None:
+    await messages.happen(Sms())
+    (made,) = await close(pool)
+    await pool.execute(
+        """
+        INSERT INTO billing.charges
+        SELECT (jsonb_populate_record(charge, jsonb_build_object('message_id', gen_random_uuid()))).*
+        FROM billing.charges AS charge CROSS JOIN generate_series(1, 5000)
+        """
+    )
+    await pool.execute("ANALYZE billing.charges")
+    plans: list[str] = []
+
+    class Explaining:
+        async def fetch(self, query: str, *values: object) -> list[asyncpg.Record]:
+            plans.extend(await pool.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) {query}", *values))
+            return await pool.fetch(query, *values)
+
+    tallies = await source_queries.list_tallies(pool, made.id)
+    await source_queries.list_charges(Explaining(), tallies, UUID(int=0), 11)  # type: ignore[arg-type]
+    counts = [float(rows) for rows in re.findall(r'"Actual Rows": ([0-9.]+)', "".join(plans))]
+    assert counts
+    assert max(counts) == 11
 
 
 async def test_a_drafts_sources_are_those_of_now(app: ServiceApp, pool: Pool, messages: Messages) -> None:
