@@ -13,7 +13,7 @@ from ghasi.storage.pool import UNAVAILABLE, Pool
 
 ROUND_S = 1.0
 _MOST = 500
-_log = structlog.get_logger("ghasi.billing")
+log = structlog.get_logger("ghasi.billing")
 
 
 async def keep(pool: Pool, bells: Bells) -> None:
@@ -30,9 +30,9 @@ async def keep(pool: Pool, bells: Bells) -> None:
                 bells.ring("billing")
             await spending.release_overdue(pool, now)
         except UNAVAILABLE as error:  # the next round comes
-            _log.warning("spending_not_kept", error=type(error).__name__)
+            log.warning("spending_not_kept", error=type(error).__name__)
         except Exception as error:  # it must not end the rating of messages; it is tried again, and seen
-            _log.exception("spending_not_kept", error=type(error).__name__)
+            log.exception("spending_not_kept", error=type(error).__name__)
         await asyncio.sleep(ROUND_S)
 
 
