@@ -20,6 +20,12 @@ def minor_digits(currency: str) -> int:
     return MINOR_DIGITS.get(currency, 2)
 
 
+def minor_unit(currency: str) -> int:
+    """Return the smallest amount of a currency that can be paid, in micros."""
+    unit: int = 10 ** (MICRO_DIGITS - minor_digits(currency))
+    return unit
+
+
 def round_to_minor(amount_micros: int, currency: str) -> int:
     """Round micros half-even to the currency's minor unit; the result is micros again."""
     return portion(amount_micros, 1, 1, currency)
@@ -27,7 +33,7 @@ def round_to_minor(amount_micros: int, currency: str) -> int:
 
 def portion(amount_micros: int, part: int, whole: int, currency: str) -> int:
     """Return `part` of `whole` (above 0) of an amount, rounded once, half-even, to the currency's minor unit."""
-    unit: int = 10 ** (MICRO_DIGITS - minor_digits(currency))
+    unit = minor_unit(currency)
     count, rest = divmod(amount_micros * part, whole * unit)
     if 2 * rest > whole * unit or (2 * rest == whole * unit and count % 2):
         count += 1

@@ -10,6 +10,7 @@ from ghasi.billing.invoices.model import CreditNote, Payment
 from ghasi.billing.ledger import model as ledger
 from ghasi.billing.ledger import posting
 from ghasi.billing.model import Invoice
+from ghasi.billing.money import minor_unit
 from ghasi.storage.pool import Connection
 
 
@@ -29,6 +30,7 @@ async def post_openings(
             tax_micros=invoice.tax_micros,
             usage_micros=prepaid_usage[invoice.account_id],
             prepaid=invoice.payment == "prepaid",
+            unit_micros=minor_unit(invoice.currency),
         )
         for invoice in invoices
     ]

@@ -18,10 +18,14 @@ def opening(invoice: Opening, balance_micros: int) -> Entries:
     """Bill an invoice: what usage has paid for already, then what stands in the customer's favour, then a receivable.
 
     A prepaid account owes nothing: its balance pays all of the rest and may be overdrawn by it. What an invoice is
-    below zero is the customer's.
+    below zero is the customer's. Messages may have taken fractions of a unit from a balance: what is owed is whole
+    units, and the fraction stays in the customer's favour.
     """
     rest = invoice.net_micros + invoice.tax_micros - invoice.usage_micros
-    from_balance = rest if invoice.prepaid or rest < 0 else min(rest, max(0, -balance_micros))
+    from_balance = rest
+    if not invoice.prepaid and rest > 0:
+        owed = max(0, rest + min(0, balance_micros))
+        from_balance = rest + -owed // invoice.unit_micros * invoice.unit_micros
     return {
         "revenue": -invoice.net_micros,
         "tax": -invoice.tax_micros,

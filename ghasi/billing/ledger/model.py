@@ -42,7 +42,8 @@ class OfAccount(Protocol):
 class Opening(NamedTuple):
     """An invoice that is opened: its subtotal and tax, and the part of it that a prepaid balance has paid for already.
 
-    `usage_micros` are the amounts of its tallies of prepaid months, as they were charged, not rounded.
+    `usage_micros` are the amounts of its tallies of prepaid months, as they were charged, not rounded; `unit_micros` is
+    the smallest amount that can be paid.
     """
 
     account_id: UUID
@@ -52,6 +53,7 @@ class Opening(NamedTuple):
     tax_micros: int
     usage_micros: int = 0
     prepaid: bool = False
+    unit_micros: int = 1
 
 
 class Payment(NamedTuple):

@@ -12,11 +12,12 @@ from ghasi.billing.ledger import admin as ledger_admin
 from ghasi.billing.ledger import queries as ledger_queries
 from ghasi.billing.model import Invoice, InvoiceNotOpenError, SettlementError
 from ghasi.billing.plans.model import Plan
+from ghasi.billing.rates import admin as rate_admin
 from ghasi.contract.values import new_id
 from ghasi.storage import audit
 from ghasi.storage.pool import Pool
 from tests.billing.conftest import ACCOUNT, Messages, Sms
-from tests.billing.invoices.months import OCTOBER, WHO, books_balance, close, give_plan, told
+from tests.billing.invoices.months import END, NOVEMBER, OCTOBER, WHO, books_balance, close, give_plan, told
 
 ONE = 1_000_000
 
@@ -128,6 +129,22 @@ async def test_a_balance_pays_what_it_can(pool: Pool, messages: Messages) -> Non
     assert [(one.method, one.amount_micros) for one in detail.payments] == [("balance", 1_250_000)]
     await books_balance(pool)
     await pay(pool, made[ACCOUNT])
+    await books_balance(pool)
+
+
+async def test_what_is_owed_can_be_paid_though_messages_took_fractions_of_a_cent(
+    pool: Pool, messages: Messages
+) -> None:
+    """Postpaid in October, prepaid from November on, with messages of both when October is invoiced."""
+    await rate_admin.import_rates(pool, "country,amount,valid_from\nAF,0.033333,2026-11-01\n", WHO)
+    await give_plan(pool, ACCOUNT, Plan("ahead", NOVEMBER, "USD", payment="prepaid"))
+    await ledger_admin.top_up(pool, ACCOUNT, "1", reference="bank 1", note=None, actor=WHO)
+    await messages.happen(Sms(segments=100), Sms(at=END + timedelta(days=1)))
+    assert await ledger_queries.find_balance(pool, ACCOUNT) == 966_667
+    (made,) = await close(pool)
+    assert (made.total_micros, made.paid_micros, made.amount_due_micros) == (4_500_000, 960_000, 3_540_000)
+    assert await ledger_queries.find_balance(pool, ACCOUNT) == 6_667
+    assert (await pay(pool, made, 3_540_000)).status == "paid"
     await books_balance(pool)
 
 
