@@ -98,7 +98,7 @@ def short_time(monkeypatch: pytest.MonkeyPatch) -> float:
 
 
 def cut_short(monkeypatch: pytest.MonkeyPatch, timeout_s: float) -> float:
-    monkeypatch.setattr("ghasi.contract.table.GATEWAY_MARGIN_S", BY_OPERATION["export_messages"].timeout_s - timeout_s)
+    monkeypatch.setattr("ghasi.contract.row.GATEWAY_MARGIN_S", BY_OPERATION["export_messages"].timeout_s - timeout_s)
     return BY_OPERATION["export_messages"].upstream_timeout_s
 
 
@@ -241,7 +241,7 @@ async def sleepers(pool: Pool) -> int:
 async def test_the_query_ends_when_the_client_leaves(
     auth: AuthService, pool: Pool, monkeypatch: pytest.MonkeyPatch, pieces_before: int, *, split: bool
 ) -> None:
-    monkeypatch.setattr("ghasi.contract.table.GATEWAY_MARGIN_S", -600.0)  # no time-out ends it
+    monkeypatch.setattr("ghasi.contract.row.GATEWAY_MARGIN_S", -600.0)  # no time-out ends it
 
     async def pieces() -> AsyncGenerator[bytes, None]:
         for _ in range(pieces_before):
