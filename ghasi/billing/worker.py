@@ -4,6 +4,7 @@ Several processes may run them: one at a time holds the position in each outbox.
 """
 
 import asyncio
+import contextlib
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -33,16 +34,7 @@ async def work(resources: Resources) -> None:
     bells = resources.bells
     async with asyncio.TaskGroup() as group:
         tasks = [
-            group.create_task(
-                outbox.follow(
-                    resources.pool,
-                    "messages",
-                    "billing",
-                    Rater().apply,
-                    wake=bells.event("messages"),
-                    applied=lambda: bells.ring("billing"),
-                )
-            ),
+            group.create_task(_rate(resources)),
             group.create_task(
                 outbox.follow(resources.pool, "auth", "billing", customers.apply, wake=bells.event("auth"))
             ),
@@ -53,6 +45,16 @@ async def work(resources: Resources) -> None:
         await resources.stopping.wait()
         for task in tasks:
             task.cancel()
+
+
+async def _rate(resources: Resources) -> None:
+    bells, rater = resources.bells, Rater()
+    with contextlib.suppress(*UNAVAILABLE):  # before the first batch, in whose transaction it would take long
+        await rater.learn(resources.pool)
+    await outbox.follow(
+        resources.pool, "messages", "billing", rater.apply,
+        wake=bells.event("messages"), applied=lambda: bells.ring("billing"),
+    )  # fmt: skip
 
 
 async def _prune(pool: Pool) -> None:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from ghasi.billing.plans import queries
 from ghasi.billing.plans.model import Plan, Subscription
-from ghasi.storage.pool import Connection
+from ghasi.storage.pool import Connection, Pool
 
 
 class PlanBook:
@@ -19,7 +19,7 @@ class PlanBook:
         self._positions = (0, 0)
         self._add(plans, subscriptions)
 
-    async def learn(self, connection: Connection) -> None:
+    async def learn(self, connection: Connection | Pool) -> None:
         """Read what was said since."""
         plans, plan_position = await queries.list_plans_after(connection, self._positions[0])
         subscriptions, position = await queries.list_subscriptions_after(connection, self._positions[1])

@@ -62,7 +62,7 @@ async def list_plans(connection: Connection | Pool, name: str | None = None) -> 
     return [_plan(row) for row in rows]
 
 
-async def list_plans_after(connection: Connection, position: int) -> tuple[list[Plan], int]:
+async def list_plans_after(connection: Connection | Pool, position: int) -> tuple[list[Plan], int]:
     """Return the rows of plans behind a position, in the order in which they were added, and the last's position."""
     rows = await connection.fetch(
         f"SELECT plan.position, {_PLAN} FROM billing.plans AS plan WHERE position > $1 ORDER BY position", position
@@ -70,7 +70,7 @@ async def list_plans_after(connection: Connection, position: int) -> tuple[list[
     return [_plan(row, 1) for row in rows], rows[-1][0] if rows else position
 
 
-async def list_subscriptions_after(connection: Connection, position: int) -> tuple[list[Subscription], int]:
+async def list_subscriptions_after(connection: Connection | Pool, position: int) -> tuple[list[Subscription], int]:
     """Return the subscriptions behind a position, in the order in which they were added, and the last's position."""
     rows = await connection.fetch(
         """

@@ -19,10 +19,12 @@ async def lock_rates(connection: Connection) -> None:
     await connection.execute("LOCK TABLE billing.rates IN SHARE ROW EXCLUSIVE MODE")
 
 
-async def list_rates(connection: Connection | Pool, *, after: int = 0) -> tuple[list[Rate], int]:
+async def list_rates(
+    connection: Connection | Pool, *, after: int = 0, most: int | None = None
+) -> tuple[list[Rate], int]:
     """Return the rates behind a position in the order in which they were added, and the position of the last."""
     rows = await connection.fetch(
-        f"SELECT {_SELECTED}, position FROM billing.rates WHERE position > $1 ORDER BY position", after
+        f"SELECT {_SELECTED}, position FROM billing.rates WHERE position > $1 ORDER BY position LIMIT $2", after, most
     )
     return [_rate(row) for row in rows], rows[-1]["position"] if rows else after
 

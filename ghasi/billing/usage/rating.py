@@ -27,7 +27,10 @@ from ghasi.billing.usage.states import Seen, read_events
 from ghasi.contract.pricing import Question, Rate, RateBook, pricing_country, sender_kind
 from ghasi.storage import outbox
 from ghasi.storage.outbox import Event
-from ghasi.storage.pool import Connection
+from ghasi.storage.pool import Connection, Pool
+
+MOST_AT_ONCE = 2000
+"""Rates that are read in one go."""
 
 
 class Rater:
@@ -44,7 +47,7 @@ class Rater:
 
         Idempotent, in any order of the events.
         """
-        await self._learn(connection)
+        await self.learn(connection)
         now = datetime.now(UTC)
         batch = sort_messages(read_events(events), self._plans)
         asked = [*batch.due, *batch.charged_early]
@@ -59,10 +62,18 @@ class Rater:
         await outbox.append(connection, "billing", told)
         await self._tell_ledger(connection, batch, changes, written, now)
 
-    async def _learn(self, connection: Connection) -> None:
-        added, self._position = await rate_queries.list_rates(connection, after=self._position)
-        self._book.add(added)
-        self._rates.update((rate.id, rate) for rate in added)
+    async def learn(self, connection: Connection | Pool) -> None:
+        """Read what is new of rates and plans; every batch does, but the first has less to read where this was before.
+
+        There may be hundreds of thousands of rates: the event loop waits for some of them at a time.
+        """
+        while True:
+            added, position = await rate_queries.list_rates(connection, after=self._position, most=MOST_AT_ONCE)
+            self._book.add(added)
+            self._rates.update((rate.id, rate) for rate in added)
+            self._position = position
+            if len(added) < MOST_AT_ONCE:
+                break
         await self._plans.learn(connection)
 
     async def _find_rates(

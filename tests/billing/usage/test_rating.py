@@ -5,11 +5,13 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ghasi.billing import worker
 from ghasi.billing.rates import admin as rate_admin
+from ghasi.billing.usage import rating
 from ghasi.contract.pricing import Question, Rate, RateBook, default_key
 from ghasi.contract.values import new_id
 from ghasi.storage import outbox
@@ -202,6 +204,22 @@ async def test_a_rate_that_comes_later_leaves_charges_alone(pool: Pool, messages
     await messages.read()
     row = await pool.fetchrow("SELECT unit_micros, status FROM billing.charges")
     assert tuple(row) == (45000, "delivered")
+
+
+async def test_many_rates_are_learned_some_at_a_time(
+    pool: Pool, messages: Messages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rating, "MOST_AT_ONCE", 2)
+    prices = {"AF": 0.01, "DE": 0.02, "PK": 0.03, "SE": 0.04, "TJ": 0.06}
+    lines = "".join(f"{country},{price},2026-01-01\n" for country, price in prices.items())
+    await rate_admin.import_rates(pool, f"country,amount,valid_from\n{lines}", "operator:ann")
+    await messages.happen(*(Sms(country=country) for country in (*prices, "FR")))
+    await rate_admin.import_rates(pool, "country,amount,valid_from\nFR,0.07,2026-01-01\n", "operator:ann")
+    await messages.happen(Sms(country="FR", segments=2))
+    rows = await pool.fetch("SELECT country, amount_micros FROM billing.charges ORDER BY amount_micros")
+    assert [tuple(row) for row in rows] == [
+        ("AF", 10_000), ("DE", 20_000), ("PK", 30_000), ("SE", 40_000), ("FR", 45_000), ("TJ", 60_000), ("FR", 140_000),
+    ]  # fmt: skip
 
 
 async def test_the_worker_rates_and_rings(resources: Resources, pool: Pool, messages: Messages) -> None:
