@@ -23,6 +23,8 @@ from ghasi.storage import audit, outbox
 from ghasi.storage.pool import Connection, Pool
 
 NO_PLAN = "none"
+MOST = 10**12
+"""Of money and of segments: so much the database can add up."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
 
@@ -155,6 +157,9 @@ def _check(plan: Plan, base: Plan) -> None:
         raise PlanError(f"plan {plan.name} is in {base.currency}: another currency is another plan")
     if min(plan.base_fee_micros, plan.included_segments, plan.minimum_micros) < 0:
         raise PlanError("a fee, a minimum and included segments are not negative")
+    segments = (plan.included_segments, *(tier.from_segments for tier in plan.tiers))
+    if max(plan.base_fee_micros, plan.minimum_micros) > MOST * MILLION or max(segments) > MOST:
+        raise PlanError(f"a fee, a minimum and segments are at most {MOST:,}")
     froms = [tier.from_segments for tier in plan.tiers]
     if froms != sorted(set(froms)) or (froms and froms[0] < 1):
         raise PlanError("tiers begin at rising numbers of segments, the first at 1 or more")

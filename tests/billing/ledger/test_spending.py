@@ -311,8 +311,8 @@ async def test_the_lower_of_two_limits_counts_and_only_an_owner_sets_one(pool: P
             person, account_id, role,
         )  # fmt: skip
 
-    async def set_own(person: UUID, limit: str | None) -> str | None:
-        caller = Caller(account_id, person, is_api_key=False, credential="kid")
+    async def set_own(person: UUID, limit: str | None, *, is_api_key: bool = False) -> str | None:
+        caller = Caller(account_id, person, is_api_key=is_api_key, credential="kid")
         shown = await reading.set_own_limit(pool, caller, SpendingLimitInput(spending_limit=limit), "request")
         assert shown.own_spending_limit == (None if limit is None else f"{limit}.0000")
         return shown.spending_limit
@@ -326,6 +326,9 @@ async def test_the_lower_of_two_limits_counts_and_only_an_owner_sets_one(pool: P
     with pytest.raises(Problem) as refused:
         await set_own(member, None)
     assert refused.value.code == "owner_required"
+    with pytest.raises(Problem) as refused:
+        await set_own(owner, None, is_api_key=True)
+    assert refused.value.code == "user_required"
     assert await set_own(owner, None) == "10.0000"
     assert (await states_of(pool, account_id))[1:] == [OK]
     entries = await audit.list_entries(pool, account_id=account_id)

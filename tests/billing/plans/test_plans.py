@@ -67,6 +67,9 @@ BAD: list[tuple[str, PlanTerms, str | None]] = [
     ("pro", PlanTerms(), "soon"),
     ("pro", PlanTerms(currency="EUR"), None),
     ("pro", PlanTerms(minimum_micros=-1), None),
+    ("pro", PlanTerms(base_fee_micros=10**18 + 1), None),  # what closing could not add up
+    ("pro", PlanTerms(included_segments=10**12 + 1), None),
+    ("pro", PlanTerms(tiers=(PlanTier(10**30, 1),)), None),
     ("pro", PlanTerms(tiers=(PlanTier(10, 1), PlanTier(10, 2))), None),
     ("pro", PlanTerms(tiers=(PlanTier(0, 1),)), None),
     ("pro", PlanTerms(tiers=(PlanTier(1, 1_000_001),)), None),
