@@ -159,13 +159,19 @@ def find_formats(tag: str) -> Formats:
     zero = _ZEROS[numbering]
     return Formats(
         language=language,
-        region=locale.territory if words is not None else None,
+        region=_page_region(locale) if words is not None else None,
         words=words or LANGUAGES["en"],
         right_to_left=words is not None and locale.text_direction == "rtl",
         locale=locale,
         numbering=numbering,
         digits="".join(chr(zero + digit) for digit in range(10)),
     )
+
+
+def _page_region(locale: Locale) -> str | None:
+    """Return the region that typst is told of: it knows countries, and not UN M49's numbers, as in es-419."""
+    region: str | None = locale.territory
+    return region if region is not None and region.isalpha() else None
 
 
 def _find_locale(tag: str) -> Locale:

@@ -69,6 +69,14 @@ async def test_the_same_document_is_the_same_file(printer: Printer) -> None:
         assert await another.print(dari) == await printer.print(dari)
 
 
+@pytest.mark.parametrize(
+    "locale",
+    ["es-419", "en-001", "ar-001", "tlh", "aaaaaaaa", "en-US-posix", "zh-cmn-Hans-CN", "ar-u-nu-abcd", "en-ZZ", "x-y"],
+)
+async def test_any_language_tag_is_printed(printer: Printer, locale: str) -> None:
+    assert (await printer.print(replace(OPEN, locale=locale))).startswith(b"%PDF-")
+
+
 async def test_no_glyph_is_missing(printer: Printer) -> None:
     """In any language, nor in a name in another's letters."""
     for locale in LOCALES:
