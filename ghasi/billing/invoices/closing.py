@@ -2,8 +2,8 @@
 
 Owns when a month may be closed, what is opened and its number. Each batch of accounts is one transaction, in which
 invoices, lines, numbers, tallies, books and events stand or fall together: a crash between two batches leaves whole
-invoices, and closing again goes on with the rest. Closers take turns,
-also at the turn of a year, where each may number by a series of its own.
+invoices, and closing again goes on with the rest. Closers take turns, also at the turn of a year, where each may number
+by a series of its own.
 """
 
 from collections.abc import Sequence

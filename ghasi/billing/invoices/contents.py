@@ -14,7 +14,7 @@ from ghasi.billing.invoices.model import Content
 from ghasi.billing.ledger.prepaid import list_prepaid
 from ghasi.billing.model import DEFAULT_CURRENCY, Invoice, Tally
 from ghasi.billing.plans.model import Plan
-from ghasi.billing.plans.queries import plans_of
+from ghasi.billing.plans.queries import plans_of, plans_of_months
 from ghasi.storage.pool import Connection, Pool
 
 Thing = TypeVar("Thing")
@@ -60,8 +60,9 @@ async def make_bills(
 ) -> list[Bill]:
     """Make what accounts are to be billed for a month, in their order; those with nothing are among them, empty.
 
-    With `lock` their tallies are held until the end of the transaction. A month that is `running` has its own tallies
-    and those of closed months alone: the others are still on another's invoice.
+    With `lock` their tallies are held until the end of the transaction. Tallies of a month before that was not closed,
+    but in which the account had a plan, are that month's own invoice's: its minimum counts them. A month that is
+    `running` has none of any month that was not closed.
     """
     tallies = _by_account(
         (tally.key.account_id, tally)
@@ -74,33 +75,29 @@ async def make_bills(
     taxes = _by_account(await closing_queries.list_taxes(connection, accounts))
     currencies = await account_queries.list_currencies(connection, accounts)
     prepaid = await list_prepaid(connection, accounts, month.first_day)
-    prepaid_months = await _prepaid_months(connection, tallies)
+    plans_then = await plans_of_months(
+        connection, {(account_id, one.key.month) for account_id, own in tallies.items() for one in own}
+    )
     bills = []
     for account_id in accounts:
         closed = closed_for_all.union(closed_for[account_id]) - {month.first_day}
-        own = [one for one in tallies[account_id] if not running or one.key.month in closed | {month.first_day}]
+        own = [
+            one for one in tallies[account_id]
+            if one.key.month in closed | {month.first_day}
+            or not (running or (account_id, one.key.month) in plans_then)
+        ]  # fmt: skip
         plan = plans.get(account_id)
         currency = currencies.get(account_id) or (plan.currency if plan else DEFAULT_CURRENCY)
         content = make_invoice(
             own, month=month.first_day, currency=currency, closed=closed, plan=plan,
             discounts=discounts[account_id], taxes=taxes[account_id],
         )  # fmt: skip
-        prepaid_usage = sum(one.amount_micros for one in own if (account_id, one.key.month) in prepaid_months)
+        prepaid_usage = sum(
+            one.amount_micros for one in own
+            if (of := plans_then.get((account_id, one.key.month))) is not None and of.payment == "prepaid"
+        )  # fmt: skip
         bills.append(Bill(account_id, currency, plan, account_id in prepaid, own, content, prepaid_usage))
     return bills
-
-
-async def _prepaid_months(connection: Connection | Pool, tallies: dict[UUID, list[Tally]]) -> set[tuple[UUID, date]]:
-    """Return by account the months whose charges were taken from a balance when they were made."""
-    accounts_of: dict[date, set[UUID]] = defaultdict(set)
-    for account_id, own in tallies.items():
-        for tally in own:
-            accounts_of[tally.key.month].add(account_id)
-    return {
-        (account_id, day)
-        for day, accounts in accounts_of.items()
-        for account_id in await list_prepaid(connection, accounts, day)
-    }
 
 
 def _by_account(things: Iterable[tuple[UUID, Thing]]) -> dict[UUID, list[Thing]]:

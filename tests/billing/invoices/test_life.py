@@ -139,6 +139,23 @@ async def test_a_plan_has_its_fee_without_messages(pool: Pool, messages: Message
     await books_balance(pool)
 
 
+async def test_a_minimum_counts_its_own_month_though_a_later_one_was_closed_before(
+    pool: Pool, messages: Messages
+) -> None:
+    """An operator tries out the running month while the last one is in its grace period."""
+    await give_plan(pool, ACCOUNT, Plan("gold", OCTOBER, "USD", minimum_micros=5_000_000))
+    await messages.happen(Sms(segments=100), Sms(at=END + HOUR, segments=2))
+    (november,) = await close(pool, "2026-11", early=True)
+    (october,) = await close(pool)
+    assert await lines(pool, november) == [
+        ("usage", "SMS to AF", 90_000), ("minimum", "Up to the minimum of the plan gold", 4_910_000),
+    ]  # fmt: skip
+    assert await lines(pool, october) == [
+        ("usage", "SMS to AF", 4_500_000), ("minimum", "Up to the minimum of the plan gold", 500_000),
+    ]  # fmt: skip
+    await books_balance(pool)
+
+
 async def test_a_draft_that_has_come_to_nothing_goes(pool: Pool, messages: Messages) -> None:
     """September's charges went on October's invoice, which was closed first."""
     await messages.happen(Sms(at=LAST_MONTH - timedelta(days=30)), Sms())
