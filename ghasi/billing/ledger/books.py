@@ -19,13 +19,13 @@ def opening(invoice: Opening, balance_micros: int) -> Entries:
 
     A prepaid account owes nothing: its balance pays all of the rest and may be overdrawn by it. What an invoice is
     below zero is the customer's. Messages may have taken fractions of a unit from a balance: what is owed is whole
-    units, and the fraction stays in the customer's favour.
+    units, and what that leaves of the balance stays there; what rounding leaves of the rest is the balance's, too.
     """
     rest = invoice.net_micros + invoice.tax_micros - invoice.usage_micros
     from_balance = rest
     if not invoice.prepaid and rest > 0:
-        owed = max(0, rest + min(0, balance_micros))
-        from_balance = rest + -owed // invoice.unit_micros * invoice.unit_micros
+        unit, owed = invoice.unit_micros, max(0, rest + min(0, balance_micros))
+        from_balance = rest - min(-(-owed // unit), rest // unit) * unit
     return {
         "revenue": -invoice.net_micros,
         "tax": -invoice.tax_micros,

@@ -81,6 +81,24 @@ async def test_a_prepaid_invoice_is_paid_by_usage_and_balance_though_that_is_ove
     assert await books_of(pool, account_id) == {"cash": 30, "balance": 5, "usage": 85, "revenue": -100, "tax": -20}
 
 
+@pytest.mark.parametrize(
+    ("balance", "usage", "owed"),
+    [
+        (0, 0, 10_000_000), (966_667, 0, 9_040_000), (12_000_000, 0, 0), (-5, 0, 10_000_000),
+        (966_667, 33_333, 9_000_000), (0, 9_996_000, 0), (0, 9_984_000, 10_000), (4_000, 9_996_000, 0),
+    ],
+)  # fmt: skip
+async def test_what_is_owed_is_whole_units(pool: Pool, balance: int, usage: int, owed: int) -> None:
+    account_id = new_id()
+    if balance:
+        await top_up(pool, account_id, balance)
+    invoice = Opening(account_id, USD, new_id(), 10_000_000, 0, usage, unit_micros=10_000)
+    assert await open_invoice(pool, invoice) == 10_000_000 - owed
+    books = await books_of(pool, account_id)
+    assert books.get("receivable", 0) == owed
+    assert books.get("balance", 0) == 10_000_000 - usage - owed - balance
+
+
 async def test_an_invoice_below_zero_goes_to_the_balance(pool: Pool) -> None:
     account_id = new_id()
     assert await open_invoice(pool, Opening(account_id, USD, new_id(), -100, -20)) == -120
