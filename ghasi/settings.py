@@ -102,6 +102,9 @@ class Settings(BaseSettings):
     )
     seller_tax_id: str | None = Field(default=None, max_length=50, description="The seller's tax id on invoices")
     seller_email: str | None = Field(default=None, max_length=254, description="Whom customers ask about invoices")
+    invoice_closing: Literal["automatic", "manual"] = Field(
+        default="automatic", description="Whether the worker opens invoices after the grace period; or operators alone"
+    )
     invoice_grace_h: int = Field(
         default=72, ge=0, le=27 * 24, description="Hours after a month's end until its invoices are opened; 0 at once"
     )

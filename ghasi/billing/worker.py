@@ -69,7 +69,8 @@ async def _prune(pool: Pool) -> None:
 
 async def _move_invoices_on(resources: Resources) -> None:
     settings = resources.settings
-    calendar = Calendar(timedelta(hours=settings.invoice_grace_h), seller_of(settings))
+    grace = timedelta(hours=settings.invoice_grace_h) if settings.invoice_closing == "automatic" else None
+    calendar = Calendar(grace, seller_of(settings))
     while True:
         try:
             if await automatic.advance(resources.pool, calendar, datetime.now(UTC)):

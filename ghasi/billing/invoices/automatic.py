@@ -34,18 +34,21 @@ log = structlog.get_logger("ghasi.billing")
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """How long after a month's end its invoices are opened by themselves, and who issues them."""
+    """How long after a month's end its invoices are opened by themselves (None: never), and who issues them."""
 
-    grace: timedelta
+    grace: timedelta | None
     seller: Party
+
+    def is_due(self, month: Month, now: datetime) -> bool:
+        """Whether it is time to open a month's invoices."""
+        return self.grace is not None and now >= month.end + max(self.grace, SETTLING)
 
 
 async def advance(pool: Pool, calendar: Calendar, now: datetime) -> bool:
     """Do all that is due by now, harmless to repeat; return whether that gave others something to read."""
     told = False
     for month in await _ended_months(pool, now):
-        due = month.end + max(calendar.grace, SETTLING)
-        if now >= due and await has_been_rated(pool, month):
+        if calendar.is_due(month, now) and await has_been_rated(pool, month):
             made = (await close_month(pool, Closer(month, ACTOR, calendar.seller))).made
             log.info("month_closed", month=f"{month.start:%Y-%m}", invoices=len(made))
             told = told or bool(made)
@@ -65,7 +68,8 @@ async def refresh_drafts(pool: Pool, month: Month, now: datetime) -> None:
             )
             if not accounts:
                 return
-            await write_drafts(connection, await make_bills(connection, accounts, month, lock=False), month, now)
+            bills = await make_bills(connection, accounts, month, lock=False, provisional=True)
+            await write_drafts(connection, bills, month, now)
         after = accounts[-1]
 
 

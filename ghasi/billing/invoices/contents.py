@@ -56,13 +56,13 @@ class Bill:
 
 
 async def make_bills(
-    connection: Connection | Pool, accounts: Sequence[UUID], month: Month, *, lock: bool, running: bool = False
+    connection: Connection | Pool, accounts: Sequence[UUID], month: Month, *, lock: bool, provisional: bool = False
 ) -> list[Bill]:
     """Make what accounts are to be billed for a month, in their order; those with nothing are among them, empty.
 
     With `lock` their tallies are held until the end of the transaction. Tallies of a month before that was not closed,
-    but in which the account had a plan, are that month's own invoice's: its minimum counts them. A month that is
-    `running` has none of any month that was not closed.
+    but in which the account had a plan, are that month's own invoice's: its minimum counts them. What is
+    `provisional`, a preview or a draft, has none of any month that was not closed: that one has a draft of its own.
     """
     tallies = _by_account(
         (tally.key.account_id, tally)
@@ -84,7 +84,7 @@ async def make_bills(
         own = [
             one for one in tallies[account_id]
             if one.key.month in closed | {month.first_day}
-            or not (running or (account_id, one.key.month) in plans_then)
+            or not (provisional or (account_id, one.key.month) in plans_then)
         ]  # fmt: skip
         plan = plans.get(account_id)
         currency = currencies.get(account_id) or (plan.currency if plan else DEFAULT_CURRENCY)

@@ -99,7 +99,7 @@ async def preview_invoice(pool: Pool, caller: Caller, seller: Party) -> shapes.I
     """Return what the invoice of the running month would say now; it is computed and not kept."""
     now = datetime.now(UTC)
     month = Month(*parse_month(f"{now:%Y-%m}"))
-    (bill,) = await make_bills(pool, [caller.account_id], month, lock=False, running=True)
+    (bill,) = await make_bills(pool, [caller.account_id], month, lock=False, provisional=True)
     invoice = bill.on(NO_INVOICE, month)
     seller, customer = await parties_of(pool, invoice, seller)
     return detail_shape(InvoiceDetail(invoice, bill.content.lines, bill.content.taxes, [], []), seller, customer, now)

@@ -10,6 +10,7 @@ import pytest
 from ghasi.billing import worker
 from ghasi.billing.invoices import admin as invoice_admin
 from ghasi.billing.invoices import automatic, closing, settling, terms
+from ghasi.billing.invoices.automatic import Calendar
 from ghasi.billing.invoices.contents import Month
 from ghasi.billing.invoices.model import Tax
 from ghasi.billing.model import Invoice
@@ -19,7 +20,18 @@ from ghasi.storage import audit
 from ghasi.storage.pool import Pool
 from ghasi.storage.resources import Resources
 from tests.billing.conftest import ACCOUNT, LAST_MONTH, Messages, Sms
-from tests.billing.invoices.months import END, NOVEMBER, OCTOBER, WHO, advance, books_balance, close, give_plan, told
+from tests.billing.invoices.months import (
+    END,
+    NOVEMBER,
+    OCTOBER,
+    SELLER,
+    WHO,
+    advance,
+    books_balance,
+    close,
+    give_plan,
+    told,
+)
 
 HOUR = timedelta(hours=1)
 
@@ -96,6 +108,14 @@ async def test_an_operator_may_close_within_the_grace(pool: Pool, messages: Mess
     await messages.happen(Sms(account_id=new_id()))  # too late for October
     await advance(pool, END + timedelta(hours=100))
     assert [invoice.id for invoice in await stored(pool)] == [opened.id]
+
+
+async def test_where_operators_alone_close_there_are_drafts_for_ever(pool: Pool, messages: Messages) -> None:
+    await messages.happen(Sms())
+    for later in (timedelta(hours=72), timedelta(days=400)):
+        await automatic.advance(pool, Calendar(None, SELLER), END + later)
+        assert [invoice.status for invoice in await stored(pool)] == ["draft"]
+    assert [invoice.status for invoice in await close(pool)] == ["open"]
 
 
 async def test_months_are_closed_in_their_order_and_none_is_left_out(pool: Pool, messages: Messages) -> None:
