@@ -23,6 +23,8 @@ from ghasi.contract.shapes import Money, Page
 Row = TypeVar("Row")
 Shape = TypeVar("Shape")
 MICROS = 1_000_000
+_BIGINT = range(-(2**63), 2**63)
+_DECIMAL = re.compile(r"-?[0-9]{1,13}(?:\.[0-9]{1,6})?")
 _NO_PLACES = frozenset({"localtime", "Factory"})
 """Names that the database of time zones has for itself: the machine's own zone, and none at all."""
 _LANGUAGE_TAG = re.compile(
@@ -107,7 +109,8 @@ def decimal_string(amount_micros: int, digits: int = 4) -> str:
     """Write integer micros as a decimal string with at least `digits` decimals and at most six: 45000 is 0.0450."""
     whole, fraction = divmod(abs(amount_micros), MICROS)
     decimals = f"{fraction:06d}".rstrip("0").ljust(digits, "0")
-    return f"{'-' if amount_micros < 0 else ''}{whole}.{decimals}" if decimals else f"{whole}"
+    sign = "-" if amount_micros < 0 else ""
+    return f"{sign}{whole}.{decimals}" if decimals else f"{sign}{whole}"
 
 
 def money(amount_micros: int, currency: str) -> Money:
@@ -116,14 +119,16 @@ def money(amount_micros: int, currency: str) -> Money:
 
 
 def micros(amount: str) -> int:
-    """Read a decimal string as integer micros; raises ValueError when it is none or finer than a micro."""
-    try:
-        scaled = Decimal(amount) * MICROS
-    except ArithmeticError as error:
-        raise ValueError(f"not a decimal number: {amount!r}") from error
-    if not scaled.is_finite() or scaled != scaled.to_integral_value():
+    """Read a decimal string as integer micros; raises ValueError when it is none, finer than a micro, or no bigint.
+
+    Exponents, underscores and other scripts' digits, which Python would read, are nothing that decimal_string writes.
+    """
+    if not _DECIMAL.fullmatch(amount):
         raise ValueError(f"not a decimal number of at most 6 decimals: {amount!r}")
-    return int(scaled)
+    scaled = int(Decimal(amount) * MICROS)
+    if scaled not in _BIGINT:
+        raise ValueError(f"not a decimal number that can be kept: {amount!r}")
+    return scaled
 
 
 def encode_cursor(*position: str | int | UUID) -> str:

@@ -30,6 +30,7 @@ def test_amounts_have_the_currencys_decimals() -> None:
     assert invoice_amount(round_to_minor(13_500_000, "JPY"), "JPY") == "14"
     assert invoice_amount(round_to_minor(1_234_500, "KWD"), "KWD") == "1.234"
     assert invoice_amount(0, "USD") == "0.00"
+    assert invoice_amount(-5_000_000, "JPY") == "-5"
 
 
 @given(

@@ -77,6 +77,8 @@ def test_a_missing_time_stays_missing() -> None:
 def test_money_is_read_as_it_was_written(amount: int, digits: int) -> None:
     written = values.decimal_string(amount, digits)
     assert values.micros(written) == amount
+    whole = amount // 10**12 * 1_000_000  # few amounts are whole by chance, and only those have no decimals at all
+    assert values.micros(values.decimal_string(whole, digits)) == whole
     decimals = written.partition(".")[2]
     assert digits <= len(decimals) <= 6
     assert "e" not in written.lower()
@@ -84,7 +86,14 @@ def test_money_is_read_as_it_was_written(amount: int, digits: int) -> None:
 
 @pytest.mark.parametrize(
     ("amount", "digits", "written"),
-    [(45_000, 4, "0.0450"), (0, 4, "0.0000"), (-1, 2, "-0.000001"), (54_000_000, 2, "54.00"), (2_000_000, 0, "2")],
+    [
+        (45_000, 4, "0.0450"),
+        (0, 4, "0.0000"),
+        (-1, 2, "-0.000001"),
+        (54_000_000, 2, "54.00"),
+        (2_000_000, 0, "2"),
+        (-2_000_000, 0, "-2"),
+    ],
 )
 def test_money_as_it_is_written(amount: int, digits: int, written: str) -> None:
     assert values.decimal_string(amount, digits) == written
@@ -94,7 +103,28 @@ def test_money_has_its_currency() -> None:
     assert (values.money(45_000, "USD").amount, values.money(45_000, "USD").currency) == ("0.0450", "USD")
 
 
-@pytest.mark.parametrize("text", ["", "x", "NaN", "sNaN", "Infinity", "-Infinity", "0.0000001", "1e-7", "1e999999999"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "x",
+        "NaN",
+        "sNaN",
+        "Infinity",
+        "-Infinity",
+        "0.0000001",
+        "1e-7",
+        "1e999999999",
+        "1e3",
+        "1_0",
+        " 1",
+        "\u0660.5",
+        "--1",
+        "1.",
+        "9999999999999.5",
+        "-9999999999999",
+    ],
+)
 def test_what_is_no_amount_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError, match="not a decimal number"):
         values.micros(text)
