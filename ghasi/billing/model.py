@@ -48,6 +48,10 @@ class SettlementError(BillingError):
     """A payment or a credit note is not of an amount that the invoice allows, or says other than one of its name."""
 
 
+class AmountError(BillingError):
+    """What was written is no amount of money."""
+
+
 class CurrencyFixedError(BillingError):
     """The account has been charged in another currency."""
 

@@ -3,9 +3,12 @@
 Pure functions. Knows nothing of invoices or rates.
 """
 
-from ghasi.contract.values import decimal_string
+from ghasi.billing.model import AmountError
+from ghasi.contract.values import decimal_string, micros
 
 MICRO_DIGITS = 6
+MOST_MICROS = 10**18
+"""What operators may write: sums of some of them are still a bigint."""
 MINOR_DIGITS: dict[str, int] = {
     "BIF": 0, "CLP": 0, "DJF": 0, "GNF": 0, "ISK": 0, "JPY": 0, "KMF": 0, "KRW": 0, "PYG": 0, "RWF": 0, "UGX": 0,
     "UYI": 0, "VND": 0, "VUV": 0, "XAF": 0, "XOF": 0, "XPF": 0,
@@ -13,6 +16,17 @@ MINOR_DIGITS: dict[str, int] = {
     "CLF": 4, "UYW": 4,
 }  # fmt: skip
 """Decimals of the minor unit where they are not two (ISO 4217, list one)."""
+
+
+def read_amount(text: str) -> int:
+    """Read an amount that somebody wrote as micros; raises AmountError."""
+    try:
+        amount_micros = micros(text)
+    except ValueError:
+        amount_micros = MOST_MICROS
+    if abs(amount_micros) >= MOST_MICROS:
+        raise AmountError(f"{text!r} is no amount: write a decimal number such as 12.50")
+    return amount_micros
 
 
 def minor_digits(currency: str) -> int:

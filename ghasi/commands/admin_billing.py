@@ -14,8 +14,8 @@ from ghasi.billing.invoices.model import CreditNote
 from ghasi.billing.invoices.presenting import credit_note_shape, line_shape, seller_of, tax_shapes
 from ghasi.billing.invoices.settling import Paid
 from ghasi.billing.model import Invoice, SettlementError
-from ghasi.billing.money import invoice_amount
-from ghasi.commands.amounts import Amount, read_amount
+from ghasi.billing.money import invoice_amount, read_amount
+from ghasi.commands.amounts import Amount
 from ghasi.commands.operator import Operator, OperatorFlags, do, fields
 from ghasi.commands.output import RowLimit, count, print_line, print_row, print_rows
 from ghasi.contract.shapes import InvoiceStatus

@@ -7,6 +7,7 @@ from cyclopts import App, Parameter
 from ghasi.billing.model import BilledOn
 from ghasi.billing.plans import admin
 from ghasi.billing.plans.model import Payment, Plan, PlanError, PlanTier
+from ghasi.commands.amounts import Amount
 from ghasi.commands.operator import Operator, OperatorFlags, do, fields
 from ghasi.commands.output import print_line, print_row, print_rows
 from ghasi.contract.values import decimal_string, micros
@@ -34,13 +35,13 @@ def set_plan(
     name: str,
     *,
     currency: Annotated[str | None, Parameter(help="ISO 4217; of a new plan, by default USD")] = None,
-    base_fee: Annotated[str | None, Parameter(help="A month, as 25.00")] = None,
+    base_fee: Annotated[Amount | None, Parameter(help="A month, as 25.00")] = None,
     included: Annotated[int | None, Parameter(help="Segments a month that the base fee pays for")] = None,
     tier: Annotated[
         list[str] | None, Parameter(help="SEGMENTS=PERCENT off, from so many of a month on; several times", negative="")
     ] = None,
     no_tiers: Annotated[bool, Parameter(help="Take the tiers away", negative="")] = False,
-    minimum: Annotated[str | None, Parameter(help="What a month costs at least, as 50.00")] = None,
+    minimum: Annotated[Amount | None, Parameter(help="What a month costs at least, as 50.00")] = None,
     billed_on: Annotated[BilledOn | None, Parameter(help="What a message is billed on; by default sent")] = None,
     payment: Annotated[Payment | None, Parameter(help="By default postpaid")] = None,
     from_: Annotated[
@@ -49,12 +50,14 @@ def set_plan(
     operator: OperatorFlags = HERE,
 ) -> None:
     """Make a plan, or say what it is from a month on; what is not given stays as it is."""
+    if no_tiers and tier:
+        raise PlanError("give tiers, or take them away: not both")
     terms = admin.PlanTerms(
         currency=currency.upper() if currency else None,
-        base_fee_micros=_micros("base fee", base_fee),
+        base_fee_micros=base_fee,
         included_segments=included,
         tiers=() if no_tiers else tuple(map(_tier, tier)) if tier else None,
-        minimum_micros=_micros("minimum", minimum),
+        minimum_micros=minimum,
         billed_on=billed_on,
         payment=payment,
     )
@@ -84,13 +87,6 @@ def show_plan(name: str, *, operator: OperatorFlags = HERE) -> None:
 
 def _percent(ppm: int) -> str:
     return f"{decimal_string(ppm * 100, 0)}%"
-
-
-def _micros(what: str, text: str | None) -> int | None:
-    try:
-        return None if text is None else micros(text)
-    except ValueError as error:
-        raise PlanError(f"the {what} is {error}") from error
 
 
 def _tier(text: str) -> PlanTier:

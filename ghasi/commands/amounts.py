@@ -5,16 +5,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter, Token
 
-from ghasi.billing.model import SettlementError
-from ghasi.contract.values import micros
-
-
-def read_amount(text: str) -> int:
-    """Read an amount as micros; raises SettlementError."""
-    try:
-        return micros(text)
-    except ValueError:
-        raise SettlementError(f"{text!r} is no amount: write a decimal number such as 12.50") from None
+from ghasi.billing.money import read_amount
 
 
 def _convert(of: Any, tokens: Sequence[Token]) -> int:
@@ -22,5 +13,5 @@ def _convert(of: Any, tokens: Sequence[Token]) -> int:
     return read_amount(tokens[0].value)
 
 
-Amount = Annotated[int, Parameter(converter=_convert)]
+Amount = Annotated[int, Parameter(converter=_convert, metavar="AMOUNT")]
 """Micros, written as a decimal number."""

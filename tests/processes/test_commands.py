@@ -222,7 +222,10 @@ def test_an_account_gets_a_plan(commands: Commands, account: str) -> None:
         "name": "pro", "from": made["from"], "currency": "USD", "base_fee": "25.00", "included_segments": 1000,
         "tiers": ["10000=5%", "50000=12.5%"], "minimum": "50.00", "billed_on": "delivered", "payment": "postpaid",
     }  # fmt: skip
-    for wrong in (["--tier", "many=5"], ["--tier", "10=5.00001"], ["--base-fee", "much"], ["--currency", "xyz"]):
+    for wrong in (
+        ["--tier", "many=5"], ["--tier", "10=5.00001"], ["--tier", "10=5", "--no-tiers"], ["--base-fee", "much"],
+        ["--base-fee", "-1"], ["--minimum", "1e999"], ["--minimum", "1" * 13], ["--currency", "xyz"],
+    ):  # fmt: skip
         assert commands.run("admin", "plans", "set", "pro", *wrong, expect=1).stderr.startswith("ghasi: ")
     assert commands.json("admin", "plans", "set", "pro", "--no-tiers", "--from", "2090-02")["tiers"] == []
     assert commands.json("admin", "plans", "list") == [made]

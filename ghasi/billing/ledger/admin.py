@@ -13,13 +13,9 @@ from ghasi.billing.ledger import posting, queries, spending_queries, states, ver
 from ghasi.billing.ledger.model import LedgerError, TopUp, Written
 from ghasi.billing.ledger.verifying import Difference
 from ghasi.billing.model import DEFAULT_CURRENCY
-from ghasi.billing.money import minor_digits, round_to_minor
-from ghasi.contract.values import micros
+from ghasi.billing.money import minor_digits, read_amount, round_to_minor
 from ghasi.storage import audit
 from ghasi.storage.pool import Connection, Pool
-
-_MOST_MICROS = 10**18
-"""So much the database can add up."""
 
 
 async def top_up(
@@ -27,7 +23,7 @@ async def top_up(
 ) -> tuple[TopUp, int, bool]:
     """Put money on a balance, or with a negative amount take it back, which needs a note that says why.
 
-    Idempotent by reference. Returns it, the balance after it, and whether it was not done before. Raises LedgerError.
+    Idempotent by reference. Returns it, the balance after it, and whether it was not done before. Raises BillingError.
     """
     amount_micros = read_amount(amount)
     if not amount_micros:
@@ -51,7 +47,7 @@ async def top_up(
 async def set_spending_limit(pool: Pool, account_id: UUID, limit: str | None, actor: str) -> tuple[int | None, str]:
     """Let an account spend so much in a UTC month, in its currency; None: any amount. Returns it with the currency.
 
-    Idempotent; within a second messages knows. Raises LedgerError.
+    Idempotent; within a second messages knows. Raises BillingError.
     """
     limit_micros = None if limit is None else read_amount(limit)
     if limit_micros is not None and limit_micros < 0:
@@ -76,17 +72,6 @@ async def list_transactions(pool: Pool, *, account_id: UUID | None = None, limit
 async def verify(pool: Pool) -> list[Difference]:
     """Recount the books of all accounts; return every difference. See verifying."""
     return await verifying.verify(pool)
-
-
-def read_amount(text: str) -> int:
-    """Read an amount as micros; raises LedgerError."""
-    try:
-        amount_micros = micros(text)
-    except ValueError:
-        amount_micros = _MOST_MICROS
-    if abs(amount_micros) >= _MOST_MICROS:
-        raise LedgerError(f"{text!r} is no amount: write 50 or 49.99")
-    return amount_micros
 
 
 def _check_payable(amount_micros: int, currency: str) -> None:

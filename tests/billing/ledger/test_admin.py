@@ -5,6 +5,7 @@ import pytest
 from ghasi.billing.accounts import admin as accounts_admin
 from ghasi.billing.ledger import admin
 from ghasi.billing.ledger.model import LedgerError
+from ghasi.billing.model import BillingError
 from ghasi.billing.rates import admin as rates_admin
 from ghasi.contract.values import new_id
 from ghasi.storage import audit
@@ -23,7 +24,7 @@ ANN = "operator:ann"
 )  # fmt: skip
 async def test_what_is_no_top_up_is_refused(pool: Pool, amount: str, note: str | None, why: str) -> None:
     account_id = new_id()
-    with pytest.raises(LedgerError, match=why):
+    with pytest.raises(BillingError, match=why):
         await admin.top_up(pool, account_id, amount, reference="1", note=note, actor=ANN)
     assert await admin.list_transactions(pool) == []
     assert await audit.list_entries(pool) == []

@@ -74,6 +74,8 @@ BAD: list[tuple[str, PlanTerms, str | None]] = [
     ("pro", PlanTerms(tiers=(PlanTier(0, 1),)), None),
     ("pro", PlanTerms(tiers=(PlanTier(1, 1_000_001),)), None),
     ("pro", PlanTerms(tiers=(PlanTier(1, 0),)), None),
+    ("pro", PlanTerms(tiers=(PlanTier(10**18, 1),)), None),
+    ("pro", PlanTerms(included_segments=10**18), None),
 ]
 
 
