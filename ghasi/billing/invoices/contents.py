@@ -63,6 +63,8 @@ async def make_bills(
     With `lock` their tallies are held until the end of the transaction. Tallies of a month before that was not closed,
     but in which the account had a plan, are that month's own invoice's: its minimum counts them. What is
     `provisional`, a preview or a draft, has none of any month that was not closed: that one has a draft of its own.
+    Where its month was closed early, what came since is an adjustment of the next invoice, and the plan's fee and the
+    discounts have been on the one there is.
     """
     tallies = _by_account(
         (tally.key.account_id, tally)
@@ -80,7 +82,8 @@ async def make_bills(
     )
     bills = []
     for account_id in accounts:
-        closed = closed_for_all.union(closed_for[account_id]) - {month.first_day}
+        opened = provisional and month.first_day in closed_for[account_id]
+        closed = closed_for_all.union(closed_for[account_id]) - (set() if opened else {month.first_day})
         own = [
             one for one in tallies[account_id]
             if one.key.month in closed | {month.first_day}
@@ -89,8 +92,8 @@ async def make_bills(
         plan = plans.get(account_id)
         currency = currencies.get(account_id) or (plan.currency if plan else DEFAULT_CURRENCY)
         content = make_invoice(
-            own, month=month.first_day, currency=currency, closed=closed, plan=plan,
-            discounts=discounts[account_id], taxes=taxes[account_id],
+            own, month=month.first_day, currency=currency, closed=closed, plan=None if opened else plan,
+            discounts=[] if opened else discounts[account_id], taxes=taxes[account_id],
         )  # fmt: skip
         prepaid_usage = sum(
             one.amount_micros for one in own

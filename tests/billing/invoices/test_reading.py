@@ -141,6 +141,12 @@ async def test_the_running_month_is_previewed_and_kept_nowhere(app: ServiceApp, 
     assert [(line["kind"], line["amount"]) for line in shown["line_items"]] == [
         ("usage", "0.45"), ("adjustment", "0.09"), ("base_fee", "5.00"),
     ]  # fmt: skip
+    await close(pool, f"{month:%Y-%m}", early=True)
+    await messages.happen(Sms(at=now, segments=4))
+    shown = await read(app, "invoices/preview")
+    assert [(line["kind"], line["month"], line["amount"]) for line in shown["line_items"]] == [
+        ("adjustment", f"{month:%Y-%m}", "0.18"),
+    ], "the fee is on the invoice that was opened early"  # fmt: skip
     nothing = await get(app, "invoices/preview", new_id())
     assert (nothing.status, nothing.json["line_items"], nothing.json["total"]) == (200, [], "0.00")
 
