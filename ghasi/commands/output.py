@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from cyclopts import Parameter, validators
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
@@ -14,6 +15,8 @@ from ghasi.contract.values import rfc3339
 
 Row = Mapping[str, Any]
 MOST_ROWS = 10_000
+GAP = 2
+"""Between the columns of a table."""
 RowLimit = Annotated[int, Parameter(help="How many at most", validator=validators.Number(gte=1, lte=MOST_ROWS))]
 
 
@@ -23,16 +26,44 @@ def console() -> Console:
 
 
 def print_rows(rows: Sequence[Row], *, as_json: bool, columns: Sequence[str]) -> None:
-    """Print many things: a table of `columns`, or a JSON list of all that is known of them."""
+    """Print many things: a table of `columns`, or a JSON list of all that is known of them.
+
+    A terminal that is too narrow for a table whose numbers and ids are whole gets a block of lines for each row.
+    """
     if as_json:
         _print_json([dict(row) for row in rows])
         return
+    out = console()
+    names = [column.replace("_", " ") for column in columns]
+    texts = [[_text(row[column]) for column in columns] for row in rows]
+    widths = _fit([(name, *cells) for name, *cells in zip(names, *texts, strict=True)], out.width)
+    if rows and widths is None:
+        for number, row in enumerate(texts):
+            sys.stdout.write("\n" if number else "")
+            print_row(dict(zip(columns, row, strict=True)), as_json=False)
+        return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column.replace("_", " "), overflow="fold")
-    for row in rows:
-        table.add_row(*(_text(row[column]) for column in columns))
-    console().print(table if rows else "none", markup=False, highlight=False)
+    for name, width in zip(names, widths or [], strict=False):
+        table.add_column(name, overflow="fold", width=width)
+    for row in texts:
+        table.add_row(*row)
+    out.print(table if rows else "none", markup=False, highlight=False)
+
+
+def _fit(columns: Sequence[Sequence[str]], room: int) -> list[int] | None:
+    """Return widths at which columns stand beside each other without a word that is broken; None where there are none.
+
+    What lacks is taken from those that have most to give.
+    """
+    least = [max(cell_len(word) for cell in cells for word in cell.split() or [""]) for cells in columns]
+    widths = [max(map(cell_len, cells)) for cells in columns]
+    room -= GAP * (len(columns) - 1)
+    if sum(least) > room:
+        return None
+    while sum(widths) > room:
+        spare = [width - needed for width, needed in zip(widths, least, strict=True)]
+        widths[spare.index(max(spare))] -= 1
+    return widths
 
 
 def print_row(row: Row, *, as_json: bool) -> None:
