@@ -21,12 +21,17 @@ from ghasi.storage import resealing
 from ghasi.storage.resealing import Resealed
 from ghasi.storage.resources import Resources
 
-accounts = App(name="accounts", help="Customers: their status, limits, countries and cap.")
-for part in ("billing-profile", "taxes", "discounts"):
-    accounts.command(f"ghasi.commands.admin_terms:{part.replace('-', '_')}", name=part)
-users = App(name="users", help="People and their roles.")
-keys = App(name="keys", help="The keys that sign access tokens, and those that seal secrets in the database.")
-audit = App(name="audit", help="What operators and customers changed.")
+accounts = App(name="accounts")
+_TERMS = {
+    "billing-profile": "What an account is called on its invoices.",
+    "taxes": "Taxes on an account's invoices, each on the subtotal.",
+    "discounts": "What an account pays less, for some months or for good.",
+}
+for part, said in _TERMS.items():
+    accounts.command(f"ghasi.commands.admin_terms:{part.replace('-', '_')}", name=part, help=said)
+users = App(name="users")
+keys = App(name="keys")
+audit = App(name="audit")
 
 HERE = Operator()
 LAST_ID = UUID(int=2**128 - 1)

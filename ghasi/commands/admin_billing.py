@@ -20,7 +20,7 @@ from ghasi.commands.operator import Operator, OperatorFlags, do, fields
 from ghasi.commands.output import RowLimit, count, print_line, print_row, print_rows
 from ghasi.contract.shapes import InvoiceStatus
 
-invoices = App(name="invoices", help="Invoices, by number; closing months.")
+invoices = App(name="invoices")
 
 HERE = Operator()
 

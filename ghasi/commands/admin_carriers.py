@@ -13,7 +13,7 @@ from ghasi.contract.errors import Problem
 from ghasi.messages.dispatch import admin
 from ghasi.storage.resources import Resources
 
-carriers = App(name="carriers", help="Connections to operators: what they do, and pausing and draining them.")
+carriers = App(name="carriers")
 
 HERE = Operator()
 

@@ -14,7 +14,7 @@ from ghasi.commands.output import RowLimit, count, print_line, print_rows
 from ghasi.contract.values import decimal_string
 from ghasi.storage.resources import Resources
 
-ledger = App(name="ledger", help="Accounts' books: what moved, and whether they are right.")
+ledger = App(name="ledger")
 Amount = Annotated[str, Parameter(help="In the account's currency; negative: a correction", allow_leading_hyphen=True)]
 
 

@@ -12,7 +12,7 @@ from ghasi.commands.operator import Operator, OperatorFlags, do, fields
 from ghasi.commands.output import print_line, print_row, print_rows
 from ghasi.contract.values import decimal_string, micros
 
-plans = App(name="plans", help="Plans: base fee, included segments, tiers, minimum, when a message is billed.")
+plans = App(name="plans")
 
 HERE = Operator()
 COLUMNS = (

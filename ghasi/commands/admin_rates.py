@@ -22,7 +22,7 @@ from ghasi.contract.pricing import Direction, Rate
 from ghasi.contract.values import decimal_string
 from ghasi.messages.numbers import parse_recipient, parse_sender
 
-rates = App(name="rates", help="Prices of a segment by destination, sender, carrier, account and plan.")
+rates = App(name="rates")
 
 HERE = Operator()
 PLAIN = {"direction": "outbound", "country": "*", "prefix": ""}

@@ -28,7 +28,7 @@ from ghasi.messages.dispatch.quality import read_quality
 from ghasi.messages.numbers import parse_recipient, parse_sender
 from ghasi.storage.resources import Resources
 
-routes = App(name="routes", help="Which carrier a message goes to, and why.")
+routes = App(name="routes")
 
 HERE = Operator()
 NO_ACCOUNT = UUID(int=0)

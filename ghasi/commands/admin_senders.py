@@ -12,7 +12,7 @@ from ghasi.messages.senders import admin as sender_admin
 from ghasi.messages.senders.queries import SenderPolicy, StoredSender
 from ghasi.storage.resources import Resources
 
-senders = App(name="senders", help="Numbers, short codes and names that accounts send from.")
+senders = App(name="senders")
 
 HERE = Operator()
 COLUMNS = ("address", "kind", "account_id", "countries", "default", "pool", "created_at")

@@ -11,7 +11,7 @@ from ghasi.contract.errors import Problem
 from ghasi.messages.keeping import partitions
 from ghasi.messages.keeping.partitions import Detached, Partition
 
-storage = App(name="storage", help="Months of messages: how large they are, and taking old ones out.")
+storage = App(name="storage")
 
 HERE = Operator()
 Before = Annotated[str | None, Parameter(help="All months before this one, which stays")]

@@ -21,9 +21,9 @@ from ghasi.storage.resources import Resources
 
 T = TypeVar("T")
 HERE = Operator()
-taxes = App(name="taxes", help="Taxes on an account's invoices, each on the subtotal.")
-discounts = App(name="discounts", help="What an account pays less, for some months or for good.")
-billing_profile = App(name="billing-profile", help="What an account is called on its invoices.")
+taxes = App(name="taxes")
+discounts = App(name="discounts")
+billing_profile = App(name="billing-profile")
 
 
 def _of(operator: Operator, account: UUID, action: Callable[[Pool], Awaitable[T]]) -> T:

@@ -24,7 +24,7 @@ from ghasi.messages.reading import recount_queries as messages
 from ghasi.storage import outbox
 from ghasi.storage.pool import Pool
 
-usage = App(name="usage", help="Usage: recounting a month.")
+usage = App(name="usage")
 
 HERE = Operator()
 AT_A_TIME = 5_000

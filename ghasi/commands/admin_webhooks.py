@@ -11,7 +11,7 @@ from ghasi.storage.resources import Resources
 from ghasi.webhooks.endpoints import admin
 from ghasi.webhooks.model import Endpoint
 
-webhooks = App(name="webhooks", help="Customers' endpoints: which fail, which are disabled, and enabling one again.")
+webhooks = App(name="webhooks")
 
 HERE = Operator()
 COLUMNS = ("id", "account_id", "url", "state", "failing_since", "events")

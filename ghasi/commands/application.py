@@ -17,22 +17,32 @@ app = App(
     help_flags=["--help", "-h"],
 )
 admin = App(name="admin", help="What an operator does; each change is in the audit log.")
-# by name, so that a command loads only what it needs
-admin.command("ghasi.commands.admin_ledger:accounts", name="accounts")
-admin.command("ghasi.commands.admin_ledger:ledger", name="ledger")
-for name in ("users", "keys", "audit"):
-    admin.command(f"ghasi.commands.admin_accounts:{name}", name=name)
-admin.command("ghasi.commands.admin_billing:invoices", name="invoices")
-admin.command("ghasi.commands.admin_carriers:carriers", name="carriers")
-admin.command("ghasi.commands.admin_plans:plans", name="plans")
-admin.command("ghasi.commands.admin_rates:rates", name="rates")
-admin.command("ghasi.commands.admin_routes:routes", name="routes")
-admin.command("ghasi.commands.admin_senders:senders", name="senders")
-admin.command("ghasi.commands.admin_storage:storage", name="storage")
-admin.command("ghasi.commands.admin_usage:usage", name="usage")
-admin.command("ghasi.commands.admin_webhooks:webhooks", name="webhooks")
-app.command("ghasi.commands.contract:contract", name="contract")
-app.command("ghasi.commands.simulator:simulator", name="simulator")
+# loaded by name, so that a command loads only what it needs; what they are for is said here, where lists look for it
+ADMIN = {
+    "accounts": ("admin_ledger", "Customers: their status, limits, countries and cap."),
+    "audit": ("admin_accounts", "What operators and customers changed."),
+    "carriers": ("admin_carriers", "Connections to operators: what they do, and pausing and draining them."),
+    "invoices": ("admin_billing", "Invoices, by number; closing months."),
+    "keys": ("admin_accounts", "The keys that sign access tokens, and those that seal secrets in the database."),
+    "ledger": ("admin_ledger", "Accounts' books: what moved, and whether they are right."),
+    "plans": ("admin_plans", "Plans: base fee, included segments, tiers, minimum, when a message is billed."),
+    "rates": ("admin_rates", "Prices of a segment by destination, sender, carrier, account and plan."),
+    "routes": ("admin_routes", "Which carrier a message goes to, and why."),
+    "senders": ("admin_senders", "Numbers, short codes and names that accounts send from."),
+    "storage": ("admin_storage", "Months of messages: how large they are, and taking old ones out."),
+    "usage": ("admin_usage", "Usage: recounting a month."),
+    "users": ("admin_accounts", "People and their roles."),
+    "webhooks": ("admin_webhooks", "Customers' endpoints: which fail, which are disabled, and enabling one again."),
+}
+for name, (module, text) in ADMIN.items():
+    admin.command(f"ghasi.commands.{module}:{name}", name=name, help=text)
+app.command(
+    "ghasi.commands.contract:contract", name="contract", help="The contract: its routes, OpenAPI and reference."
+)
+app.command(
+    "ghasi.commands.simulator:simulator",
+    name="simulator", help="A simulated SMSC by itself, to try an SMPP client with.",
+)  # fmt: skip
 app.command(admin)
 running.register(app)
 

@@ -7,7 +7,7 @@ from cyclopts import App
 from ghasi.commands.output import console
 from ghasi.contract import emit
 
-contract = App(name="contract", help="The contract: its routes, OpenAPI and reference.")
+contract = App(name="contract")
 
 
 @contract.command

@@ -29,7 +29,7 @@ from ghasi.processes.listening import CannotListen
 from ghasi.processes.logs import configure_logs
 from ghasi.settings import Settings
 
-simulator = App(name="simulator", help="A simulated SMSC by itself, to try an SMPP client with.")
+simulator = App(name="simulator")
 
 _LARGEST_STATUS = 0xFFFFFFFF
 _STATUSES = {name: status for status, name in STATUS_NAMES.items()}

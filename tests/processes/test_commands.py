@@ -1,6 +1,7 @@
 """The command line: what operators see and change, for people and for machines."""
 
 import json
+import re
 import stat
 import subprocess
 import sys
@@ -323,3 +324,11 @@ def test_the_contract_and_the_version_are_printed(commands: Commands) -> None:
     assert commands.run("contract", "docs").stdout.startswith("<!-- Emitted")
     assert commands.run("--version").stdout == commands.run("version").stdout != ""
     assert "child" not in commands.run("--help").stdout
+
+
+@pytest.mark.parametrize("group", [(), ("admin",), ("admin", "accounts")])
+def test_each_command_says_what_it_is_for(commands: Commands, group: tuple[str, ...]) -> None:
+    said = commands.run(*group, "--help").stdout
+    entries = re.findall(r"^│ ([a-z][a-z-]*) +(.*?) *│$", said, re.MULTILINE)
+    assert len(entries) > 5
+    assert [name for name, text in entries if not text] == []
