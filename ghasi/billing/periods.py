@@ -73,10 +73,15 @@ def bounds_of(since: datetime, until: datetime, granularity: Granularity, zone: 
     return [*bounds, until]
 
 
+def month_bounds(day: date) -> tuple[datetime, datetime]:
+    """Return the first moment of the UTC month that a UTC day is in, and the next month's."""
+    start = datetime(day.year, day.month, 1, tzinfo=UTC)
+    return start, (start + timedelta(days=31)).replace(day=1)
+
+
 def parse_month(text: str) -> tuple[datetime, datetime]:
     """Read YYYY-MM as its first moment in UTC and the next month's; raises PeriodError."""
     match = _MONTH.fullmatch(text)
     if match is None or not FIRST_YEAR <= int(match["year"]) <= LAST_YEAR:
         raise PeriodError(f"not a month: {text!r}; write YYYY-MM, for example 2026-11")
-    start = datetime(int(match["year"]), int(match["month"]), 1, tzinfo=UTC)
-    return start, (start + timedelta(days=31)).replace(day=1)
+    return month_bounds(date(int(match["year"]), int(match["month"]), 1))

@@ -21,7 +21,7 @@ from ghasi.billing.invoices.closing import (
 from ghasi.billing.invoices.contents import Month, make_bills
 from ghasi.billing.invoices.events import tell
 from ghasi.billing.model import Party
-from ghasi.billing.periods import parse_month
+from ghasi.billing.periods import month_bounds
 from ghasi.storage import outbox
 from ghasi.storage.pool import Pool
 
@@ -94,7 +94,7 @@ async def _ended_months(pool: Pool, now: datetime) -> list[Month]:
     closed = await closing_queries.list_closed_months(pool)
     months: list[Month] = []
     while day is not None:
-        month = Month(*parse_month(f"{day:%Y-%m}"))
+        month = Month(*month_bounds(day))
         if month.end > now:
             break
         if day not in closed:

@@ -19,7 +19,7 @@ from ghasi.billing.invoices.presenting import (
 )
 from ghasi.billing.invoices.printing import credit_note_document, invoice_document
 from ghasi.billing.model import Invoice, Party, PeriodError
-from ghasi.billing.periods import FIRST_YEAR, LAST_YEAR, parse_month
+from ghasi.billing.periods import FIRST_YEAR, LAST_YEAR, month_bounds, parse_month
 from ghasi.contract import shapes
 from ghasi.contract.errors import Problem, invalid
 from ghasi.contract.serving import Caller
@@ -98,7 +98,7 @@ async def parties_of(connection: Connection | Pool, invoice: Invoice, seller: Pa
 async def preview_invoice(pool: Pool, caller: Caller, seller: Party) -> shapes.InvoiceDetail:
     """Return what the invoice of the running month would say now; it is computed and not kept."""
     now = datetime.now(UTC)
-    month = Month(*parse_month(f"{now:%Y-%m}"))
+    month = Month(*month_bounds(now))
     (bill,) = await make_bills(pool, [caller.account_id], month, lock=False, provisional=True)
     invoice = bill.on(NO_INVOICE, month)
     seller, customer = await parties_of(pool, invoice, seller)

@@ -7,7 +7,7 @@ from ghasi.billing.ledger import queries, spending_queries, states
 from ghasi.billing.ledger.limits import available, judge
 from ghasi.billing.ledger.model import Transaction
 from ghasi.billing.ledger.prepaid import list_prepaid
-from ghasi.billing.periods import month_of
+from ghasi.billing.periods import month_bounds, month_of
 from ghasi.contract import shapes
 from ghasi.contract.errors import Problem
 from ghasi.contract.serving import Caller
@@ -70,7 +70,7 @@ async def _balance(connection: Connection, caller: Caller) -> shapes.Balance:
         spent=decimal_string(figures.spent_micros),
         spending_limit=_optional(figures.limit_micros),
         own_spending_limit=_optional(kept.own_limit_micros),
-        status=judge(figures, states.next_month(month)).status,
+        status=judge(figures, month_bounds(month)[1]).status,
         alerts=[
             shapes.SpendingAlert(alert.kind, alert.percent, decimal_string(alert.limit_micros), rfc3339(at))
             for alert, at in alerts

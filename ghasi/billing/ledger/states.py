@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Collection
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime
 from uuid import UUID
 
 from ghasi.billing import events
@@ -12,7 +12,7 @@ from ghasi.billing.ledger import spending_queries as queries
 from ghasi.billing.ledger.limits import crossed, judge
 from ghasi.billing.ledger.prepaid import list_prepaid
 from ghasi.billing.ledger.spending_queries import Alert, Kept
-from ghasi.billing.periods import month_of
+from ghasi.billing.periods import month_bounds, month_of
 from ghasi.contract.values import new_id
 from ghasi.storage import outbox
 from ghasi.storage.outbox import Event
@@ -28,6 +28,7 @@ async def refresh(connection: Connection, account_ids: Collection[UUID], now: da
     if not account_ids:
         return False
     month = month_of(now)
+    _, month_end = month_bounds(month)
     prepaid = await list_prepaid(connection, account_ids, month)
     known = await queries.list_bounded(connection, account_ids)
     bounded = prepaid | known
@@ -39,7 +40,7 @@ async def refresh(connection: Connection, account_ids: Collection[UUID], now: da
     changed, told = [], []
     alerts: dict[UUID, tuple[Alert, Kept]] = {}
     for kept in await queries.list_kept(connection, bounded, prepaid, month):
-        state = judge(kept.figures, next_month(month))
+        state = judge(kept.figures, month_end)
         if state != kept.state:
             changed.append((kept.account_id, state, kept.sequence + 1))
             told.append(events.account_spending(kept.account_id, state, kept.sequence + 1, now))
@@ -51,11 +52,6 @@ async def refresh(connection: Connection, account_ids: Collection[UUID], now: da
         told += [_event(*alerts[alert_id]) for alert_id in alerts if alert_id in fresh]
     await outbox.append(connection, "billing", told)
     return bool(told)
-
-
-def next_month(month: date) -> datetime:
-    """Return the first moment behind a month."""
-    return datetime.combine((month + timedelta(days=31)).replace(day=1), datetime.min.time(), UTC)
 
 
 def _alerts(kept: Kept, month: date, now: datetime) -> list[Alert]:

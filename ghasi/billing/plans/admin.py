@@ -16,7 +16,7 @@ from ghasi.billing.accounts import queries as account_queries
 from ghasi.billing.accounts.admin import fix_currency, require_default_rate
 from ghasi.billing.ledger import states
 from ghasi.billing.model import DEFAULT_CURRENCY, BilledOn
-from ghasi.billing.periods import month_of, parse_month
+from ghasi.billing.periods import month_bounds, month_of, parse_month
 from ghasi.billing.plans import queries
 from ghasi.billing.plans.model import MILLION, Payment, Plan, PlanError, PlanTier, Subscription
 from ghasi.storage import audit, outbox
@@ -124,7 +124,7 @@ async def get_plan(pool: Pool, name: str) -> tuple[list[Plan], list[UUID]]:
 
 
 def _months(now: datetime) -> tuple[date, date]:
-    start, end = parse_month(f"{now:%Y-%m}")
+    start, end = month_bounds(now)
     return month_of(start), month_of(end)
 
 
@@ -142,7 +142,7 @@ def _choose_month(given: str | None, this_month: date, next_month: date, *, runn
 
 
 async def _is_used(connection: Connection, account_ids: Sequence[UUID], month: date) -> bool:
-    start, end = parse_month(f"{month:%Y-%m}")
+    start, end = month_bounds(month)
     return bool(account_ids) and bool(await queries.list_used(connection, account_ids, start, end))
 
 

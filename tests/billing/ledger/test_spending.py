@@ -9,10 +9,10 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from ghasi.billing.ledger import admin, keeping, reading, spending, states
+from ghasi.billing.ledger import admin, keeping, reading, spending
 from ghasi.billing.ledger.limits import Figures, SpendingState, available, crossed, judge
 from ghasi.billing.ledger.spending import Hold
-from ghasi.billing.periods import month_of
+from ghasi.billing.periods import month_bounds, month_of
 from ghasi.billing.plans.admin import PlanTerms, choose_plan, set_plan
 from ghasi.contract.errors import Problem
 from ghasi.contract.serving import Caller, ServiceApp
@@ -27,7 +27,7 @@ from tests.billing.ledger.test_posting import books_of, top_up
 
 NOW = datetime.now(UTC)
 MONTH = month_of(NOW)
-END = states.next_month(MONTH)
+_, END = month_bounds(MONTH)
 ANN = "operator:ann"
 OK = ("ok", False)
 
