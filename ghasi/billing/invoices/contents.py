@@ -11,7 +11,6 @@ from ghasi.billing.accounts import queries as account_queries
 from ghasi.billing.invoices import closing_queries
 from ghasi.billing.invoices.making import make_invoice
 from ghasi.billing.invoices.model import Content
-from ghasi.billing.ledger.prepaid import list_prepaid
 from ghasi.billing.model import DEFAULT_CURRENCY, Invoice, Tally
 from ghasi.billing.plans.model import Plan
 from ghasi.billing.plans.queries import plans_of, plans_of_months
@@ -39,7 +38,6 @@ class Bill:
     account_id: UUID
     currency: str
     plan: Plan | None
-    prepaid: bool
     tallies: list[Tally]
     content: Content
     prepaid_usage_micros: int
@@ -51,7 +49,7 @@ class Bill:
             period_start=month.start, period_end=month.end, subtotal_micros=self.content.subtotal_micros,
             tax_micros=self.content.tax_micros, total_micros=self.content.total_micros, issued_at=None, due_at=None,
             paid_at=None, plan=self.plan.name if self.plan else None,
-            payment="prepaid" if self.prepaid else "postpaid",
+            payment=self.plan.payment if self.plan else "postpaid",
         )  # fmt: skip
 
 
@@ -76,7 +74,6 @@ async def make_bills(
     discounts = _by_account(await closing_queries.list_discounts(connection, accounts))
     taxes = _by_account(await closing_queries.list_taxes(connection, accounts))
     currencies = await account_queries.list_currencies(connection, accounts)
-    prepaid = await list_prepaid(connection, accounts, month.first_day)
     plans_then = await plans_of_months(
         connection, {(account_id, one.key.month) for account_id, own in tallies.items() for one in own}
     )
@@ -97,9 +94,9 @@ async def make_bills(
         )  # fmt: skip
         prepaid_usage = sum(
             one.amount_micros for one in own
-            if (of := plans_then.get((account_id, one.key.month))) is not None and of.payment == "prepaid"
+            if (of := plans_then.get((account_id, one.key.month))) is not None and of.is_prepaid
         )  # fmt: skip
-        bills.append(Bill(account_id, currency, plan, account_id in prepaid, own, content, prepaid_usage))
+        bills.append(Bill(account_id, currency, plan, own, content, prepaid_usage))
     return bills
 
 

@@ -14,7 +14,7 @@ from ghasi.billing.accounts import queries as account_queries
 from ghasi.billing.ledger import posting, states
 from ghasi.billing.ledger import spending_queries as queries
 from ghasi.billing.ledger.model import Usage
-from ghasi.billing.ledger.prepaid import list_prepaid
+from ghasi.billing.ledger.prepaid import list_prepaid, list_prepaid_months
 from ghasi.billing.ledger.spending_queries import Held
 from ghasi.billing.periods import month_of
 from ghasi.storage.pool import Connection, Pool
@@ -71,13 +71,11 @@ async def release_overdue(pool: Pool, now: datetime) -> int:
 
 
 async def _take_from_balances(connection: Connection, changes: Mapping[tuple[UUID, date], int]) -> None:
-    by_month: dict[date, list[UUID]] = defaultdict(list)
-    for account_id, month in changes:
-        by_month[month].append(account_id)
+    if not changes:
+        return
     amounts: dict[UUID, int] = defaultdict(int)
-    for month, accounts in by_month.items():
-        for account_id in await list_prepaid(connection, accounts, month):
-            amounts[account_id] += changes[account_id, month]
+    for account_id, month in await list_prepaid_months(connection, changes.keys()):
+        amounts[account_id] += changes[account_id, month]
     if amounts:
         currencies = await account_queries.list_currencies(connection, amounts)
         await posting.post_usage(

@@ -37,6 +37,11 @@ class Plan:
     billed_on: BilledOn = "sent"
     payment: Payment = "postpaid"
 
+    @property
+    def is_prepaid(self) -> bool:
+        """Whether accounts pay ahead."""
+        return self.payment == "prepaid"
+
     def price_after(self, segments: int, price_micros: int) -> int:
         """Return what a segment of a price costs once so many of the month were billed: whole micros, half to even."""
         position = bisect_right(self.tiers, segments, key=lambda tier: tier.from_segments)
