@@ -24,13 +24,15 @@ async def told(customer: Customer, **wanted: Any) -> None:
 
 
 async def refused(customer: Customer, status: int) -> None:
-    """Wait until messages answers so to what is sent."""
+    """Wait until messages has heard of it, by a preview, since what is sent before is taken; then be answered so."""
+    body = {"to": "+93701234567", "body": "Hello"}
 
-    async def is_so() -> bool:
-        body = {"to": "+93701234567", "body": "Hello"}
-        return (await customer.call("POST", "/v1/messages", body)).status == status
+    async def is_heard() -> bool:
+        preview = await customer.good("POST", "/v1/messages/preview", body)
+        return any(error["field"] == "account" for error in preview["errors"])
 
-    await until(is_so)
+    await until(is_heard)
+    assert (await customer.call("POST", "/v1/messages", body)).status == status
 
 
 async def test_who_pays_ahead_sends_while_the_balance_lasts(portal: Page, customer: Customer, console: Console) -> None:
