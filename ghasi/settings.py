@@ -35,6 +35,16 @@ class Settings(BaseSettings):
     dev: bool = Field(default=False, description="Simulated carrier, local identity, webhooks to private addresses")
     data_dir: Path = Field(default=Path("ghasi-data"), description="Embedded database and keys")
     database_url: str | None = Field(default=None, description="Any PostgreSQL instead of the embedded one")
+    auth_database_url: str | None = Field(default=None, description="auth's own PostgreSQL; it needs GHASI_NATS_URL")
+    messages_database_url: str | None = Field(default=None, description="messages' own PostgreSQL, likewise")
+    webhooks_database_url: str | None = Field(default=None, description="webhooks' own PostgreSQL, likewise")
+    billing_database_url: str | None = Field(default=None, description="billing's own PostgreSQL, likewise")
+    nats_url: str | None = Field(
+        default=None, description="NATS with JetStream, which carries events between services; default PostgreSQL"
+    )
+    redis_url: str | None = Field(
+        default=None, description="Valkey or Redis, in which several gateways share their limits; default one gateway"
+    )
     database_pool_size: int = Field(default=10, ge=2, le=200, description="Connections a process holds at most")
 
     host: str = Field(default="127.0.0.1", min_length=1, description="Address that the API and the portal listen on")
