@@ -1,7 +1,12 @@
-"""Starts Ghasi as a user does, as real processes on real sockets: all by `ghasi up --dev`, or part by part."""
+"""Starts Ghasi as a user does, as real processes on real sockets: all by `ghasi up --dev`, or part by part.
+
+The shapes are what people run: all of it together; every service apart behind our gateway; each with a database of its
+own, meeting over NATS; and several of everything on one database.
+"""
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -16,25 +21,44 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import asyncpg
+
+from ghasi.storage import embedded
+from tests.conftest import named
+from tests.engines import Engine, nats_server, redis_server
+from tests.partition import Partition, partition
 from tests.ports import reserved_ports
 
 UPSTREAMS = ("auth-service", "sms-orchestrator", "message-store", "webhook-dispatcher", "billing-service")
+OF_SERVICE = {
+    "auth-service": "auth", "sms-orchestrator": "messages", "message-store": "messages",
+    "webhook-dispatcher": "webhooks", "billing-service": "billing",
+}  # fmt: skip
+"""Whose database an upstream works on."""
+WORK = {"dispatch": "messages", "webhooks": "webhooks", "billing": "billing", "auth": "auth"}
 START_S = 60.0
 
 
 @dataclass
 class Deployment:
-    """A running Ghasi: its addresses, its processes by name, and the environment that its commands take."""
+    """A running Ghasi: its addresses, its processes by name, and the environment that its commands take.
+
+    `again` is what a process was started with; where there are several gateways, `api` names each in turn.
+    """
 
     folder: Path
     environment: dict[str, str]
     ports: dict[str, int]
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-    commands: dict[str, list[str]] = field(default_factory=dict)
+    again: dict[str, tuple[list[str], dict[str, str]]] = field(default_factory=dict)
+    engines: dict[str, Engine] = field(default_factory=dict)
+    way_to_nats: Partition | None = None
+    gateways: list[str] = field(default_factory=lambda: ["api"])
+    turns: Iterator[int] = field(default_factory=itertools.count)
 
     @property
     def api(self) -> str:
-        return f"http://127.0.0.1:{self.ports['api']}"
+        return f"http://127.0.0.1:{self.ports[self.gateways[next(self.turns) % len(self.gateways)]]}"
 
     @property
     def identity(self) -> str:
@@ -50,7 +74,7 @@ class Deployment:
 
     def start(self, name: str, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
         """Start `ghasi ARGUMENTS` and wait until it prints `ready`."""
-        self.commands[name] = list(arguments)
+        self.again[name] = list(arguments), environment
         output = self.folder / f"{name}.out"
         with output.open("ab") as log:
             began = log.tell()
@@ -72,6 +96,11 @@ class Deployment:
         process = self.processes.pop(name)
         process.send_signal(how)
         return process.wait(within_s)
+
+    def restart(self, name: str) -> subprocess.Popen[bytes]:
+        """Start a process as it was started before."""
+        arguments, environment = self.again[name]
+        return self.start(name, *arguments, **environment)
 
     def run(self, *arguments: str, expect: int = 0, **environment: str) -> str:
         """Run a `ghasi` command to its end and return what it printed; one that fails, on stderr."""
@@ -105,7 +134,7 @@ class Deployment:
 def _deployment(**environment: str) -> Iterator[Deployment]:
     folder = Path(tempfile.mkdtemp(prefix="ghasi-e2e-"))
     folder.chmod(0o711)
-    names = ("api", "portal", "smsc", "identity", "metrics", *UPSTREAMS)
+    names = ("api", "portal", "smsc", "identity", "metrics", "second", *UPSTREAMS)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("GHASI_")}
     with reserved_ports(len(names)) as reserved:
         ports = dict(zip(names, reserved, strict=True))
@@ -130,35 +159,114 @@ def together(**environment: str) -> Iterator[Deployment]:
         yield deployment
 
 
+def _begin_apart(deployment: Deployment) -> str:
+    """Start the database and set what processes of one's own need; return the metrics port, which one of them takes."""
+    deployment.start("database", "database")
+    ports = deployment.ports
+    secrets = json.loads((deployment.folder / "data" / "secrets.json").read_text())
+    deployment.environment |= {
+        "GHASI_DEV": "true",
+        "GHASI_FIREBASE_PROJECT_ID": "demo-ghasi",
+        "GHASI_FIREBASE_CERTS_URL": f"http://127.0.0.1:{ports['identity']}"
+        "/robot/v1/metadata/x509/securetoken@system.gserviceaccount.com",
+        "GHASI_FIREBASE_AUTH_URL": f"http://127.0.0.1:{ports['identity']}/identitytoolkit.googleapis.com",
+        "GHASI_UPSTREAM_SECRET": secrets["upstream_secret"],
+        "GHASI_PORTAL_SECRET": secrets["portal_secret"],
+    }
+    return deployment.environment.pop("GHASI_METRICS_PORT")
+
+
+def urls_of(deployment: Deployment) -> dict[str, str]:
+    """Where the gateway finds the upstreams."""
+    return {
+        f"GHASI_{name.upper().replace('-', '_')}_URL": f"http://127.0.0.1:{deployment.ports[name]}"
+        for name in UPSTREAMS
+    }
+
+
 @contextlib.contextmanager
 def split(**environment: str) -> Iterator[Deployment]:
     """Every upstream a process of its own over one database, behind our gateway over HTTP."""
     with _deployment(**environment) as deployment:
-        deployment.start("database", "database")
-        ports = deployment.ports
-        secrets = json.loads((deployment.folder / "data" / "secrets.json").read_text())
-        deployment.environment |= {
-            "GHASI_DEV": "true",
-            "GHASI_FIREBASE_PROJECT_ID": "demo-ghasi",
-            "GHASI_FIREBASE_CERTS_URL": f"http://127.0.0.1:{ports['identity']}"
-            "/robot/v1/metadata/x509/securetoken@system.gserviceaccount.com",
-            "GHASI_FIREBASE_AUTH_URL": f"http://127.0.0.1:{ports['identity']}/identitytoolkit.googleapis.com",
-            "GHASI_UPSTREAM_SECRET": secrets["upstream_secret"],
-            "GHASI_PORTAL_SECRET": secrets["portal_secret"],
-        }
-        metrics = deployment.environment.pop("GHASI_METRICS_PORT")
+        metrics = _begin_apart(deployment)
         deployment.start("simulator", "serve", "simulator")
         deployment.start("identity", "serve", "identity")
         for name in UPSTREAMS:
-            deployment.start(name, "serve", name, "--port", str(ports[name]))
-        urls = {f"GHASI_{name.upper().replace('-', '_')}_URL": f"http://127.0.0.1:{ports[name]}" for name in UPSTREAMS}
-        deployment.start("gateway", "serve", "gateway", **urls)
+            deployment.start(name, "serve", name, "--port", str(deployment.ports[name]))
+        deployment.start("gateway", "serve", "gateway", **urls_of(deployment))
         deployment.start("portal", "serve", "portal")
         deployment.start("worker", "work", GHASI_METRICS_PORT=metrics)
         yield deployment
 
 
-SHAPES = {"together": together, "split": split}
+def _make_databases(deployment: Deployment) -> dict[str, str]:
+    """Make a database for each service, migrated, and return the setting of each."""
+    running = embedded.running(deployment.folder / "data")
+    assert running is not None
+    url = running.url
+
+    async def make() -> None:
+        connection = await asyncpg.connect(url)
+        for name in sorted(set(WORK.values())):
+            await connection.execute(f"CREATE DATABASE {name}")
+        await connection.close()
+
+    asyncio.run(make())
+    urls = {f"GHASI_{name.upper()}_DATABASE_URL": named(url, name) for name in set(WORK.values())}
+    deployment.run("migrate", **urls)
+    return urls
+
+
+@contextlib.contextmanager
+def spread(**environment: str) -> Iterator[Deployment]:
+    """Every upstream and every work a process of its own, each service over its own database alone; NATS and Redis."""
+    with (
+        nats_server() as nats, partition(nats.port) as way, redis_server() as redis,
+        _deployment(**environment) as deployment,
+    ):  # fmt: skip
+        deployment.engines |= {"nats": nats, "redis": redis}
+        deployment.way_to_nats = way
+        metrics = _begin_apart(deployment)
+        deployment.environment |= {"GHASI_NATS_URL": f"nats://127.0.0.1:{way.port}", "GHASI_REDIS_URL": redis.url}
+        databases = _make_databases(deployment)
+
+        def own(service: str) -> dict[str, str]:
+            setting = f"GHASI_{service.upper()}_DATABASE_URL"
+            return {setting: databases[setting]}
+
+        deployment.start("simulator", "serve", "simulator")
+        deployment.start("identity", "serve", "identity", **own("auth"))
+        for name in UPSTREAMS:
+            deployment.start(name, "serve", name, "--port", str(deployment.ports[name]), **own(OF_SERVICE[name]))
+        deployment.start("gateway", "serve", "gateway", **urls_of(deployment))
+        deployment.start("portal", "serve", "portal")
+        for name, service in WORK.items():
+            more = {"GHASI_METRICS_PORT": metrics} if name == "dispatch" else {}
+            deployment.start(name, "work", name, **own(service), **more)
+        deployment.environment |= databases  # for commands, which work on any of them
+        yield deployment
+
+
+@contextlib.contextmanager
+def crowd(**environment: str) -> Iterator[Deployment]:
+    """Two API processes and three workers over one database; Redis holds the limits that they share."""
+    with redis_server() as redis, _deployment(**environment) as deployment:
+        deployment.engines["redis"] = redis
+        metrics = _begin_apart(deployment)
+        deployment.environment["GHASI_REDIS_URL"] = redis.url
+        deployment.start("simulator", "serve", "simulator")
+        deployment.start("identity", "serve", "identity")
+        deployment.gateways = ["api", "second"]
+        for name in deployment.gateways:
+            deployment.start(name, "serve", "gateway", GHASI_API_PORT=str(deployment.ports[name]))
+        deployment.start("portal", "serve", "portal")
+        for number in range(3):
+            more = {"GHASI_METRICS_PORT": metrics} if number == 0 else {}
+            deployment.start(f"worker-{number}", "work", **more)
+        yield deployment
+
+
+SHAPES = {"together": together, "split": split, "spread": spread, "crowd": crowd}
 
 
 async def until(condition: Any, within_s: float = 20.0, every_s: float = 0.05) -> Any:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.end_to_end.customer import signed_up
-from tests.end_to_end.deployment import Deployment, split, until
+from tests.end_to_end.deployment import Deployment, split, until, urls_of
 
 
 @pytest.fixture(scope="module")
@@ -17,18 +17,16 @@ def deployment() -> Iterator[Deployment]:
 async def test_messages_can_be_read_while_message_store_is_stopped(deployment: Deployment) -> None:
     async with signed_up(deployment) as customer:
         sent = await customer.good("POST", "/v1/messages", {"to": "+93701234567", "body": "x"})
-        arguments = deployment.commands["message-store"]
         deployment.stop("message-store")
         for path in ("/v1/messages", f"/v1/messages/{sent['id']}"):
             answer = await customer.call("GET", path)
             assert (answer.status, answer.headers["Via"].startswith("1.1 ghasi/")) == (200, True)
-        deployment.start("message-store", *arguments)
+        deployment.restart("message-store")
         assert (await customer.call("GET", "/v1/messages")).status == 200
 
 
 async def test_a_stopped_service_is_a_502_and_the_others_go_on(deployment: Deployment) -> None:
     async with signed_up(deployment) as customer:
-        arguments = deployment.commands["billing-service"]
         deployment.stop("billing-service")
         answer = await customer.call("GET", "/v1/billing/usage")
         assert (answer.status, answer.json["message"]) == (
@@ -36,7 +34,7 @@ async def test_a_stopped_service_is_a_502_and_the_others_go_on(deployment: Deplo
             "An invalid response was received from the upstream server",
         )
         assert (await customer.call("GET", "/v1/webhooks")).status == 200
-        deployment.start("billing-service", *arguments)
+        deployment.restart("billing-service")
 
         async def back() -> bool:
             return (await customer.call("GET", "/v1/billing/usage")).status == 200
@@ -53,11 +51,5 @@ async def test_an_upstream_takes_requests_from_the_gateway_alone(deployment: Dep
 
 
 def test_a_second_gateway_refuses_to_start(deployment: Deployment) -> None:
-    urls = {
-        f"GHASI_{name.upper().replace('-', '_')}_URL": f"http://127.0.0.1:{deployment.ports[name]}"
-        for name in deployment.ports
-        if name.endswith(("service", "orchestrator", "store", "dispatcher"))
-    }
-    second = deployment.environment | urls | {"GHASI_API_PORT": "0"}
-    printed = deployment.run("serve", "gateway", expect=2, **second)
+    printed = deployment.run("serve", "gateway", expect=2, GHASI_API_PORT="0", **urls_of(deployment))
     assert "gateway" in printed
