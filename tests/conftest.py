@@ -69,7 +69,7 @@ def named(url: str, database: str) -> str:
 
 async def spare_the_disk(url: str) -> None:
     """Let a server that is thrown away not wait for the disk: what a killed process has written outlives it anyway."""
-    for setting in ("fsync", "full_page_writes"):
+    for setting in ("fsync", "full_page_writes", "autovacuum"):
         await run(url, f"ALTER SYSTEM SET {setting} = off")
     await run(url, "SELECT pg_reload_conf()")
 
@@ -96,7 +96,7 @@ async def template(server_url: str) -> AsyncIterator[str]:
 async def database_url(server_url: str, template: str) -> AsyncIterator[str]:
     """URL of a migrated database of this test's own: commits, locks and several connections are real."""
     name = f"test_{uuid4().hex}"
-    await run(server_url, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+    await run(server_url, f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY wal_log")
     yield named(server_url, name)
     await run(server_url, f"DROP DATABASE {name} WITH (FORCE)")
 

@@ -123,7 +123,7 @@ class Worlds:
 
     async def _new(self, **settings: Any) -> World:
         database = f"routes_{uuid4().hex}"
-        await run(self._server_url, f"CREATE DATABASE {database} TEMPLATE {self._template} STRATEGY file_copy")
+        await run(self._server_url, f"CREATE DATABASE {database} TEMPLATE {self._template} STRATEGY wal_log")
         self._stack.push_async_callback(run, self._server_url, f"DROP DATABASE {database} WITH (FORCE)")
         given = {"carriers": self._carriers} | settings
         world = open_world(named(self._server_url, database), self._certificates_url, **given)
