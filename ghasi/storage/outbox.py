@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from uuid import UUID
 
 import asyncpg
@@ -209,29 +210,35 @@ async def rebase(connection: asyncpg.Connection) -> bool:
         )
         if known in (None, current):
             return False
+        here = {row["nspname"] for row in await connection.fetch("SELECT nspname FROM pg_namespace")}
         for source, consumers in CONSUMERS.items():
-            positions = " UNION ALL ".join(
-                f"SELECT xid, id FROM {consumer}.positions WHERE source = '{source}'" for consumer in consumers
-            )
-            # a consumer without a position has read nothing
-            await connection.execute(
-                f"""
-                DELETE FROM {source}.outbox AS event
-                USING (SELECT xid, id, count(*) OVER () AS consumers FROM ({positions}) AS every
-                       ORDER BY xid, id LIMIT 1) AS first
-                WHERE first.consumers = $1 AND (event.xid, event.id) <= (first.xid, first.id)
-                """,
-                len(consumers),
-            )
+            if source not in here:
+                continue
+            if here.issuperset(consumers):  # what those elsewhere have read is not known here
+                await _delete_read(connection, source, consumers)
             await connection.execute(f"UPDATE {source}.outbox SET xid = pg_current_xact_id()")
-            for consumer in consumers:
-                await connection.execute(
-                    f"UPDATE {consumer}.positions SET xid = '0', id = '00000000-0000-0000-0000-000000000000' "
-                    "WHERE source = $1",
-                    source,
-                )
+        for consumer in here.intersection(chain.from_iterable(CONSUMERS.values())):
+            await connection.execute(
+                f"UPDATE {consumer}.positions SET xid = '0', id = '00000000-0000-0000-0000-000000000000'"
+            )
     log.warning("outboxes_rebased", previous=known, current=current)
     return True
+
+
+async def _delete_read(connection: asyncpg.Connection, source: str, consumers: Sequence[str]) -> None:
+    """Delete what all consumers have read; one without a position has read nothing."""
+    positions = " UNION ALL ".join(
+        f"SELECT xid, id FROM {consumer}.positions WHERE source = '{source}'" for consumer in consumers
+    )
+    await connection.execute(
+        f"""
+        DELETE FROM {source}.outbox AS event
+        USING (SELECT xid, id, count(*) OVER () AS consumers FROM ({positions}) AS every
+               ORDER BY xid, id LIMIT 1) AS first
+        WHERE first.consumers = $1 AND (event.xid, event.id) <= (first.xid, first.id)
+        """,
+        len(consumers),
+    )
 
 
 def latest_of(events: Iterable[Event], event_type: str) -> list[Event]:
