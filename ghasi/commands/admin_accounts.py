@@ -1,6 +1,7 @@
 """`ghasi admin accounts | users | keys | audit`: who may do what, and what was changed."""
 
-from typing import Annotated, Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -10,14 +11,14 @@ from ghasi.auth import admin
 from ghasi.auth.model import Account, AccountEntry, AccountStatus, KeyEntry, UserEntry
 from ghasi.billing.accounts import admin as billing
 from ghasi.billing.plans import admin as plan_admin
-from ghasi.billing.plans.model import Subscription
 from ghasi.commands.failures import FAILED
-from ghasi.commands.operator import Operator, OperatorFlags, do, fields
+from ghasi.commands.operator import Operator, OperatorFlags, do, do_with, fields
 from ghasi.commands.output import RowLimit, count, print_line, print_row, print_rows
 from ghasi.contract.errors import Problem
 from ghasi.contract.shapes import Role
 from ghasi.storage import audit as audit_log
 from ghasi.storage import resealing
+from ghasi.storage.databases import SERVICES
 from ghasi.storage.resealing import Resealed
 from ghasi.storage.resources import Resources
 
@@ -33,6 +34,7 @@ users = App(name="users")
 keys = App(name="keys")
 audit = App(name="audit")
 
+T = TypeVar("T")
 HERE = Operator()
 LAST_ID = UUID(int=2**128 - 1)
 AllOrNumber = Annotated[str, Parameter(help="A number, or `none`")]
@@ -49,7 +51,7 @@ def _entry(entry: AccountEntry) -> dict[str, Any]:
 @accounts.command(name="list")
 def list_accounts(*, before: UUID | None = None, limit: RowLimit = 50, operator: OperatorFlags = HERE) -> None:
     """List accounts, newest first; `--before ID` goes on from there."""
-    found = do(operator, lambda it: admin.list_accounts(it.pool, before=before, limit=limit))
+    found = do(operator, "auth", lambda it: admin.list_accounts(it.pool, before=before, limit=limit))
     columns = ("id", "name", "status", "countries", "daily_cap", "limits", "created_at")
     print_rows([_entry(entry) for entry in found], as_json=operator.json, columns=columns)
 
@@ -57,11 +59,20 @@ def list_accounts(*, before: UUID | None = None, limit: RowLimit = 50, operator:
 @accounts.command(name="show")
 def show_account(account: UUID, *, operator: OperatorFlags = HERE) -> None:
     """Show an account."""
-    print_row(_entry(do(operator, lambda it: get_account(it, account))), as_json=operator.json)
+    print_row(_entry(do(operator, "auth", lambda it: _get_account(it, account))), as_json=operator.json)
 
 
-async def get_account(it: Resources, account: UUID) -> AccountEntry:
-    """Return an account; raises Problem not_found."""
+def do_billing(operator: Operator, account: UUID, action: Callable[[Resources], Awaitable[T]]) -> tuple[Account, T]:
+    """Do something in billing for an account that there is in auth; raises Problem not_found."""
+
+    async def act(its: Mapping[str, Resources]) -> tuple[Account, T]:
+        known = await _get_account(its["auth"], account)
+        return known.account, await action(its["billing"])
+
+    return do_with(operator, ("auth", "billing"), act)
+
+
+async def _get_account(it: Resources, account: UUID) -> AccountEntry:
     # ids sort, so the newest one before the next id is this one if it is there
     after = UUID(int=account.int + 1) if account != LAST_ID else None
     found = await admin.list_accounts(it.pool, before=after, limit=1)
@@ -83,7 +94,7 @@ def activate_account(account: UUID, *, operator: OperatorFlags = HERE) -> None:
 
 
 def _set_status(account: UUID, status: AccountStatus, operator: Operator) -> None:
-    changed = do(operator, lambda it: admin.set_status(it, account, status, operator=operator.name))
+    changed = do(operator, "auth", lambda it: admin.set_status(it, account, status, operator=operator.name))
     print_line(f"{changed.name} is {changed.status}", _account(changed), as_json=operator.json)
 
 
@@ -91,7 +102,7 @@ def _set_status(account: UUID, status: AccountStatus, operator: Operator) -> Non
 def set_limits(account: UUID, group: str, per_minute: AllOrNumber, *, operator: OperatorFlags = HERE) -> None:
     """Give an account a limit per minute of its own in a group (sends, reads, ...); `none` is the settings' again."""
     limit = _number(per_minute)
-    do(operator, lambda it: admin.set_limit(it, account, group, limit, operator=operator.name))
+    do(operator, "auth", lambda it: admin.set_limit(it, account, group, limit, operator=operator.name))
     row = {"id": account, "group": group, "per_minute": limit}
     said = "the settings' limit" if limit is None else f"{limit} per minute"
     print_line(f"{group}: {said}", row, as_json=operator.json)
@@ -101,7 +112,7 @@ def set_limits(account: UUID, group: str, per_minute: AllOrNumber, *, operator: 
 def set_countries(account: UUID, *countries: str, operator: OperatorFlags = HERE) -> None:
     """Let an account send to these countries only (AF PK ...), or to `all`."""
     allowed = None if [country.lower() for country in countries] == ["all"] else countries
-    changed = do(operator, lambda it: admin.set_countries(it, account, allowed, operator=operator.name))
+    changed = do(operator, "auth", lambda it: admin.set_countries(it, account, allowed, operator=operator.name))
     text = "every country" if changed.countries is None else ", ".join(changed.countries)
     print_line(f"{changed.name} may send to {text}", _account(changed), as_json=operator.json)
 
@@ -110,7 +121,7 @@ def set_countries(account: UUID, *countries: str, operator: OperatorFlags = HERE
 def set_cap(account: UUID, messages: AllOrNumber, *, operator: OperatorFlags = HERE) -> None:
     """Let an account send so many messages a UTC day, or with `none` any number."""
     cap = _number(messages)
-    changed = do(operator, lambda it: admin.set_daily_cap(it, account, cap, operator=operator.name))
+    changed = do(operator, "auth", lambda it: admin.set_daily_cap(it, account, cap, operator=operator.name))
     text = "any number of messages" if cap is None else count(cap, "message")
     print_line(f"{changed.name} may send {text} a day", _account(changed), as_json=operator.json)
 
@@ -120,13 +131,10 @@ def set_currency(account: UUID, code: str, *, operator: OperatorFlags = HERE) ->
     """Choose the currency (USD, EUR ...) of an account that has not been charged yet."""
     currency = code.upper()
 
-    async def choose(it: Resources) -> Account:
-        known = (await get_account(it, account)).account
-        await billing.set_currency(it.pool, account, currency, operator.actor)
-        return known
-
-    name = do(operator, choose).name
-    print_line(f"{name} is billed in {currency}", {"id": account, "currency": currency}, as_json=operator.json)
+    known, _ = do_billing(
+        operator, account, lambda it: billing.set_currency(it.pool, account, currency, operator.actor)
+    )
+    print_line(f"{known.name} is billed in {currency}", {"id": account, "currency": currency}, as_json=operator.json)
 
 
 @accounts.command(name="plan")
@@ -140,12 +148,9 @@ def choose_plan(
     operator: OperatorFlags = HERE,
 ) -> None:
     """Give an account a plan from a month on, or take it off: this month while it has no usage, else the next."""
-
-    async def choose(it: Resources) -> tuple[Account, Subscription]:
-        known = (await get_account(it, account)).account
-        return known, await plan_admin.choose_plan(it.pool, account, plan, operator.actor, from_)
-
-    known, chosen = do(operator, choose)
+    known, chosen = do_billing(
+        operator, account, lambda it: plan_admin.choose_plan(it.pool, account, plan, operator.actor, from_)
+    )
     month = f"{chosen.from_month:%Y-%m}"
     row = {"id": account, "plan": chosen.plan, "from": month}
     print_line(f"{known.name} has {chosen.plan or 'no plan'} from {month} on", row, as_json=operator.json)
@@ -176,7 +181,9 @@ def list_users(
         return user | fields(entry, "created_at", "signed_in_at", "removed_at")
 
     found = do(
-        operator, lambda it: admin.list_users(it.pool, account_id=account, email=email, before=before, limit=limit)
+        operator,
+        "auth",
+        lambda it: admin.list_users(it.pool, account_id=account, email=email, before=before, limit=limit),
     )
     columns = ("id", "email", "name", "role", "roles", "account_id", "signed_in_at", "removed_at")
     print_rows([row(entry) for entry in found], as_json=operator.json, columns=columns)
@@ -187,14 +194,14 @@ def set_roles(
     user: UUID, *, add: tuple[str, ...] = (), remove: tuple[str, ...] = (), operator: OperatorFlags = HERE
 ) -> None:
     """Give a user's tokens roles and take others away; tokens have it from their next refresh."""
-    roles = do(operator, lambda it: admin.set_roles(it, user, add=add, remove=remove, operator=operator.name))
+    roles = do(operator, "auth", lambda it: admin.set_roles(it, user, add=add, remove=remove, operator=operator.name))
     print_line(f"roles: {', '.join(roles) or 'none'}", {"id": user, "roles": roles}, as_json=operator.json)
 
 
 @users.command(name="role")
 def set_role(user: UUID, role: Role, *, operator: OperatorFlags = HERE) -> None:
     """Make a user an owner of their account, or a member; an account keeps one owner at least."""
-    do(operator, lambda it: admin.set_role(it, user, role, operator=operator.name))
+    do(operator, "auth", lambda it: admin.set_role(it, user, role, operator=operator.name))
     print_line(f"role: {role}", {"id": user, "role": role}, as_json=operator.json)
 
 
@@ -205,7 +212,7 @@ def _key(entry: KeyEntry) -> dict[str, Any]:
 @keys.command(name="list")
 def list_keys(*, operator: OperatorFlags = HERE) -> None:
     """List the keys that sign access tokens, newest first."""
-    found = do(operator, lambda it: admin.list_keys(it.pool))
+    found = do(operator, "auth", lambda it: admin.list_keys(it.pool))
     columns = ("kid", "state", "created_at", "signs_from", "published_until")
     print_rows([_key(entry) for entry in found], as_json=operator.json, columns=columns)
 
@@ -213,14 +220,19 @@ def list_keys(*, operator: OperatorFlags = HERE) -> None:
 @keys.command(name="rotate")
 def rotate_keys(*, operator: OperatorFlags = HERE) -> None:
     """Publish a new key, which signs a little later; tokens of the old one stay good until they expire."""
-    made = do(operator, lambda it: admin.rotate_keys(it, operator=operator.name))
+    made = do(operator, "auth", lambda it: admin.rotate_keys(it, operator=operator.name))
     print_line(f"{made.kid} signs from {made.signs_from:%Y-%m-%d %H:%M:%S}", _key(made), as_json=operator.json)
 
 
 @keys.command(name="reseal")
 def reseal_secrets(*, operator: OperatorFlags = HERE) -> int:
     """Seal all secrets under the first key of GHASI_SECRET_KEY, while everything runs; it can be repeated."""
-    done = do(operator, lambda it: resealing.reseal(it.pool, it.sealer, actor=operator.actor))
+
+    async def act(its: Mapping[str, Resources]) -> Resealed:
+        sealer = its["auth"].sealer
+        return await resealing.reseal_all({name: it.pool for name, it in its.items()}, sealer, actor=operator.actor)
+
+    done = do_with(operator, SERVICES, act)
     print_line("\n".join(_resealed(done)), msgspec.to_builtins(done), as_json=operator.json)
     return FAILED if done.unreadable else 0
 
@@ -229,7 +241,7 @@ def _resealed(done: Resealed) -> list[str]:
     said = [f"{count(done.resealed, 'value')} sealed anew under the first key, {done.current} were under it before"]
     said += [f"{count(number, 'value')} in {table}: no key opens it" for table, number in done.unreadable.items()]
     if not done.old_keys_needed:
-        return [*said, "no other key is needed for this database; backups made until now need the one before"]
+        return [*said, "no other key is needed here; backups made until now need the one before"]
     if done.unreadable:
         return [*said, "keep all keys, and add the one that is missing"]
     return [*said, "keep the other keys: a process still seals with one; put the first in front everywhere, and repeat"]
@@ -237,8 +249,11 @@ def _resealed(done: Resealed) -> list[str]:
 
 @audit.command(name="list")
 def list_audit(*, account: UUID | None = None, limit: RowLimit = 50, operator: OperatorFlags = HERE) -> None:
-    """List what was changed, newest first."""
-    found = do(operator, lambda it: audit_log.list_entries(it.pool, account_id=account, limit=limit))
+    """List what was changed, newest first, whichever database it is in."""
+    found = do_with(
+        operator, SERVICES,
+        lambda its: audit_log.list_all_entries({it.pool for it in its.values()}, account_id=account, limit=limit),
+    )  # fmt: skip
 
     def row(entry: audit_log.Entry) -> dict[str, Any]:
         known = fields(entry, "id", "at", "actor", "action", "subject", "account_id", "request_id")

@@ -51,6 +51,7 @@ def list_invoices(
     """List the newest invoices, of one account or of all."""
     found = do(
         operator,
+        "billing",
         lambda it: invoice_admin.list_invoices(
             it.pool, account_id=account, status=status, overdue=overdue, period=period, limit=limit
         ),
@@ -61,7 +62,7 @@ def list_invoices(
 @invoices.command(name="show")
 def show_invoice(number: str, *, operator: OperatorFlags = HERE) -> None:
     """Show an invoice with its lines, taxes, payments and credit notes."""
-    detail = do(operator, lambda it: invoice_admin.get_invoice(it.pool, number))
+    detail = do(operator, "billing", lambda it: invoice_admin.get_invoice(it.pool, number))
     invoice = detail.invoice
     currency = invoice.currency
     parts = {
@@ -108,6 +109,7 @@ def close_period(
     """Make the invoices of a month, before the worker does; to do it twice is harmless."""
     done = do(
         operator,
+        "billing",
         lambda it: invoice_admin.close_period(
             it.pool, period, early=early, actor=operator.actor, seller=seller_of(it.settings)
         ),
@@ -133,7 +135,7 @@ def pay_invoice(
 ) -> None:
     """Record a payment of an open invoice, a part or all that is due."""
     paid = Paid(amount, method, reference, at and at.replace(tzinfo=at.tzinfo or UTC))
-    invoice = do(operator, lambda it: settling.pay_invoice(it.pool, number, operator.actor, paid))
+    invoice = do(operator, "billing", lambda it: settling.pay_invoice(it.pool, number, operator.actor, paid))
     due = invoice_amount(invoice.amount_due_micros, invoice.currency)
     said = f"{number} is {invoice.status}" + (f", {invoice.currency} {due} due" if invoice.amount_due_micros else "")
     print_line(said, _invoice(invoice), as_json=operator.json)
@@ -142,14 +144,14 @@ def pay_invoice(
 @invoices.command(name="void")
 def void_invoice(number: str, *, operator: OperatorFlags = HERE) -> None:
     """Take an open invoice back of which nothing was paid or credited; its number stays."""
-    voided = do(operator, lambda it: settling.void_invoice(it.pool, number, operator.actor))
+    voided = do(operator, "billing", lambda it: settling.void_invoice(it.pool, number, operator.actor))
     print_line(f"{voided.number} is {voided.status}", _invoice(voided), as_json=operator.json)
 
 
 @invoices.command(name="uncollectible")
 def give_up_invoice(number: str, *, operator: OperatorFlags = HERE) -> None:
     """Give up what is due of an open invoice; a payment that comes after all may still be recorded."""
-    given_up = do(operator, lambda it: settling.give_up_invoice(it.pool, number, operator.actor))
+    given_up = do(operator, "billing", lambda it: settling.give_up_invoice(it.pool, number, operator.actor))
     print_line(f"{given_up.number} is {given_up.status}", _invoice(given_up), as_json=operator.json)
 
 
@@ -169,7 +171,7 @@ def credit_invoice(
     if amount is not None and line:
         raise SettlementError("credit an amount or lines, not both")
     wanted = Wanted(reason, amount, [_line_credit(text) for text in line])
-    note = do(operator, lambda it: credit_notes.credit_invoice(it.pool, number, wanted, operator.actor))
+    note = do(operator, "billing", lambda it: credit_notes.credit_invoice(it.pool, number, wanted, operator.actor))
     total = invoice_amount(note.total_micros, note.currency)
     print_line(f"{note.number} credits {note.currency} {total} of {number}", _credit_note(note), as_json=operator.json)
 

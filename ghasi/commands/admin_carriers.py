@@ -26,7 +26,7 @@ def list_carriers(*, operator: OperatorFlags = HERE) -> None:
     async def read(it: Resources) -> tuple[list[dict[str, Any]], str | None]:
         return await admin.list_carriers(it.pool), await admin.find_file_fault(it.pool)
 
-    found, fault = do(operator, read)
+    found, fault = do(operator, "messages", read)
     columns = ("name", "mode", "links", "out/window", "queue", "sub/s", "ref/s", "rec/s", "dlvrd", "lat s", "detail")
     rows = found if operator.json else [_short(row) for row in found]
     print_rows(rows, as_json=operator.json, columns=columns)
@@ -80,7 +80,7 @@ def resume_carrier(name: str, *, operator: OperatorFlags = HERE) -> None:
 
 
 def _set_mode(name: str, mode: Literal["active", "paused", "draining"], operator: Operator, said: str) -> None:
-    do(operator, lambda it: admin.set_carrier_mode(it.pool, name, mode, actor=operator.actor))
+    do(operator, "messages", lambda it: admin.set_carrier_mode(it.pool, name, mode, actor=operator.actor))
     print_line(f"{name} {said}", {"name": name, "mode": mode}, as_json=operator.json)
 
 

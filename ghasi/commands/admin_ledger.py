@@ -7,7 +7,7 @@ from cyclopts import App, Parameter
 
 from ghasi.billing.ledger import admin
 from ghasi.billing.ledger.model import TopUp, Written
-from ghasi.commands.admin_accounts import HERE, accounts, get_account
+from ghasi.commands.admin_accounts import HERE, accounts, do_billing
 from ghasi.commands.failures import FAILED
 from ghasi.commands.operator import OperatorFlags, do, fields
 from ghasi.commands.output import RowLimit, count, print_line, print_rows
@@ -30,12 +30,9 @@ def top_up(
     """Put money that a customer has paid ahead on their balance; with the same reference it is done once."""
 
     async def put(it: Resources) -> tuple[TopUp, int, bool]:
-        await get_account(it, account)
-        return await admin.top_up(
-            it.pool, account, amount, reference=reference, note=note, actor=operator.actor
-        )  # fmt: skip
+        return await admin.top_up(it.pool, account, amount, reference=reference, note=note, actor=operator.actor)
 
-    one, balance_micros, fresh = do(operator, put)
+    _, (one, balance_micros, fresh) = do_billing(operator, account, put)
     balance = decimal_string(balance_micros, 2)
     done = "" if fresh else f"{reference} was done before; "
     row = {"id": account, "reference": reference, "done": fresh, "balance": balance, "currency": one.currency}
@@ -51,12 +48,9 @@ def set_spending_limit(
 ) -> None:
     """Let an account spend so much in a UTC month, or with `none` any amount; within a second it holds."""
     limit = None if amount.lower() == "none" else amount
-
-    async def set_limit(it: Resources) -> tuple[int | None, str]:
-        await get_account(it, account)
-        return await admin.set_spending_limit(it.pool, account, limit, operator.actor)
-
-    limit_micros, currency = do(operator, set_limit)
+    _, (limit_micros, currency) = do_billing(
+        operator, account, lambda it: admin.set_spending_limit(it.pool, account, limit, operator.actor)
+    )
     text = "any amount" if limit_micros is None else f"{decimal_string(limit_micros, 2)} {currency}"
     row = {"id": account, "spending_limit": limit, "currency": currency}
     print_line(f"the account may spend {text} a month", row, as_json=operator.json)
@@ -65,7 +59,7 @@ def set_spending_limit(
 @ledger.command(name="list")
 def list_transactions(*, account: UUID | None = None, limit: RowLimit = 50, operator: OperatorFlags = HERE) -> None:
     """List what moved, newest first, of one account or of all; debits are positive, credits negative."""
-    found = do(operator, lambda it: admin.list_transactions(it.pool, account_id=account, limit=limit))
+    found = do(operator, "billing", lambda it: admin.list_transactions(it.pool, account_id=account, limit=limit))
     columns = ("at", "account_id", "kind", "reference", "currency", "entries", "note", "actor")
     print_rows([_transaction(one) for one in found], as_json=operator.json, columns=columns)
 
@@ -78,7 +72,7 @@ def _transaction(one: Written) -> dict[str, Any]:
 @ledger.command(name="verify")
 def verify(*, operator: OperatorFlags = HERE) -> int:
     """Recount the books from their entries, and what was spent and is held from messages; fails on any difference."""
-    found = do(operator, lambda it: admin.verify(it.pool))
+    found = do(operator, "billing", lambda it: admin.verify(it.pool))
     rows = [
         fields(one, "what", "account_id", "subject")
         | {"kept": decimal_string(one.kept_micros, 2), "counted": decimal_string(one.counted_micros, 2)}

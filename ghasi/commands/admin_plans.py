@@ -61,21 +61,21 @@ def set_plan(
         billed_on=billed_on,
         payment=payment,
     )
-    plan = do(operator, lambda it: admin.set_plan(it.pool, name, terms, operator.actor, from_))
+    plan = do(operator, "billing", lambda it: admin.set_plan(it.pool, name, terms, operator.actor, from_))
     print_row(_plan(plan), as_json=operator.json)
 
 
 @plans.command(name="list")
 def list_plans(*, operator: OperatorFlags = HERE) -> None:
     """List plans as they are this month, or will be once they begin."""
-    found = do(operator, lambda it: admin.list_current(it.pool))
+    found = do(operator, "billing", lambda it: admin.list_current(it.pool))
     print_rows([_plan(plan) for plan in found], as_json=operator.json, columns=COLUMNS)
 
 
 @plans.command(name="show")
 def show_plan(name: str, *, operator: OperatorFlags = HERE) -> None:
     """Show all that a plan was and will be, in the order in which it was said, and the accounts that have it."""
-    found, accounts = do(operator, lambda it: admin.get_plan(it.pool, name))
+    found, accounts = do(operator, "billing", lambda it: admin.get_plan(it.pool, name))
     rows = [_plan(plan) for plan in found]
     if operator.json:
         print_row({"name": name, "terms": rows, "accounts": accounts}, as_json=True)

@@ -68,7 +68,7 @@ def list_rates(
 ) -> None:
     """List the rates that are valid, or with --history all of them, by their conditions."""
     when = None if history else _parse_at(at)
-    found = do(operator, lambda it: admin.list_rates(it.pool, chosen.wanted(), at=when))
+    found = do(operator, "billing", lambda it: admin.list_rates(it.pool, chosen.wanted(), at=when))
     _print([_row(rate) for rate in found], ("price", "tiers", "valid_from"), limit, operator)
 
 
@@ -83,10 +83,10 @@ def import_rates(
     """Add the rates of a CSV file: all of them, or none when a line is wrong."""
     text = file.read_text(encoding="utf-8-sig")
     if not dry_run:
-        changes = do(operator, lambda it: admin.import_rates(it.pool, text, operator.actor))
+        changes = do(operator, "billing", lambda it: admin.import_rates(it.pool, text, operator.actor))
         print_line(_say(changes), _counts(changes), as_json=operator.json)
         return
-    changes = do(operator, lambda it: admin.try_import(it.pool, text))
+    changes = do(operator, "billing", lambda it: admin.try_import(it.pool, text))
     changes.sort(key=lambda change: (KINDS.index(change.kind), change.line))
     rows = [_change_row(change) for change in changes]
     if operator.json:
@@ -106,7 +106,7 @@ def export_rates(
 ) -> None:
     """Write the rates that are valid, or with --all all versions, as CSV that imports again without a change."""
     when = None if all_ else _parse_at(at)
-    sys.stdout.write(do(operator, lambda it: admin.export_rates(it.pool, chosen.wanted(), at=when)))
+    sys.stdout.write(do(operator, "billing", lambda it: admin.export_rates(it.pool, chosen.wanted(), at=when)))
 
 
 @rates.command(name="find")
@@ -123,7 +123,7 @@ def find_rate(
     """Say which rate a message is charged at and why; those that hold too, but count less, follow it."""
     recipient, when = parse_recipient(to), _parse_at(at)
     asked = Asked(account, recipient.number, recipient.country, parse_sender(from_), carrier_class, direction)
-    question, found = do(operator, lambda it: list_holding(it.pool, asked, when))
+    question, found = do(operator, "billing", lambda it: list_holding(it.pool, asked, when))
     rows = [{"holds": not number, **_row(rate), "why": explain(rate, when)} for number, rate in enumerate(found)]
     if operator.json:
         print_row({**question._asdict(), "at": when, "rates": rows}, as_json=True)

@@ -42,7 +42,7 @@ def list_routes(*, file: FileFlag = None, operator: OperatorFlags = HERE) -> Non
     """List the rules in their order: what each one asks for, and where it leads."""
     found = _read(file, operator)
     if found is None or not found.routes:
-        names = [one.name for one in found.carriers] if found else do(operator, _known)
+        names = [one.name for one in found.carriers] if found else do(operator, "messages", _known)
         rows: list[dict[str, Any]] = [{"name": None, "to": names, "strategy": "failover", "overflow": True}]
     else:
         rows = [_plain(rule) for rule in found.routes]
@@ -153,7 +153,7 @@ def explain_route(
     async def look(it: Resources) -> Seen:
         return Seen({row["name"]: row for row in await admin.list_carriers(it.pool)}, await read_quality(it.pool))
 
-    seen = do(operator, look)
+    seen = do(operator, "messages", look)
     routing = found.routing if found is not None else Routes([], list(seen.rows) or _simulated(operator))
     if not routing.carriers:
         raise Problem("not_found", "There is no carrier: GHASI_CARRIERS is not set, and no worker has told of one.")

@@ -26,7 +26,7 @@ def _row(sender: StoredSender) -> dict[str, Any]:
 @senders.command(name="list")
 def list_senders(*, account: UUID | None = None, limit: RowLimit = 1000, operator: OperatorFlags = HERE) -> None:
     """List the senders of one account or of all, newest first."""
-    found = do(operator, lambda it: sender_admin.list_senders(it.pool, account, limit))
+    found = do(operator, "messages", lambda it: sender_admin.list_senders(it.pool, account, limit))
     print_rows([_row(sender) for sender in found], as_json=operator.json, columns=COLUMNS)
 
 
@@ -44,6 +44,7 @@ def add_sender(
     allowed = None if countries is None else [one for one in countries.split(",") if one.strip()]
     added = do(
         operator,
+        "messages",
         lambda it: sender_admin.add_sender(
             it.pool, account, address, countries=allowed, default=default, in_pool=pool, actor=operator.actor
         ),
@@ -54,7 +55,9 @@ def add_sender(
 @senders.command(name="remove")
 def remove_sender(account: UUID, address: str, *, operator: OperatorFlags = HERE) -> None:
     """Take a sender from an account: what is sent to it from now on is nobody's."""
-    gone = do(operator, lambda it: sender_admin.remove_sender(it.pool, account, address, actor=operator.actor))
+    gone = do(
+        operator, "messages", lambda it: sender_admin.remove_sender(it.pool, account, address, actor=operator.actor)
+    )
     print_line(f"{address} does not belong to account {account} any more", _row(gone), as_json=operator.json)
 
 
@@ -64,7 +67,9 @@ def set_countries(account: UUID, address: str, *countries: str, operator: Operat
     named = [one for given in countries for one in given.split(",") if one.strip()]
     allowed = None if [one.lower() for one in named] == ["all"] else named
     changed = do(
-        operator, lambda it: sender_admin.set_countries(it.pool, account, address, allowed, actor=operator.actor)
+        operator,
+        "messages",
+        lambda it: sender_admin.set_countries(it.pool, account, address, allowed, actor=operator.actor),
     )
     text = "every country" if changed.countries is None else ", ".join(changed.countries)
     print_line(f"{address} may be used for {text}", _row(changed), as_json=operator.json)
@@ -81,6 +86,6 @@ def set_policy(
             await sender_admin.set_policy(it.pool, account, policy, actor=operator.actor)
         return await sender_admin.get_policy(it.pool, account)
 
-    chosen = do(operator, choose)
+    chosen = do(operator, "messages", choose)
     text = "any sender that no other account has" if chosen == "any" else "its listed senders only"
     print_line(f"the account may send as {text}", {"id": account, "policy": chosen}, as_json=operator.json)

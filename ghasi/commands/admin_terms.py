@@ -10,14 +10,13 @@ from ghasi.billing.accounts import profiles
 from ghasi.billing.invoices import terms
 from ghasi.billing.invoices.model import Discount, Tax
 from ghasi.billing.invoices.presenting import percent_of
-from ghasi.commands.admin_accounts import get_account
+from ghasi.commands.admin_accounts import do_billing
 from ghasi.commands.amounts import Amount
 from ghasi.commands.operator import Operator, OperatorFlags, do, fields
 from ghasi.commands.output import print_line, print_row, print_rows
 from ghasi.contract.shapes import BillingProfileInput
 from ghasi.contract.values import decimal_string
 from ghasi.storage.pool import Pool
-from ghasi.storage.resources import Resources
 
 T = TypeVar("T")
 HERE = Operator()
@@ -28,12 +27,7 @@ billing_profile = App(name="billing-profile")
 
 def _of(operator: Operator, account: UUID, action: Callable[[Pool], Awaitable[T]]) -> T:
     """Do something of an account that there is."""
-
-    async def act(it: Resources) -> T:
-        await get_account(it, account)
-        return await action(it.pool)
-
-    return do(operator, act)
+    return do_billing(operator, account, lambda it: action(it.pool))[1]
 
 
 _PROFILE = ("legal_name", "address", "tax_id", "email", "locale", "updated_at")
@@ -140,5 +134,5 @@ def end_discount(
     operator: OperatorFlags = HERE,
 ) -> None:
     """Let a discount end with a month."""
-    do(operator, lambda it: terms.end_discount(it.pool, discount, until, operator.actor))
+    do(operator, "billing", lambda it: terms.end_discount(it.pool, discount, until, operator.actor))
     print_line(f"ends with {until}", {"id": discount, "until_month": until}, as_json=operator.json)

@@ -17,12 +17,12 @@ from rich.progress import Progress, TaskID
 
 from ghasi.billing.usage.verifying import MOST_KEPT, Facts, Recount, begin_recount
 from ghasi.commands.failures import FAILED
-from ghasi.commands.operator import Operator, OperatorFlags, do
+from ghasi.commands.operator import Operator, OperatorFlags, do_with
 from ghasi.commands.output import RowLimit, count, print_line, print_row, print_rows
 from ghasi.messages.keeping import partitions
 from ghasi.messages.reading import recount_queries as messages
 from ghasi.storage import outbox
-from ghasi.storage.pool import Pool
+from ghasi.storage.resources import Resources
 
 usage = App(name="usage")
 
@@ -42,7 +42,9 @@ def verify(
     operator: OperatorFlags = HERE,
 ) -> int:
     """Recount a month from its messages and name what differs from billing; exit status 1 when anything does."""
-    recount, is_behind = do(operator, lambda it: _recount(it.pool, period, account))
+    recount, is_behind = do_with(
+        operator, ("messages", "billing"), lambda its: _recount(its["messages"], its["billing"], period, account)
+    )
     rows = [
         dict(zip(COLUMNS, (one.kind, one.account_id, one.what, one.message, one.billing), strict=True))
         for one in recount.found
@@ -65,35 +67,36 @@ def verify(
     return FAILED if differing else 0
 
 
-async def _recount(pool: Pool, period: str, account: UUID | None) -> tuple[Recount, bool]:
+async def _recount(told_by: Resources, kept_by: Resources, period: str, account: UUID | None) -> tuple[Recount, bool]:
     """Go through the messages of a month, then look again at what differs, then check the sums."""
-    known = await partitions.list_partitions(pool)
+    pool = kept_by.pool
+    known = await partitions.list_partitions(told_by.pool)
     recount = await begin_recount(pool, period, account, {one.month for one in known if one.attached and one.month})
     with _progress() as (progress, task):
         after = recount.first
         while True:
-            told = await messages.list_told(pool, after, recount.beyond, account, AT_A_TIME)
+            told = await messages.list_told(told_by.pool, after, recount.beyond, account, AT_A_TIME)
             until = told[-1].id if len(told) == AT_A_TIME else recount.beyond
             await recount.take(pool, [Facts._make(one) for one in told], after, until)
             progress.update(task, completed=recount.share_of(until))
             if until == recount.beyond:
                 break
             after = until
-        is_behind = not await _has_arrived(pool) if recount.differing else False
+        is_behind = not await _has_arrived(told_by, kept_by) if recount.differing else False
         if recount.differing and len(recount.found) < MOST_KEPT:
-            again = await messages.list_told_of(pool, recount.differing)
+            again = await messages.list_told_of(told_by.pool, recount.differing)
             await recount.look_again(pool, [Facts._make(one) for one in again])
         progress.update(task, description="sums")
         await recount.check_sums(pool)
     return recount, is_behind
 
 
-async def _has_arrived(pool: Pool) -> bool:
+async def _has_arrived(told_by: Resources, kept_by: Resources) -> bool:
     """Wait until billing has read what messages have said by now, and messages what billing has; whether they have."""
     waited_s, now = 0.0, datetime.now(UTC)
     while not (
-        await outbox.has_read_until(pool, "messages", "billing", now)
-        and await outbox.has_read_until(pool, "billing", "messages", now)
+        await outbox.has_read_until(kept_by.pool, "messages", "billing", now)
+        and await outbox.has_read_until(told_by.pool, "billing", "messages", now)
     ):
         if waited_s >= ARRIVES_WITHIN_S:
             return False

@@ -43,11 +43,11 @@ def list_webhooks(
     async def read(it: Resources) -> list[Endpoint]:
         return await admin.list_webhooks(it.pool, account, failing=failing, most=limit)
 
-    print_rows([_row(endpoint) for endpoint in do(operator, read)], as_json=operator.json, columns=COLUMNS)
+    print_rows([_row(endpoint) for endpoint in do(operator, "webhooks", read)], as_json=operator.json, columns=COLUMNS)
 
 
 @webhooks.command(name="enable")
 def enable_webhook(webhook: UUID, *, operator: OperatorFlags = HERE) -> None:
     """Enable an endpoint that was disabled: it gets what happens from now on."""
-    enabled = do(operator, lambda it: admin.enable_webhook(it.pool, webhook, actor=operator.actor))
+    enabled = do(operator, "webhooks", lambda it: admin.enable_webhook(it.pool, webhook, actor=operator.actor))
     print_line(f"{enabled.url} of account {enabled.account_id} is enabled", _row(enabled), as_json=operator.json)

@@ -56,7 +56,8 @@ def explain(error: Exception) -> Failure | None:
         case _ if isinstance(error, FAILURES):
             failure = Failure(str(error), FAILED)
         case _ if isinstance(error, (*UNAVAILABLE, asyncpg.PostgresError)):
-            failure = Failure(f"the database can't be used: {type(error).__name__}: {error}", FAILED)
+            names = ", ".join(getattr(error, "__notes__", ())) or "the database"
+            failure = Failure(f"{names} can't be used: {type(error).__name__}: {error}", FAILED)
         case _:
             return None
     return failure

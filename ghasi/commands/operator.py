@@ -1,18 +1,20 @@
-"""What every operator command shares: its flags, the database it works on, and who the audit log names."""
+"""What every operator command shares: its flags, the databases it works on, and who the audit log names."""
 
 import getpass
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from cyclopts import Parameter
 
-from ghasi.processes.database import borrow_database, with_database
+from ghasi.processes.database import borrow_databases, noted, with_databases
 from ghasi.processes.lifetime import run
 from ghasi.processes.logs import configure_logs
 from ghasi.settings import Settings
 from ghasi.storage.bells import Bells
+from ghasi.storage.databases import list_databases
 from ghasi.storage.pool import open_pool
 from ghasi.storage.resources import Resources
 from ghasi.storage.sealing import Sealer, SealError
@@ -78,26 +80,38 @@ class _Keyless(Sealer):
         return SealError(f"GHASI_SECRET_KEY is not set and {self._data_dir} has no secrets.json")
 
 
-def do(operator: Operator, action: Callable[[Resources], Awaitable[T]]) -> T:
-    """Run an action on the database: the one that is set or runs, else the embedded one, started for it."""
+def do(operator: Operator, service: str, action: Callable[[Resources], Awaitable[T]]) -> T:
+    """Run an action on a service's database: the one that is set or runs, else the embedded one, started for it."""
+    return do_with(operator, (service,), lambda its: action(its[service]))
+
+
+def do_with(
+    operator: Operator, services: Iterable[str], action: Callable[[Mapping[str, Resources]], Awaitable[T]]
+) -> T:
+    """Run an action on the databases of several services, likewise; those that share one get the same resources."""
     configure_logs("admin", "warning")
+    wanted = tuple(services)
     result: list[T] = []
 
     async def main() -> int:
-        settings = operator.settings()
-        async with borrow_database(settings) as url:
-            settings = await with_database(settings.model_copy(update={"database_url": url}), sealing=False)
-            sealer = _Keyless(settings.data_dir) if settings.secret_key is None else Sealer(settings.secret_key)
-            pool = await open_pool(url, size=2, name="ghasi admin")
-            try:
-                resources = Resources(settings, url, pool, sealer, Bells(pool))
-                result.append(await action(resources))
-            finally:
-                await pool.close()
+        async with borrow_databases(operator.settings(), wanted) as found, AsyncExitStack() as stack:
+            settings = await with_databases(found, wanted, sealing=False)
+            result.append(await action(await _open(settings, wanted, stack)))
         return 0
 
     run(main)
     return result[0]
+
+
+async def _open(settings: Settings, services: Iterable[str], stack: AsyncExitStack) -> dict[str, Resources]:
+    sealer = _Keyless(settings.data_dir) if settings.secret_key is None else Sealer(settings.secret_key)
+    opened: dict[str, Resources] = {}
+    for database in list_databases(settings, services):
+        with noted(str(database)):
+            pool = await open_pool(database.url, size=2, name="ghasi admin")
+        stack.push_async_callback(pool.close)
+        opened |= dict.fromkeys(database.services, Resources(settings, database.url, pool, sealer, Bells(pool)))
+    return opened
 
 
 def fields(thing: Any, *names: str) -> dict[str, Any]:

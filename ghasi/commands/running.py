@@ -1,33 +1,37 @@
-"""The commands that run parts: up, serve, work, database, migrate, psql."""
+"""The commands that run parts: up, serve, work, database, migrate, psql, dump."""
 
 import os
 import shutil
 import sys
-from typing import Annotated
-from urllib.parse import unquote, urlsplit, urlunsplit
+from collections.abc import Iterable
+from typing import Annotated, Literal
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from cyclopts import App, Parameter, validators
 
 from ghasi.processes import split
-from ghasi.processes.database import borrow_database
+from ghasi.processes.database import borrow_databases, migrate_all
 from ghasi.processes.lifetime import run
 from ghasi.processes.logs import configure_logs
 from ghasi.processes.supervisor import supervise
 from ghasi.settings import Settings
 from ghasi.storage import embedded
-from ghasi.storage import migrate as storage_migrate
+from ghasi.storage.databases import SCHEMAS, SERVICES, url_of
 
 SettingFlags = Annotated[Settings, Parameter(name="*")]
 PortFlag = Annotated[
     int | None,
     Parameter(help="Port of what listens, if it is one thing", validator=validators.Number(gte=0, lte=65535)),
 ]
-PsqlArgument = Annotated[str, Parameter(allow_leading_hyphen=True)]
+ProgramArgument = Annotated[str, Parameter(allow_leading_hyphen=True)]
+
+Service = Literal["auth", "messages", "webhooks", "billing"]
+ServiceFlag = Annotated[Service | None, Parameter(help="Whose database; by default the one that services share")]
 
 
 def register(app: App) -> None:
     """Add the commands."""
-    for command in (up, serve, work, database, migrate, psql):
+    for command in (up, serve, work, database, migrate, psql, dump):
         app.command(command)
 
 
@@ -76,38 +80,58 @@ def database(*, settings: SettingFlags | None = None) -> int:
 
 
 def migrate(*, settings: SettingFlags | None = None) -> int:
-    """Bring the database's schemas up to date."""
+    """Bring the schemas of every database that is set up to date, and of the embedded one."""
     settings = settings or Settings()
     configure_logs("migrate", "warning")
+    # where some are set, the embedded one is made by `up` and `database` alone: it may have no part in this
+    wanted = [name for name in SERVICES if url_of(settings, name) is not None or embedded.exists(settings.data_dir)]
 
     async def apply() -> int:
-        async with borrow_database(settings, make=True) as url:
-            done = await storage_migrate.migrate(url)
-        tell("\n".join(done) if done else "up to date")
+        async with borrow_databases(settings, wanted or SERVICES, make=True) as found:
+            done = await migrate_all(found, wanted or SERVICES)
+        for database, applied in done.items():
+            name = f"{database.name}: " if len(done) > 1 else ""
+            tell("\n".join(f"{name}{migration}" for migration in applied) or f"{name}up to date")
         return 0
 
     return run(apply)
 
 
-def psql(*arguments: PsqlArgument, settings: SettingFlags | None = None) -> None:
-    """Open psql on the database. What psql shall take as its own flags comes after `--`: `ghasi psql -- -c "..."`."""
-    settings = settings or Settings()
+def psql(*arguments: ProgramArgument, service: ServiceFlag = None, settings: SettingFlags | None = None) -> None:
+    """Open psql on a database. What psql shall take as its own flags comes after `--`: `ghasi psql -- -c "..."`."""
+    _become("psql", arguments, service, settings or Settings())
+
+
+def dump(service: Service, *arguments: ProgramArgument, settings: SettingFlags | None = None) -> None:
+    """Write a service's data as SQL by pg_dump, for a database of its own; flags for pg_dump come after `--`."""
+    schemas = [f"--schema={schema}" for schema in (*SCHEMAS[service], "storage")]
+    _become("pg_dump", ["--no-owner", "--no-privileges", *schemas, *arguments], service, settings or Settings())
+
+
+def _become(program: str, arguments: Iterable[str], service: str | None, settings: Settings) -> None:
+    """Run one of PostgreSQL's programs in this one's place, on a service's database or the one that others share."""
     environment = dict(os.environ)
-    if settings.database_url is not None:
-        url, password = _without_password(settings.database_url)
-        command = [shutil.which("psql") or embedded.installed("psql"), "-d", url]
+    url = settings.database_url if service is None else url_of(settings, service)
+    if url is not None:
+        url, password = _without_password(url)
+        command = [shutil.which(program) or embedded.installed(program), "-d", url]
     else:
         connection = embedded.running(settings.data_dir)
         if connection is None:
             raise embedded.EmbeddedError(f"no embedded database runs in {settings.data_dir}")
-        command, password = embedded.psql(connection), connection.password
+        command, password = embedded.command(program, connection), connection.password
     if password is not None:
         environment["PGPASSWORD"] = password  # not on the command line, which others can read
-    os.execve(command[0], [*command, *arguments], environment)  # noqa: S606 - psql itself
+    os.execve(command[0], [*command, *arguments], environment)  # noqa: S606 - PostgreSQL's own
 
 
 def _without_password(url: str) -> tuple[str, str | None]:
     parts = urlsplit(url)
+    query = parse_qsl(parts.query)
+    password = next((value for name, value in query if name == "password"), unquote(parts.password or ""))
+    if not password:
+        return url, None
     user, at, address = parts.netloc.rpartition("@")
-    netloc = f"{user.partition(':')[0]}{at}{address}"
-    return urlunsplit(parts._replace(netloc=netloc)), None if parts.password is None else unquote(parts.password)
+    rest = urlencode([(name, value) for name, value in query if name != "password"], quote_via=quote)
+    bare = f"{parts.scheme}://{user.partition(':')[0]}{at}{address}{parts.path}"
+    return f"{bare}?{rest}" if rest else bare, password

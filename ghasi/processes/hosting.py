@@ -1,11 +1,10 @@
 """What one process hosts: services behind one app, the gateway, the portal, workers, the simulated carrier.
 
 Each part is imported when it is hosted, so that a process loads only what it runs. Owns the order of starting and
-draining: listeners first, then parts, the database last. Knows nothing of the supervisor.
+draining: listeners first, then parts, databases last. Knows nothing of the supervisor.
 """
 
 import asyncio
-import contextlib
 import socket
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack
@@ -20,12 +19,9 @@ from ghasi.contract.serving import Asgi, Handler, ServiceApp
 from ghasi.contract.table import BY_OPERATION
 from ghasi.processes.health import Check, HealthChecks
 from ghasi.processes.listening import DRAIN_S, HttpServer
+from ghasi.processes.resources import ResourcesByService
 from ghasi.settings import Settings
-from ghasi.storage.bells import Bells
-from ghasi.storage.pool import UNAVAILABLE, check, open_pool
-from ghasi.storage.resealing import name_of_process
-from ghasi.storage.resources import Resources
-from ghasi.storage.sealing import Sealer
+from ghasi.storage.pool import UNAVAILABLE, check
 
 PACKAGES: dict[Upstream, str] = {
     Upstream.AUTH: "auth",
@@ -58,7 +54,7 @@ class Host:
         self.checks: dict[str, Check] = {}
         self._stopping = stopping
         self._stack = AsyncExitStack()
-        self._resources: Resources | None = None
+        self._resources = ResourcesByService(settings, stopping, self._stack, self.checks)
         self._servers: list[HttpServer] = []
         self._tasks: dict[asyncio.Task[Any], str] = {}
         self._watches: list[asyncio.Task[Any]] = []
@@ -71,42 +67,23 @@ class Host:
     ) -> None:
         await self._stack.__aexit__(kind, error, traceback)
 
-    async def open_resources(self) -> Resources:
-        """Return what parts need, opened once: the pool, the sealer, and the bells, which listen from here on."""
-        if self._resources is None:
-            settings = self.settings
-            if settings.database_url is None or settings.secret_key is None:
-                raise ValueError("this part needs GHASI_DATABASE_URL and GHASI_SECRET_KEY")
-            sealer = Sealer(settings.secret_key)
-            name = name_of_process(sealer)
-            pool = await open_pool(settings.database_url, size=settings.database_pool_size, name=name)
-            self._stack.push_async_callback(_close_pool, pool)
-            bells = Bells(pool)
-            listening = asyncio.create_task(bells.listen(settings.database_url, name))
-            self._stack.push_async_callback(_end, listening)
-            self._resources = Resources(settings, settings.database_url, pool, sealer, bells, self._stopping)
-
-            async def database() -> None:
-                await check(pool)
-
-            self.checks["database"] = database
-        return self._resources
-
     async def open_services(self, upstreams: Iterable[Upstream], *, upstream_secret: str | None = None) -> ServiceApp:
         """Open the services of upstreams and return their one app.
 
         `upstream_secret` is what the gateway must prove itself by, where others than it could reach the app.
         """
         wanted = frozenset(upstreams)
-        resources = await self.open_resources()
         handlers: dict[str, Handler] = {}
+        pools = set()
         for package in dict.fromkeys(PACKAGES[upstream] for upstream in Upstream if upstream in wanted):
+            resources = await self._resources.open(package)
+            pools.add(resources.pool)
             routes = import_module(f"ghasi.{package}.routes")
             handlers |= await self._stack.enter_async_context(routes.serve(resources))
         served = {name: item for name, item in handlers.items() if wanted.intersection(BY_OPERATION[name].upstreams)}
 
         async def health() -> None:
-            await check(resources.pool)
+            await asyncio.gather(*map(check, pools))
 
         return ServiceApp(served, health=health, unavailable=UNAVAILABLE, upstream_secret=upstream_secret)
 
@@ -159,10 +136,11 @@ class Host:
         self.add_server("portal", app, listener)
 
     async def add_identity(self, listener: socket.socket) -> None:
-        """Host the local identity server."""
+        """Host the local identity server, whose users lie with auth's data."""
         identity = import_module("ghasi.identity.app")
         project_id = self.settings.firebase_project_id or "demo-ghasi"
-        self.add_server("identity", identity.identity_app(await self.open_resources(), project_id), listener)
+        resources = await self._resources.open("auth")
+        self.add_server("identity", identity.identity_app(resources, project_id), listener)
 
     async def add_simulator(self, listener: socket.socket) -> None:
         """Host the simulated carrier."""
@@ -172,8 +150,8 @@ class Host:
 
     async def add_workers(self, names: Iterable[str]) -> None:
         """Run background work by its names in WORKERS."""
-        resources = await self.open_resources()
-        for name in names:
+        opened = {name: await self._resources.open(WORKERS[name]) for name in names}
+        for name, resources in opened.items():
             self.checks[name] = _nothing  # while this process answers: it ends when its work does
             self.add_task(name, import_module(f"ghasi.{WORKERS[name]}.worker").work(resources))
 
@@ -238,17 +216,3 @@ async def wait_until_answering(checks: HealthChecks, on_ready: Callable[[], None
 
 async def _nothing() -> None:
     return None
-
-
-async def _close_pool(pool: Any) -> None:
-    try:
-        async with asyncio.timeout(1.0):
-            await pool.close()
-    except UNAVAILABLE:
-        pool.terminate()
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task

@@ -22,6 +22,7 @@ _SECRET_VALUE = re.compile(
     r"\b(?:ghk_|whsec_)[\w+/=-]{6,}"  # API keys, webhook secrets
     r"|\beyJ[\w-]{6,}\.[\w-]+\.[\w-]*"  # JSON Web Tokens
     r"|(?<=://)[^\s:/@]*:[^\s/@]+(?=@)"  # the credentials of a URL
+    r"|(?<=[?&]password=)[^\s&\"']+"  # or one that has the password behind it
 )
 _ROW = re.compile(
     r"(\nDETAIL: |invalid input for query argument \$\d+: ).*", re.DOTALL

@@ -12,16 +12,16 @@ from uuid import uuid4
 
 from ghasi.contract.row import Upstream
 from ghasi.processes import metrics
-from ghasi.processes.database import with_database
+from ghasi.processes.database import check_events, keep_embedded, migrate_all, with_databases
 from ghasi.processes.health import HealthChecks
-from ghasi.processes.hosting import WORKERS, CannotRun, Host, url_setting, wait_until_answering
+from ghasi.processes.hosting import PACKAGES, WORKERS, CannotRun, Host, url_setting, wait_until_answering
 from ghasi.processes.lifetime import Lifetime
 from ghasi.processes.listening import HttpServer, address_of, bind, is_loopback, port_of
 from ghasi.processes.secrets_file import find_secrets, make_secrets, with_secrets
-from ghasi.processes.supervisor import LOOPBACK, check_carriers, open_database, with_development_defaults
+from ghasi.processes.supervisor import LOOPBACK, check_carriers, with_development_defaults
 from ghasi.settings import Settings
 from ghasi.storage import embedded
-from ghasi.storage.migrate import migrate
+from ghasi.storage.databases import SERVICES, own_variables, url_of
 
 UPSTREAMS = tuple(upstream.value for upstream in Upstream)
 PARTS = ("gateway", "portal", *UPSTREAMS, "identity", "simulator")
@@ -48,8 +48,10 @@ async def serve(names: Sequence[str], port: int | None, settings: Settings, tell
         upstreams = [item for item in Upstream if not getattr(settings, url_setting(item))]
     if Upstream.AUTH in upstreams and settings.firebase_project_id is None:
         raise CannotRun("GHASI_FIREBASE_PROJECT_ID is not set: sign-in needs a Firebase project (or give --dev)")
-    if upstreams or "identity" in wanted:
-        settings = await with_database(settings)
+    packages = [PACKAGES[upstream] for upstream in upstreams] + (["auth"] if "identity" in wanted else [])
+    if packages:
+        check_events(settings)
+        settings = await with_databases(settings, packages)
     else:
         settings = with_secrets(settings, find_secrets(settings.data_dir))
     listeners = await _listen(wanted, port, settings, tell)
@@ -78,29 +80,33 @@ async def work(names: Sequence[str], settings: Settings, tell: Tell) -> int:
     lifetime = Lifetime()
     if unknown := [name for name in names if name not in WORKERS]:
         raise CannotRun(f"no such work: {', '.join(unknown)}; there are {', '.join(WORKERS)}")
+    names = names or tuple(WORKERS)
     settings = check_carriers(with_development_defaults(settings))
-    settings = await with_database(settings)
-    if settings.carriers is None and not settings.dev and "dispatch" in (names or WORKERS):
+    check_events(settings)
+    settings = await with_databases(settings, [WORKERS[name] for name in names])
+    if settings.carriers is None and not settings.dev and "dispatch" in names:
         raise CannotRun("GHASI_CARRIERS is not set: it is the path of carriers.toml (or give --dev)")
     async with Host(settings, lifetime.stopping) as host, _metrics_served(host, tell):
-        await host.add_workers(names or WORKERS)
-        await _run(host, tell, f"ready\n  working: {', '.join(names or WORKERS)}")
+        await host.add_workers(names)
+        await _run(host, tell, f"ready\n  working: {', '.join(names)}")
     return 0
 
 
 async def keep_database(settings: Settings, tell: Tell) -> int:
     """Run the embedded database until SIGTERM, migrated, with the secrets that other processes need.
 
-    Raises CannotRun where another database is set; EmbeddedError, MigrationError.
+    Raises CannotRun where others are set for all services; EmbeddedError, MigrationError.
     """
-    if settings.database_url is not None:
-        raise CannotRun("GHASI_DATABASE_URL is set: the embedded database is not used")
+    services = [service for service in SERVICES if url_of(settings, service) is None]
+    if not services:
+        named = "GHASI_DATABASE_URL is" if settings.database_url else f"{', '.join(own_variables(settings))} are"
+        raise CannotRun(f"{named} set: the embedded database is not used")
     lifetime = Lifetime(limit_s=None)
     settings = settings.model_copy(update={"data_dir": settings.data_dir.resolve()})
     with embedded.locked(settings.data_dir):
         make_secrets(settings.data_dir)
-        async with open_database(settings, tell) as url:
-            await migrate(url)
+        async with keep_embedded(settings.data_dir, tell) as url:
+            await migrate_all(settings.model_copy(update={"database_url": url}), services)
             tell("ready")
             await lifetime.stopping.wait()
     return 0

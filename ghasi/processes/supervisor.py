@@ -6,7 +6,6 @@ all. Does no work of any part itself, so that it is there when they are not.
 """
 
 import asyncio
-import contextlib
 import os
 import socket
 import time
@@ -19,6 +18,7 @@ import structlog
 
 from ghasi.processes import metrics
 from ghasi.processes.children import Child, ChildOrder, environment_of
+from ghasi.processes.database import check_events, migrate_all, open_databases
 from ghasi.processes.health import Health, HealthChecks, ask, neighbour
 from ghasi.processes.hosting import CannotRun
 from ghasi.processes.lifetime import Lifetime
@@ -27,15 +27,11 @@ from ghasi.processes.run_folder import open_run
 from ghasi.processes.secrets_file import make_secrets, with_secrets
 from ghasi.settings import Settings, near_url
 from ghasi.storage import embedded
-from ghasi.storage.migrate import migrate
-from ghasi.storage.pool import wait_for_database
 from ghasi.storage.sealing import Sealer
 
 LOOPBACK = "127.0.0.1"
 METRICS_PORT = 9464
-CHILDREN_DRAIN_S, OTHERS_DRAIN_S, DATABASE_STOP_S = 11.0, 1.5, 3.0
-DATABASE_START_S = 15.0
-WATCH_S = 0.25
+CHILDREN_DRAIN_S, OTHERS_DRAIN_S = 11.0, 1.5
 PATIENCE_S = 10.0
 CERTIFICATES_PATH = "/robot/v1/metadata/x509/securetoken@system.gserviceaccount.com"
 AUTH_PATH = "/identitytoolkit.googleapis.com"
@@ -49,6 +45,7 @@ def check_settings(settings: Settings) -> Settings:
         raise CannotRun("GHASI_FIREBASE_PROJECT_ID is not set: sign-in needs a Firebase project (or start with --dev)")
     if not settings.dev and settings.carriers is None:
         raise CannotRun("GHASI_CARRIERS is not set: it is the path of carriers.toml (or start with --dev)")
+    check_events(settings)
     settings = check_carriers(settings)
     return settings.model_copy(update={"data_dir": settings.data_dir.resolve()})
 
@@ -96,10 +93,9 @@ async def _run(settings: Settings, tell: Tell) -> int:
         Sealer(settings.secret_key or "")  # a malformed key is better known before anything starts
         async with AsyncExitStack() as stack:
             settings, listeners = await _bind_all(settings, stack, tell)
-            database_url = await stack.enter_async_context(open_database(settings, tell))
-            done = await migrate(database_url)
-            tell(f"migrations: {len(done)} applied" if done else "migrations: up to date")
-            settings = settings.model_copy(update={"database_url": database_url})
+            settings = await stack.enter_async_context(open_databases(settings, tell))
+            done = sum(map(len, (await migrate_all(settings)).values()))
+            tell(f"migrations: {done} applied" if done else "migrations: up to date")
             supervisor = Supervisor(settings, folder, lock, listeners, kept.gateway_instance)
             async with supervisor.running():
                 tell(f"starting: {', '.join(supervisor.parts)}")
@@ -141,51 +137,6 @@ def with_development_defaults(settings: Settings, identity_host: str = LOOPBACK)
     }
     missing = {name: value for name, value in defaults.items() if name not in settings.model_fields_set}
     return settings.model_copy(update=missing)
-
-
-@asynccontextmanager
-async def open_database(settings: Settings, tell: Tell) -> AsyncIterator[str]:
-    """Give the URL of the database: GHASI_DATABASE_URL's, or the embedded one, kept running until the end.
-
-    The caller holds the data folder's lock. Raises EmbeddedError; one of UNAVAILABLE when a given one is away for 30 s.
-    """
-    if settings.database_url is not None:
-        tell("database: GHASI_DATABASE_URL")
-        await wait_for_database(settings.database_url)
-        yield settings.database_url
-        return
-    data_dir, began = settings.data_dir, time.monotonic()
-    tell(f"database: starting the embedded PostgreSQL of {data_dir}")
-    starting = asyncio.create_task(asyncio.to_thread(embedded.start, data_dir))
-    watching: asyncio.Task[None] | None = None
-    try:
-        connection = await asyncio.shield(starting)
-        tell(f"database: accepts connections after {time.monotonic() - began:.1f} s")
-        watching = asyncio.create_task(_keep_database(data_dir))
-        yield connection.url
-    finally:
-        if watching is not None:
-            watching.cancel()
-            await asyncio.wait([watching])
-        # a start that was broken off must end before it can be undone
-        await asyncio.wait([starting], timeout=DATABASE_START_S)
-        await asyncio.to_thread(embedded.stop, data_dir, DATABASE_STOP_S)
-
-
-async def _keep_database(data_dir: Path) -> None:
-    """Start the embedded database again when it dies: at the same place, so that its clients find it."""
-    while True:
-        await asyncio.sleep(WATCH_S)
-        if await asyncio.to_thread(embedded.alive, data_dir):
-            continue
-        log.error("database_died")
-        with contextlib.suppress(embedded.EmbeddedError):  # backends of the dead one may hold its memory yet: again
-            starting = asyncio.create_task(asyncio.to_thread(embedded.start, data_dir))
-            try:
-                await asyncio.shield(starting)
-            finally:
-                await asyncio.wait([starting], timeout=DATABASE_START_S)
-            log.info("database_restarted")
 
 
 class Supervisor:

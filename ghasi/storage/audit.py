@@ -1,5 +1,9 @@
-"""The append-only log of what operators and customers change: written in the transaction that changes it."""
+"""The append-only log of what operators and customers change: written in the transaction that changes it.
 
+So each database has its own.
+"""
+
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -62,3 +66,11 @@ async def list_entries(pool: Pool, *, account_id: UUID | None = None, limit: int
         limit,
     )
     return [Entry(*row.values()) for row in rows]
+
+
+async def list_all_entries(pools: Iterable[Pool], *, account_id: UUID | None = None, limit: int = 50) -> list[Entry]:
+    """Return the newest entries of several databases; one that went along when its service moved is there once."""
+    found = {
+        entry.id: entry for pool in pools for entry in await list_entries(pool, account_id=account_id, limit=limit)
+    }
+    return sorted(found.values(), key=lambda entry: entry.id, reverse=True)[:limit]

@@ -172,9 +172,9 @@ def alive(data_dir: Path) -> bool:
     return _postmaster(_open_cluster(data_dir)) is not None
 
 
-def psql(connection: Connection) -> list[str]:
-    """Return the command line of a psql that connects to the server; the password goes by PGPASSWORD."""
-    return [installed("psql"), "-h", connection.socket_dir, "-U", USER, "-d", DATABASE]
+def command(program: str, connection: Connection) -> list[str]:
+    """Return the command line of a psql or pg_dump that connects to the server; the password goes by PGPASSWORD."""
+    return [installed(program), "-h", connection.socket_dir, "-U", USER, "-d", DATABASE]
 
 
 def installed(program: str) -> str:

@@ -1,10 +1,12 @@
 """Brings the schemas up to date: migrations/SCHEMA/NNNN_name.sql, each applied once, in order, in a transaction.
 
-Each service owns the schema of its name and a history of its own, so that a service can move to a database of its
-own. Nothing here knows what the tables mean. docs/decisions/0002-migrations.md says why no library does this.
+Each service owns the schema of its name and a history of its own, and may have a database of its own: a database gets
+the schemas that belong there, no others. Nothing here knows what the tables mean. docs/decisions/0002-migrations.md
+says why no library does this.
 """
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,14 +38,18 @@ class Migration:
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
 
-def list_migrations() -> list[Migration]:
-    """Return all migrations, by schema (`storage` first: the others may use what it makes) and number."""
+def list_migrations(schemas: Collection[str] | None = None) -> list[Migration]:
+    """Return the migrations of schemas, or all, by schema (`storage` first: others use what it makes) and number."""
     files = sorted(MIGRATIONS.glob("*/*.sql"), key=lambda file: (file.parent.name != "storage", str(file)))
-    return [Migration(file.parent.name, file.stem, file.read_text()) for file in files]
+    found = (Migration(file.parent.name, file.stem, file.read_text()) for file in files)
+    return [migration for migration in found if schemas is None or migration.schema in schemas]
 
 
-async def migrate(url: str) -> list[str]:
-    """Apply what is missing and return its names; safe to run from several processes at once."""
+async def migrate(url: str, schemas: Collection[str] | None = None) -> list[str]:
+    """Apply what schemas (or all) lack and return its names; safe to run from several processes at once.
+
+    The history of a schema that is not there any more, since its service moved away, is forgotten.
+    """
     connection = await asyncpg.connect(url)
     try:
         await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
@@ -59,10 +65,13 @@ async def migrate(url: str) -> list[str]:
             )
             """
         )
+        await connection.execute(
+            "DELETE FROM storage.migrations WHERE NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = schema)"
+        )
         rows = await connection.fetch("SELECT schema, name, checksum FROM storage.migrations")
         applied = {(row["schema"], row["name"]): row["checksum"] for row in rows}
         done = []
-        for migration in list_migrations():
+        for migration in list_migrations(schemas):
             known = applied.get((migration.schema, migration.name))
             if known is None:
                 await _apply(connection, migration)
@@ -75,17 +84,21 @@ async def migrate(url: str) -> list[str]:
         await connection.close()
 
 
-async def list_pending(url: str) -> list[str]:
-    """Return the names of migrations that are not applied yet; changes nothing."""
+async def list_pending(url: str, schemas: Collection[str] | None = None) -> list[str]:
+    """Return the names of migrations of schemas, or all, that are not applied yet; changes nothing."""
     connection = await asyncpg.connect(url)
     try:
-        rows = await connection.fetch("SELECT schema, name FROM storage.migrations")
+        rows = await connection.fetch(
+            "SELECT schema, name FROM storage.migrations JOIN pg_namespace ON nspname = schema"
+        )
     except asyncpg.UndefinedTableError:
         rows = []
     finally:
         await connection.close()
     applied = {(row["schema"], row["name"]) for row in rows}
-    return [f"{item.schema}/{item.name}" for item in list_migrations() if (item.schema, item.name) not in applied]
+    return [
+        f"{item.schema}/{item.name}" for item in list_migrations(schemas) if (item.schema, item.name) not in applied
+    ]
 
 
 async def _apply(connection: asyncpg.Connection, migration: Migration) -> None:

@@ -1,13 +1,14 @@
-"""Moves what lies sealed in the database under the first secret key, so that the keys behind it can be dropped.
+"""Moves what lies sealed in databases under the first secret key, so that the keys behind it can be dropped.
 
 Owns the list of what is sealed. It works beside everything that runs: a value is replaced only while it is still the
 one that was read, each row by itself, so that it can be interrupted and repeated. Changes no value, only its seal.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field
 
 from ghasi.storage import audit
+from ghasi.storage.databases import SCHEMAS, SERVICES
 from ghasi.storage.pool import Pool, Record
 from ghasi.storage.sealing import Sealer, SealError
 
@@ -22,6 +23,11 @@ class SealedTable:
     name: str
     key: str
     columns: tuple[str, ...]
+
+    def is_of(self, services: Collection[str]) -> bool:
+        """Whether it holds data of one of these services."""
+        schema = self.name.partition(".")[0]
+        return any(schema in SCHEMAS[service] for service in services)
 
 
 SEALED = (
@@ -50,19 +56,39 @@ def name_of_process(sealer: Sealer) -> str:
     return _NAME + ",".join(sealer.key_names)
 
 
-async def reseal(pool: Pool, sealer: Sealer, *, actor: str, batch: int = BATCH) -> Resealed:
-    """Seal every value anew that is not under the first key; harmless to repeat.
+async def reseal_all(pools: Mapping[str, Pool], sealer: Sealer, *, actor: str) -> Resealed:
+    """Do `reseal` for each service by its pool, several of which may be the same; return all that was done.
+
+    Raises SealError likewise, having changed nothing in any database.
+    """
+    homes: dict[Pool, list[str]] = {}
+    for service, pool in pools.items():
+        homes.setdefault(pool, []).append(service)
+    for pool in homes:
+        await _check_running(pool, sealer)
+    every = Resealed()
+    for pool, services in homes.items():
+        done = await reseal(pool, sealer, actor=actor, services=services)
+        every.resealed += done.resealed
+        every.current += done.current
+        every.unreadable |= done.unreadable
+        every.old_keys_needed |= done.old_keys_needed
+    return every
+
+
+async def reseal(
+    pool: Pool, sealer: Sealer, *, actor: str, services: Collection[str] = SERVICES, batch: int = BATCH
+) -> Resealed:
+    """Seal every value of services in one database anew that is not under the first key; harmless to repeat.
 
     Raises SealError, having changed nothing, while a process runs that does not have the first key: it could not open
     what is sealed anew.
     """
-    if any(sealer.key_names[0] not in keys for keys in await _running(pool)):
-        raise SealError(
-            "a process runs without the first key of GHASI_SECRET_KEY, and could open nothing that is sealed with it: "
-            "give all processes both keys first"
-        )
+    await _check_running(pool, sealer)
     done = Resealed()
     for table in SEALED:
+        if not table.is_of(services):
+            continue
         async for row in _rows(pool, table, batch):
             await _reseal_row(pool, sealer, table, row, done)
     seal_otherwise = any(keys[0] != sealer.key_names[0] for keys in await _running(pool))
@@ -71,6 +97,14 @@ async def reseal(pool: Pool, sealer: Sealer, *, actor: str, batch: int = BATCH) 
         pool, actor=actor, action="secret_key.resealed", subject=sealer.key_names[0], values=done.resealed
     )
     return done
+
+
+async def _check_running(pool: Pool, sealer: Sealer) -> None:
+    if any(sealer.key_names[0] not in keys for keys in await _running(pool)):
+        raise SealError(
+            "a process runs without the first key of GHASI_SECRET_KEY, and could open nothing that is sealed with it: "
+            "give all processes both keys first"
+        )
 
 
 async def _rows(pool: Pool, table: SealedTable, batch: int) -> AsyncIterator[Record]:
