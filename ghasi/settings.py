@@ -167,6 +167,13 @@ class Settings(BaseSettings):
             raise ValueError("must be http://host:port, or http://user:password@host:port")
         return value
 
+    @field_validator("redis_url")
+    @classmethod
+    def _redis(cls, value: str | None) -> str | None:
+        if value is not None and not _is_redis_url(value):
+            raise ValueError("must be redis://host:port/0, rediss://host:port/0 or unix:///path/to/socket")
+        return value
+
     @field_validator("secret_key")
     @classmethod
     def _sealing_keys(cls, value: str | None) -> str | None:
@@ -255,6 +262,19 @@ def _is_http_url(text: str) -> bool:
     except ValueError:
         return False
     return parts.scheme in {"http", "https"} and bool(parts.hostname) and port != 0 and _is_visible(text, spaces=False)
+
+
+def _is_redis_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        return False
+    if parts.scheme == "unix":
+        return bool(parts.path) and _is_visible(text)
+    number = parts.path.strip("/")
+    named = bool(parts.hostname) and port != 0 and (not number or number.isdigit())
+    return parts.scheme in {"redis", "rediss"} and named and _is_visible(text, spaces=False)
 
 
 def _is_proxy(text: str) -> bool:

@@ -77,6 +77,26 @@ def test_good_proxies() -> None:
 
 
 @pytest.mark.parametrize(
+    "value",
+    [
+        "localhost:6379", "http://:hunter2@redis", "redis://", "redis://:hunter2@/0", "redis://redis:0",
+        "redis://:hunter2@redis:x", "redis://redis/hunter2", "unix://", "redis://a b:hunter2@redis", "",
+    ],
+)  # fmt: skip
+def test_a_redis_has_a_place_and_its_password_is_not_repeated(value: str) -> None:
+    said = refusal(redis_url=value)
+    assert said == "GHASI_REDIS_URL: must be redis://host:port/0, rediss://host:port/0 or unix:///path/to/socket"
+
+
+def test_good_redis_urls() -> None:
+    for value in (
+        "redis://redis", "redis://127.0.0.1:6379/3", "rediss://ghasi:s%40y@redis:6380/0?ssl_cert_reqs=none",
+        "redis://[::1]:6379", "unix:///run/redis.sock?db=1", "unix://ghasi:say@/run/redis.sock",
+    ):  # fmt: skip
+        assert Settings(redis_url=value).redis_url == value
+
+
+@pytest.mark.parametrize(
     ("host", "near", "written"),
     [
         ("127.0.0.1", "127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1", "127.0.0.1"), ("::", "::1", "[::1]"),  # noqa: S104 - compared

@@ -227,18 +227,22 @@ async def retire_signing_keys(connection: Connection, published_until: datetime)
 # the gateway
 
 
-async def take_gateway_lease(pool: Pool, instance: str, lifetime_s: float) -> bool:
-    """Take or keep the lease, by the database's clock; False while another instance has it."""
+async def take_gateway_lease(pool: Pool, instance: str, lifetime_s: float, *, shares_limits: bool) -> bool:
+    """Take or keep the lease, by the database's clock; False while it is held by who does not share limits with us."""
     holder = await pool.fetchval(
         """
-        INSERT INTO auth.gateway_lease (instance, valid_until)
-        VALUES ($1, clock_timestamp() + make_interval(secs => $2))
-        ON CONFLICT (only_row) DO UPDATE SET instance = excluded.instance, valid_until = excluded.valid_until
-        WHERE gateway_lease.instance = excluded.instance OR gateway_lease.valid_until < clock_timestamp()
+        INSERT INTO auth.gateway_lease (instance, shares_limits, valid_until)
+        VALUES ($1, $3, clock_timestamp() + make_interval(secs => $2))
+        ON CONFLICT (only_row) DO UPDATE SET
+            instance = excluded.instance, shares_limits = excluded.shares_limits, valid_until = excluded.valid_until
+        WHERE (NOT gateway_lease.shares_limits AND gateway_lease.instance = excluded.instance)
+            OR (gateway_lease.shares_limits AND excluded.shares_limits)
+            OR gateway_lease.valid_until < clock_timestamp()
         RETURNING instance
         """,
         instance,
         lifetime_s,
+        shares_limits,
     )
     return holder is not None
 

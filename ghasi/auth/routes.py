@@ -194,7 +194,8 @@ async def _find_api_key(context: _Context, call: Call) -> Reply:
 
 
 async def _hold_gateway_lease(context: _Context, call: Call) -> Reply:
-    return Reply(await service.hold_gateway_lease(context.authority.pool, call.body.instance, now=_now()))
+    pool, body = context.authority.pool, call.body
+    return Reply(await service.hold_gateway_lease(pool, body.instance, shares_limits=body.shares_limits, now=_now()))
 
 
 def _session_reply(context: _Context, signed_in: SignedIn, now: datetime) -> Reply:

@@ -249,14 +249,15 @@ def require_user(caller: Caller) -> None:
 
 
 async def hold_gateway_lease(
-    pool: Pool, instance: str, *, now: datetime, lifetime_s: float = 5.0
+    pool: Pool, instance: str, *, now: datetime, shares_limits: bool = False, lifetime_s: float = 5.0
 ) -> shapes.GatewayState:
-    """Make a gateway process the only one for `lifetime_s`; tell it the accounts' own limits, and who was removed.
+    """Let a gateway process be one for `lifetime_s`; tell it the accounts' own limits, and who was removed.
 
-    The removed are named for as long as an access token of theirs may live. Raises Problem gateway_exists while another
-    instance holds the lease.
+    It is the only one, or one of those that share their limits; a process that did and no longer does has to wait until
+    the others' lease has run out. The removed are named for as long as an access token of theirs may live. Raises
+    Problem gateway_exists while the lease is held by another instance that it does not share its limits with.
     """
-    if not await queries.take_gateway_lease(pool, instance, lifetime_s):
+    if not await queries.take_gateway_lease(pool, instance, lifetime_s, shares_limits=shares_limits):
         raise Problem("gateway_exists")
     limits: dict[str, dict[str, int]] = {}
     for account_id, group, per_minute in await queries.list_limits(pool):

@@ -56,7 +56,9 @@ CODES: dict[str, Code] = {
     "last_owner": Code(409, "An account keeps one owner at least", "Make somebody else an owner first."),
     "already_member": Code(409, "The person is in the account already", "Change their role instead."),
     "too_many_invitations": Code(409, "The account has as many invitations as it may", "Revoke those not needed."),
-    "gateway_exists": Code(409, "Another gateway process holds the lease", "Run one gateway process."),
+    "gateway_exists": Code(
+        409, "Another gateway process holds the lease", "Run one gateway process, or give all the same GHASI_REDIS_URL."
+    ),
     # sms-orchestrator
     "invalid_number": Code(422, "The number is not one that can be called", "Use E.164: +93701234567."),
     "invalid_sender": Code(422, "The sender is invalid", "Use E.164, 3 to 8 digits, or a name of up to 11 characters."),

@@ -140,7 +140,7 @@ INTERNAL: tuple[Row, ...] = (
     Row(
         operation="hold_gateway_lease", method="POST", path="/internal/gateway-lease", upstreams=(Upstream.AUTH,),
         auth=Auth.NONE, limit=None, timeout_s=TIMEOUT_AUTH_S, body=shapes.GatewayLease, response=shapes.GatewayState,
-        problems=("gateway_exists",), extension=True, summary="Be the only gateway, and learn the accounts' own limits",
+        problems=("gateway_exists",), extension=True, summary="Be a gateway, alone or with others, and learn limits",
     ),
 )  # fmt: skip
 """What the gateway itself asks of auth-service; never routed from outside."""

@@ -26,6 +26,9 @@ from ghasi.gateway.auth_service import AuthService, AuthServiceAway
 from ghasi.gateway.cors import Cors
 from ghasi.gateway.headers import Incoming, bearer_tokens, read_headers, returned_headers
 from ghasi.gateway.limits import Limits
+from ghasi.gateway.redis_client import open_redis
+from ghasi.gateway.redis_windows import RedisWindows
+from ghasi.gateway.revocations import Revocations
 from ghasi.gateway.state import State
 from ghasi.gateway.tokens import Identity, Tokens
 from ghasi.gateway.upstreams import (
@@ -36,6 +39,7 @@ from ghasi.gateway.upstreams import (
     UpstreamRequest,
     UpstreamStream,
 )
+from ghasi.gateway.windows import MemoryWindows, Windows
 from ghasi.settings import Settings
 
 BODY_TIMEOUT_S = 60.0
@@ -81,10 +85,13 @@ class Gateway:
         self._upstreams = dict(upstreams)
         self._health = health
         self._matcher = Matcher(ROWS)
-        self._state = State(auth_service, instance)
+        self._redis = open_redis(settings.redis_url) if settings.redis_url else None
+        self._windows: Windows = RedisWindows(self._redis) if self._redis else MemoryWindows()
+        self._revocations = Revocations(self._redis)
+        self._state = State(auth_service, instance, shares_limits=self._redis is not None)
         self._tokens = Tokens(auth_service, settings.issuer)
         self._api_keys = ApiKeys(auth_service)
-        self._limits = Limits(settings)
+        self._limits = Limits(settings, self._windows)
         self._addresses = Addresses(settings.trusted_proxies, settings.portal_secret)
         self._cors = Cors(settings.public_portal_url)
         self._tasks: list[asyncio.Task[None]] = []
@@ -97,9 +104,11 @@ class Gateway:
     async def start(self) -> None:
         """Take the lease, fetch the keys and keep both; raises GatewayExists when another gateway runs.
 
-        Returns, not ready, while auth-service is away.
+        Returns, not ready, while auth-service is away; what Redis does changes nothing.
         """
         await self._state.start()
+        await self._windows.start()
+        await self._revocations.start()
         await self._tokens.keys.refresh()
         self._tasks = [asyncio.create_task(self._state.keep()), asyncio.create_task(self._tokens.keys.keep_fresh())]
 
@@ -114,6 +123,10 @@ class Gateway:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._tokens.keys.close()
         await self._api_keys.close()
+        await self._revocations.close()
+        await self._windows.close()
+        if self._redis is not None:
+            await self._redis.aclose()
         for client in set(self._upstreams.values()):
             await client.close()
 
@@ -147,16 +160,17 @@ class Gateway:
         if found is None:
             await self._handle_unmatched(exchange)
             return
-        row = found[0]
+        row, parameters = found
         exchange.operation = row.operation
         identity = await self._authenticate(incoming) if row.auth is Auth.BEARER else None
         origin = self._addresses.origin(scope, incoming)
         if row.limit is not None:
             key = origin.client_ip if identity is None or row.limit.per == "ip" else identity.account_id
-            allowance = self._limits.count(row.limit, key, self._state.limits)
-            exchange.limit_headers = allowance.headers()
-            if not allowance.passed:
-                raise answers.over_limit()
+            allowance = await self._limits.count(row.limit, key, self._state.limits)
+            if allowance is not None:
+                exchange.limit_headers = allowance.headers()
+                if not allowance.passed:
+                    raise answers.over_limit()
         headers = incoming.kept
         headers += origin.forwarded
         headers.append((_KONG_REQUEST_ID, exchange.request_id))
@@ -169,6 +183,8 @@ class Gateway:
             await run_while_present(exchange.receive, self._stream(exchange, row, request))
             return
         answer = await self._forward(exchange, row, lambda upstream: upstream.send(request))
+        if answer.status == row.success:
+            await self._revocations.note(row, parameters)
         await self._pass_on(exchange, answer)
 
     async def _handle_unmatched(self, exchange: Exchange) -> None:
@@ -196,6 +212,8 @@ class Gateway:
         if not healthy:
             report = {**report, "status": "unavailable"}
         report = {**report, "gateway": "ok" if self.ready else "not ready"}
+        if self._redis is not None:  # requests pass without it: an alarm, and no reason to send none
+            report["limits"] = "failing" if self._windows.failing else "ok"
         headers = [*self._own_headers(exchange), (b"content-type", JSON)]
         await self._send(exchange, 200 if healthy else 503, headers, answers.encode(report))
 
@@ -207,12 +225,15 @@ class Gateway:
             raise answers.bad_token("Multiple tokens provided")
         try:
             if looks_like_api_key(tokens[0]):
-                return await self._api_keys.verify(tokens[0])
-            identity = await self._tokens.verify(tokens[0])
+                identity = await self._api_keys.verify(tokens[0])
+                gone = identity.credential in self._revocations
+            else:
+                identity = await self._tokens.verify(tokens[0])
+                gone = identity.user_id in self._state.removed_users or identity.user_id in self._revocations
         except AuthServiceAway as error:
             log.warning("caller_unverifiable", detail=str(error))
             raise answers.bad_gateway() from error
-        if identity.user_id in self._state.removed_users:
+        if gone:
             raise answers.unknown_caller()
         return identity
 

@@ -22,7 +22,7 @@ class AuthServiceAway(Exception):  # noqa: N818 - says what happened
 
 
 class LeaseHeldElsewhere(Exception):  # noqa: N818 - says what happened
-    """Another gateway process holds the lease."""
+    """A gateway process that does not share its limits with this one holds the lease."""
 
 
 class AuthService:
@@ -53,9 +53,9 @@ class AuthService:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise AuthServiceAway("the grant is not as the contract says") from error
 
-    async def hold_lease(self, instance: str) -> GatewayState:
+    async def hold_lease(self, instance: str, *, shares_limits: bool) -> GatewayState:
         """Hold the lease for another while; raises LeaseHeldElsewhere."""
-        answer = await self._call("hold_gateway_lease", GatewayLease(instance=instance))
+        answer = await self._call("hold_gateway_lease", GatewayLease(instance=instance, shares_limits=shares_limits))
         if answer.status == _CONFLICT:
             raise LeaseHeldElsewhere
         if answer.status != _OK:

@@ -1,6 +1,7 @@
-"""Counts requests against the contract's limits: fixed windows aligned to the UTC minute, in this process's memory.
+"""Holds requests to the contract's limits: fixed windows aligned to the UTC minute, as Kong's.
 
-Owns the count. Whose request it is and what a refused one is answered with is decided elsewhere.
+Owns which limit holds for a request and where it stands. Where it is counted is the windows' business; what a refused
+one is answered with is decided elsewhere.
 """
 
 import math
@@ -10,9 +11,10 @@ from dataclasses import dataclass
 
 from ghasi.contract.row import LIMIT_GROUPS, LimitGroup
 from ghasi.contract.serving import RawHeaders
+from ghasi.gateway import metrics
+from ghasi.gateway.windows import WINDOW_S, Windows
 from ghasi.settings import Settings
 
-WINDOW_S = 60
 AccountLimits = Mapping[str, Mapping[str, int]]
 
 
@@ -41,28 +43,25 @@ class Allowance:
 
 
 class Limits:
-    """Exactly as many requests as the limit pass in a window; at a new minute all counts are dropped."""
+    """Exactly as many requests as the limit pass in a minute, over all gateways that share the windows."""
 
-    def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, settings: Settings, windows: Windows, clock: Callable[[], float] = time.time) -> None:
         self._defaults: dict[str, int] = {group.name: getattr(settings, group.setting) for group in LIMIT_GROUPS}
+        self._windows = windows
         self._clock = clock
-        self._window = 0
-        self._counts: dict[tuple[str, str], int] = {}
 
-    def count(self, group: LimitGroup, key: str, accounts: AccountLimits) -> Allowance:
-        """Count one request of `key` and say whether it passes.
+    async def count(self, group: LimitGroup, key: str, accounts: AccountLimits) -> Allowance | None:
+        """Count one request of `key` and say whether it passes; None, and it passes, where it can't be counted.
 
         `key` is an account's id or a client's address; `accounts` holds the accounts' own limits, by id and group.
         """
         now = self._clock()
-        window = int(now // WINDOW_S)
-        if window != self._window:
-            self._window, self._counts = window, {}
+        minute = int(now // WINDOW_S)
         own = accounts.get(key)
         limit = own.get(group.name, self._defaults[group.name]) if own else self._defaults[group.name]
-        used = self._counts.get((group.name, key), 0)
-        reset_s = max(1, math.ceil((window + 1) * WINDOW_S - now))
-        if used >= limit:
-            return Allowance(passed=False, limit=limit, remaining=0, reset_s=reset_s)
-        self._counts[group.name, key] = used + 1
-        return Allowance(passed=True, limit=limit, remaining=limit - used - 1, reset_s=reset_s)
+        before = await self._windows.take(minute, f"{group.name}:{key}", limit)
+        if before is None:
+            metrics.uncounted()
+            return None
+        reset_s = max(1, math.ceil((minute + 1) * WINDOW_S - now))
+        return Allowance(before < limit, limit, max(0, limit - before - 1), reset_s)

@@ -1,6 +1,6 @@
 """What the gateway counts for operators, by operation of the contract; never by account, address or path."""
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 _requests = Counter("ghasi_gateway_requests", "Requests answered", ("operation", "status"))
 _seconds = Histogram(
@@ -13,6 +13,10 @@ _rejected = Counter("ghasi_gateway_rejected", "Requests that the gateway answere
 _broken_off = Counter(
     "ghasi_gateway_streams_broken_off", "Streamed answers that ended before their end", ("operation", "by")
 )
+_limits_failing = Gauge(
+    "ghasi_gateway_limits_failing", "1 while Redis fails and no request is counted", multiprocess_mode="livemax"
+)
+_uncounted = Counter("ghasi_gateway_limits_uncounted", "Requests that passed uncounted, for Redis failed")
 _counters: dict[tuple[str, int], Counter] = {}
 _histograms: dict[str, Histogram] = {}
 
@@ -37,3 +41,13 @@ def rejected(reason: str) -> None:
 def broken_off(operation: str, by: str) -> None:
     """Count a streamed answer that the `upstream` or the `client` ended before its end."""
     _broken_off.labels(operation, by).inc()
+
+
+def limits_failing(*, failing: bool) -> None:
+    """Say whether limits are not counted now."""
+    _limits_failing.set(failing)
+
+
+def uncounted() -> None:
+    """Count a request that passed because limits were failing."""
+    _uncounted.inc()

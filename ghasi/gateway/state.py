@@ -1,4 +1,4 @@
-"""Holds the lease that makes this process the only gateway; learns with it accounts' own limits and who was removed.
+"""Holds the lease of gateways: one process, or all that share their limits; learns with it what they must know.
 
 Owns the polling. The lease and what comes with it are auth-service's; while it is away the last known state serves on.
 """
@@ -13,11 +13,15 @@ from ghasi.gateway.limits import AccountLimits
 POLL_S = 1.0
 REFUSED_AFTER_S = 6.0
 """Longer than a dead process's lease lasts, so that a restart waits and a second gateway does not."""
+_EXISTS = {
+    False: "another gateway process is running; run one, or give all of them the same GHASI_REDIS_URL",
+    True: "a gateway process without GHASI_REDIS_URL is running; stop it, or give it the same one",
+}
 log = structlog.get_logger("ghasi.gateway")
 
 
 class GatewayExists(Exception):  # noqa: N818 - says what is the matter
-    """Another gateway process holds the lease: with limits counted in memory there can be only one."""
+    """A gateway process holds the lease that counts elsewhere: only those that share their limits run together."""
 
 
 class State:
@@ -26,9 +30,10 @@ class State:
     `removed_users` are the ids of people who were removed while access tokens of theirs may still live.
     """
 
-    def __init__(self, auth_service: AuthService, instance: str) -> None:
+    def __init__(self, auth_service: AuthService, instance: str, *, shares_limits: bool) -> None:
         self._auth_service = auth_service
         self._instance = instance
+        self._shares_limits = shares_limits
         self._refused_since: float | None = None
         self._away = False
         self.limits: AccountLimits = {}
@@ -53,13 +58,13 @@ class State:
         """Ask for the lease once; raises GatewayExists when it has been refused for 6 s."""
         now = asyncio.get_running_loop().time()
         try:
-            state = await self._auth_service.hold_lease(self._instance)
+            state = await self._auth_service.hold_lease(self._instance, shares_limits=self._shares_limits)
         except LeaseHeldElsewhere:
             self.held = False
             self._refused_since = self._refused_since if self._refused_since is not None else now
             log.warning("gateway_lease_refused", refused_for_s=round(now - self._refused_since, 1))
             if now - self._refused_since >= REFUSED_AFTER_S:
-                raise GatewayExists("another gateway process is running; run one, or stop it and try again") from None
+                raise GatewayExists(_EXISTS[self._shares_limits]) from None
         except AuthServiceAway as error:
             if not self._away:
                 log.warning("auth_service_away", detail=str(error))

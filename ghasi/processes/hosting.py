@@ -98,7 +98,8 @@ class Host:
         """Host the gateway before services of this process, split ones, or both.
 
         GET /healthz reports this process's checks and those of `neighbours`. Raises ValueError, naming the setting,
-        for an upstream that is nowhere; CannotRun when another gateway is running, from `run` when it comes later.
+        for an upstream that is nowhere; CannotRun when a setting does not fit, or another gateway is running: from `run`
+        when that comes later.
         """
         app = import_module("ghasi.gateway.app")
         gateway_exists = import_module("ghasi.gateway.state").GatewayExists
@@ -108,7 +109,10 @@ class Host:
         others = HealthChecks(
             lambda: {name: item for name, item in own.items() if name != "gateway"} | dict(neighbours or {})
         )
-        gateway = app.Gateway(self.settings, upstreams, instance=instance, health=others.run)
+        try:
+            gateway = app.Gateway(self.settings, upstreams, instance=instance, health=others.run)
+        except ValueError as error:
+            raise CannotRun(str(error)) from error
         self._stack.push_async_callback(gateway.close)
         try:
             await gateway.start()

@@ -217,6 +217,29 @@ async def test_a_lease_that_ran_out_is_taken_over_by_one(pool: Pool) -> None:
         await service.hold_gateway_lease(pool, "gateway-one", now=NOW)
 
 
+async def test_gateways_that_share_their_limits_hold_the_lease_together_and_with_no_other(pool: Pool) -> None:
+    async def takes(instance: str, *, shares_limits: bool, lifetime_s: float = 5.0) -> bool:
+        try:
+            await service.hold_gateway_lease(
+                pool, instance, now=NOW, shares_limits=shares_limits, lifetime_s=lifetime_s
+            )
+        except Problem:
+            return False
+        return True
+
+    assert await takes("gateway-one", shares_limits=False)
+    assert not await takes("gateway-two", shares_limits=True)
+    assert await takes("gateway-one", shares_limits=True), "it was the only one, and may begin to share"
+    assert await takes("gateway-two", shares_limits=True)
+    for instance in ("gateway-one", "gateway-two", "gateway-three"):
+        assert not await takes(instance, shares_limits=False), "one that shared waits as any other"
+    assert await takes("gateway-one", shares_limits=True, lifetime_s=0.05)
+    async with asyncio.timeout(10):
+        while not await takes("gateway-two", shares_limits=False):
+            await asyncio.sleep(0.02)
+    assert not await takes("gateway-one", shares_limits=True)
+
+
 # clearing away
 
 

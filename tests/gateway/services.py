@@ -75,6 +75,7 @@ class AuthService:
         self.limits: dict[str, dict[str, int]] = {}
         self.removed_users: list[str] = []
         self.lease_holder: str | None = None
+        self.lease_shared = False
         self.away = False
         self.key_fetches = self.key_lookups = self.lease_polls = 0
         self.entered: Callable[[], Awaitable[None]] | None = None
@@ -119,9 +120,11 @@ class AuthService:
 
     async def _hold_lease(self, call: Call) -> Reply:
         self.lease_polls += 1
-        if self.lease_holder not in {None, call.body.instance}:
+        if self.lease_holder is not None and not (
+            call.body.shares_limits if self.lease_shared else self.lease_holder == call.body.instance
+        ):
             raise Problem("gateway_exists")
-        self.lease_holder = call.body.instance
+        self.lease_holder, self.lease_shared = call.body.instance, call.body.shares_limits
         return Reply(GatewayState(limits=self.limits, removed_users=self.removed_users))
 
 

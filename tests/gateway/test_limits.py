@@ -17,7 +17,6 @@ from ghasi.contract.row import (
 )
 from ghasi.contract.table import ROWS
 from ghasi.gateway.app import Gateway
-from ghasi.gateway.limits import Limits
 from ghasi.settings import Settings
 from tests.asgi import Answer, request
 from tests.clock import room_in_the_minute
@@ -150,19 +149,6 @@ async def test_limits_are_settings_and_an_accounts_own_come_first(auth: AuthServ
         while stand(await request(gateway, "POST", "/v1/messages", headers=bearer()))[0] != "7":
             assert time.monotonic() < deadline, "a changed limit is learnt within seconds"
             await asyncio.sleep(0.05)
-
-
-def test_windows_are_minutes_of_utc_and_old_counts_are_dropped() -> None:
-    now = 1_800_000_000.0 + 59.2
-    limits = Limits(Settings(limit_sends=2), clock=lambda: now)
-    first, second, third = (limits.count(SEND_LIMIT, "a", {}) for _ in range(3))
-    assert [first.passed, second.passed, third.passed] == [True, True, False]
-    assert (third.remaining, third.reset_s) == (0, 1)
-    now += 0.8
-    fresh = limits.count(SEND_LIMIT, "b", {})
-    assert (fresh.passed, fresh.remaining, fresh.reset_s) == (True, 1, 60)
-    assert len(limits._counts) == 1
-    assert limits.count(SEND_LIMIT, "a", {}).passed
 
 
 def test_every_limit_group_has_a_setting_and_a_row() -> None:

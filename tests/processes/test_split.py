@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.engines import redis_server
 from tests.processes.running import Place, Running, get_health, get_text, place, until
 
 LOOPBACK = "http://127.0.0.1"
@@ -99,6 +100,28 @@ def test_a_gateway_takes_in_what_is_nowhere_else_and_is_alone(here: Place, datab
     assert "Traceback" not in second.stderr
     assert running.stop() == 0
     assert upstream.stop() == 0
+
+
+def test_gateways_that_share_a_redis_run_together(here: Place, database: Running) -> None:
+    flags = ("--dev", "--api-port=0")
+    with redis_server() as redis:
+        upstream = here.start("serve", "auth-service", "--dev").wait_until_ready()
+        url = {"GHASI_AUTH_SERVICE_URL": f"http://{upstream.addresses['upstreams']}"}
+        several = [here.start("serve", "gateway", *flags, GHASI_REDIS_URL=redis.url, **url) for _ in range(2)]
+        for one in several:
+            status, report = get_health(f"http://{one.wait_until_ready().addresses['gateway']}")
+            assert (status, report["status"], report["gateway"], report["limits"]) == (200, "ok", "ok", "ok")
+        alone = here.run("serve", "gateway", *flags, **url)
+        assert (alone.returncode, "the same GHASI_REDIS_URL" in alone.stderr) == (2, True)
+        redis.kill()
+        for one in several:
+            base = f"http://{one.addresses['gateway']}"
+            until(lambda base=base: get_health(base)[1]["limits"] == "failing")  # type: ignore[misc]
+            assert get_health(base)[0] == 200
+    for one in (*several, upstream):
+        assert one.stop() == 0
+    bad = here.run("serve", "gateway", *flags, GHASI_REDIS_URL="redis://:hunter2@localhost:1/0?hunter=2")
+    assert (bad.returncode, "GHASI_REDIS_URL" in bad.stderr, "hunter" in bad.stderr) == (2, True, False)
 
 
 def test_a_gateway_before_split_services_needs_no_database() -> None:

@@ -25,9 +25,10 @@ class ApiKeyGrant(Struct, frozen=True):
 
 
 class GatewayLease(Input, frozen=True, kw_only=True):
-    """A gateway process asks to be, or to go on being, the only one."""
+    """A gateway process asks to be, or to go on being, the only one, or one of those that share their limits."""
 
     instance: Annotated[str, Meta(min_length=8, max_length=64)]
+    shares_limits: bool = False
 
 
 class GatewayState(Struct, frozen=True):

@@ -1,0 +1,59 @@
+"""The way to the Redis (or Valkey) that gateways share, and how long it is waited for.
+
+Owns the connections. What is kept there, and what it means that Redis is away, is for who asks.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+MAX_CONNECTIONS = 8
+TICKS, TICK_S = 4, 0.025
+
+
+def open_redis(url: str) -> Redis:
+    """Return a client of at most MAX_CONNECTIONS; nothing is opened yet.
+
+    A command that meets a connection which Redis has closed is sent once more. Raises ValueError, naming the setting
+    and not its value, where the URL has options that are none.
+    """
+    options = {
+        "max_connections": MAX_CONNECTIONS, "timeout": None, "socket_timeout": None, "socket_connect_timeout": None,
+        "retry": Retry(NoBackoff(), 1), "protocol": 2, "driver_info": None,
+    }  # fmt: skip
+    try:
+        pool = BlockingConnectionPool.from_url(url, **options)
+        pool.connection_class(**pool.connection_kwargs)  # else it is known at the first request
+    except (TypeError, ValueError, RedisError):
+        raise ValueError("GHASI_REDIS_URL: its options are not understood") from None
+    return Redis.from_pool(pool)
+
+
+@asynccontextmanager
+async def patience() -> AsyncIterator[None]:
+    """Raise TimeoutError after 100 ms, connecting included.
+
+    They are counted in ticks of the loop's: a loop that was itself held up for a second has used up one tick, and does
+    not take Redis's answer, which lies there already, for late.
+    """
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(None) as limit:
+        timer: asyncio.TimerHandle
+
+        def tick(left: int) -> None:
+            nonlocal timer
+            if left:
+                timer = loop.call_later(TICK_S, tick, left - 1)
+            else:
+                limit.reschedule(loop.time())
+
+        tick(TICKS)
+        try:
+            yield
+        finally:
+            timer.cancel()
