@@ -5,7 +5,7 @@ account.
 """
 
 from asyncio import Future
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -138,25 +138,41 @@ class CarrierState:
     name: str
     kind: str
     bound: bool
-    """Whether it can take segments at all."""
+    """Whether it can take segments at all, here."""
     links: int
-    """Connections that are up, of `links_wanted`."""
+    """Connections that are up, of `links_wanted`, which are those of the binds held here."""
     links_wanted: int
     window: int
-    """Of all its links together."""
+    """Of all links wanted here together."""
     outstanding: int
     throughput_per_s: int | None
+    """The part of the binds held here."""
     detail: str
 
 
 class Carrier(Protocol):
-    """A connection to an operator's SMSC. All methods but start and stop return at once."""
+    """A connection to an operator's SMSC. All methods but start and stop return at once.
+
+    It has so many binds, numbered from 1, of which this process holds all, some or none.
+    """
 
     name: str
     on_unknown_submit: Literal["resend", "unknown"]
 
-    async def start(self, on_receipts: ReceiptSink, on_inbound: InboundSink) -> None:
-        """Begin to connect, and keep connecting until stop; does not wait for the bind."""
+    async def start(
+        self, on_receipts: ReceiptSink, on_inbound: InboundSink, *, binds: Collection[int] | None = None
+    ) -> None:
+        """Begin to connect with these binds, or all, and keep connecting until stop; does not wait for the bind."""
+
+    def hold(self, binds: Collection[int], until: float) -> None:
+        """Have exactly these binds from now on, until time.monotonic() is `until`; to be said again and again.
+
+        One that is let go takes nothing new, gets its answers, unbinds and closes. LET_GO_S before `until` all are let
+        go at once, and at `until` the last connection is closed, whatever it waits for.
+        """
+
+    def held(self) -> Collection[int]:
+        """Return the binds that are here: those too that were let go, while they wait for answers."""
 
     async def stop(self) -> None:
         """Wait, bounded, for outstanding answers, unbind and close."""

@@ -1,14 +1,15 @@
 """The carriers of a process, by name, and whether each may take messages now.
 
 Owns starting, replacing and ending carriers while others go on, and their modes. A carrier that is replaced, removed or
-drained takes nothing new, gets the answers it waits for and ends then. Knows no database and no message.
+drained takes nothing new, gets the answers it waits for and ends then. Of its binds it has those that it is given: the
+others are other processes'. Knows no database and no message.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import structlog
 
@@ -39,6 +40,11 @@ class Configuration(Protocol):
         """What rates may tell carriers apart by."""
         ...
 
+    @property
+    def binds(self) -> int:
+        """Into how many shares the carrier can be divided among processes."""
+        ...
+
 
 C = TypeVar("C", bound=Configuration)
 
@@ -60,9 +66,8 @@ class Member(Generic[C]):
     ending_since: float | None = None
     bound_at: float = field(default_factory=time.monotonic)
     throughput_per_s: int | None = None
-
-    def __post_init__(self) -> None:
-        self.throughput_per_s = self.carrier.state().throughput_per_s
+    elsewhere: bool = False
+    """Whether another process has it bound, or is about to."""
 
     def room(self) -> int:
         """Return how many submits it takes now."""
@@ -70,18 +75,41 @@ class Member(Generic[C]):
 
     @property
     def usable(self) -> bool:
-        """Whether it may be given messages: active, and bound."""
-        return self.mode == "active" and self._is_bound()
+        """Whether it may be given messages here: active, and bound."""
+        return self.mode == "active" and self.bound
 
-    def _is_bound(self) -> bool:
+    @property
+    def up(self) -> bool:
+        """Whether it takes messages, here or in another process."""
+        return self.mode == "active" and (self.elsewhere or self.bound)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether it is to be connected."""
+        return self.started and self.mode in ("active", "paused")
+
+    @property
+    def bound(self) -> bool:
+        """Whether it is connected here."""
         if self.started and (self.carrier.capacity() > 0 or self.carrier.state().bound):
             self.bound_at = time.monotonic()
             return True
         return False
 
     def away_s(self) -> float:
-        """Return for how long it has not been seen bound."""
-        return 0.0 if self._is_bound() else time.monotonic() - self.bound_at
+        """Return for how long it has not been seen bound, here or elsewhere."""
+        if self.elsewhere or self.bound:
+            self.bound_at = time.monotonic()
+        return time.monotonic() - self.bound_at
+
+    def hold(self, binds: Collection[int], until: float) -> None:
+        """Have exactly these binds from now on, until time.monotonic() is `until`."""
+        self.carrier.hold(binds, until)
+        self.note_share()
+
+    def note_share(self) -> None:
+        """Take down what the binds held here may do."""
+        self.throughput_per_s = self.carrier.state().throughput_per_s
 
     def state(self) -> CarrierState:
         """Return what an operator sees, a start that failed too."""
@@ -97,7 +125,8 @@ class Fleet(Generic[C]):
     """The members by name, in the order of their configurations; `leaving` are those that end.
 
     `open_carrier` makes a carrier of a configuration; receipts and inbound parts are handed on with the carrier that
-    brought them, which they are to be acknowledged to.
+    brought them, which they are to be acknowledged to. `leased`: carriers start without a bind, and have those that
+    their members are told to hold; else they have all.
     """
 
     def __init__(
@@ -105,14 +134,17 @@ class Fleet(Generic[C]):
         open_carrier: Callable[[C], Carrier],
         on_receipts: Callable[[Carrier, Sequence[Receipt]], None],
         on_inbound: Callable[[Carrier, Sequence[InboundPart]], None],
+        *,
+        leased: bool = False,
     ) -> None:
         self.members: dict[str, Member[C]] = {}
         self.leaving: list[Member[C]] = []
         self._open = open_carrier
         self._on_receipts = on_receipts
         self._on_inbound = on_inbound
+        self._begun_with: tuple[int, ...] | None = () if leased else None
         self._wanted: dict[str, Wanted] = {}
-        self._stops: set[asyncio.Task[None]] = set()
+        self._stops: dict[asyncio.Task[None], set[tuple[str, int]]] = {}
 
     @property
     def sole(self) -> str | None:
@@ -120,9 +152,24 @@ class Fleet(Generic[C]):
         return next(iter(self.members)) if len(self.members) == 1 else None
 
     def usable(self, name: str) -> bool:
-        """Whether a carrier may be given messages now."""
+        """Whether a carrier may be given messages now, here."""
         member = self.members.get(name)
         return member is not None and member.usable
+
+    def up(self, name: str) -> bool:
+        """Whether a carrier takes messages, here or in another process."""
+        member = self.members.get(name)
+        return member is not None and member.up
+
+    def is_bound(self, name: str) -> bool:
+        """Whether a carrier is connected here, whatever its mode."""
+        member = self.members.get(name)
+        return member is not None and member.bound
+
+    def held(self) -> set[tuple[str, int]]:
+        """Return the binds that are here, as (carrier, number): those too that are on their way out."""
+        members = (member for member in (*self.members.values(), *self.leaving) if member.started)
+        return set().union(*map(_binds_of, members), *self._stops.values())
 
     def class_of(self, name: str) -> str | None:
         """Return the class of a carrier, one on its way out too; None where it has none or is not known."""
@@ -206,7 +253,9 @@ class Fleet(Generic[C]):
         carrier = member.carrier
         try:
             await carrier.start(
-                lambda receipts: self._on_receipts(carrier, receipts), lambda parts: self._on_inbound(carrier, parts)
+                lambda receipts: self._on_receipts(carrier, receipts),
+                lambda parts: self._on_inbound(carrier, parts),
+                binds=self._begun_with,
             )
         except (OSError, ValueError) as error:  # a certificate that can't be read; others go on
             member.fault = f"can't start: {error}"
@@ -214,6 +263,7 @@ class Fleet(Generic[C]):
             log.error("carrier_not_started", carrier=member.name, cause=str(error))  # noqa: TRY400 - the cause is all
             return
         member.started, member.fault = True, None
+        member.note_share()
 
     def _leave(self, member: Member[C]) -> None:
         member.mode, member.idle_since, member.ending_since = "draining", None, time.monotonic()
@@ -230,6 +280,11 @@ class Fleet(Generic[C]):
 
     def _stop(self, member: Member[C]) -> None:
         member.started, member.ending_since = False, time.monotonic()
+        binds = _binds_of(member)
         task = asyncio.create_task(member.carrier.stop(), name=f"stop carrier {member.name}")
-        self._stops.add(task)
-        task.add_done_callback(self._stops.discard)
+        self._stops[task] = binds
+        task.add_done_callback(self._stops.pop)
+
+
+def _binds_of(member: Member[Any]) -> set[tuple[str, int]]:
+    return {(member.name, number) for number in member.carrier.held()}

@@ -16,6 +16,7 @@ from ghasi.carriers.carrier import Carrier, InboundPart, Receipt
 from ghasi.carriers.configuration import open_carrier
 from ghasi.carriers.fleet import Fleet
 from ghasi.messages.dispatch import carrier_queries, queries
+from ghasi.messages.dispatch.binds import BindKeeper, name_process
 from ghasi.messages.dispatch.carrier_watch import CarrierWatch
 from ghasi.messages.dispatch.choosing import Chooser
 from ghasi.messages.dispatch.dispatching import Dispatcher, overdue
@@ -42,14 +43,21 @@ async def work(resources: Resources) -> None:
     pool, bells, stopping = resources.pool, resources.bells, resources.stopping
     ledger, inbox = Ledger(pool, bells), Inbox(pool, bells)
     tallies: defaultdict[str, Tally] = defaultdict(Tally)
-    fleet: Fleet[Any] = Fleet(open_carrier, partial(_on_receipts, ledger, tallies), partial(_on_inbound, inbox))
+    fleet: Fleet[Any] = Fleet(
+        open_carrier, partial(_on_receipts, ledger, tallies), partial(_on_inbound, inbox), leased=True
+    )
+    process = name_process()
+    binds = BindKeeper(pool, bells, fleet, process)
     ledger.class_of = inbox.class_of = fleet.class_of
     chooser = Chooser(fleet)
     dispatcher = Dispatcher(pool, ledger, chooser, tallies=tallies, wake=bells.event("dispatch"))
-    watch = CarrierWatch(resources.settings, pool, fleet, chooser.use)
+    watch = CarrierWatch(resources.settings, pool, fleet, chooser.use, process=process)
     background: list[asyncio.Task[None]] = []
+    keeping: asyncio.Task[None] | None = None
     try:
         await watch.begin()
+        await binds.begin()
+        keeping = asyncio.create_task(binds.keep())
         loops: list[tuple[float, Callable[[], Awaitable[object]]]] = [
             (TICK_S, watch.look_again),
             (TICK_S, partial(watch.tell, dispatcher)),
@@ -70,13 +78,15 @@ async def work(resources: Resources) -> None:
                 outbox.follow(pool, "billing", "messages", prices.take_billing, wake=bells.event("billing"))
             ),
         ]
-        await _until_stopped(dispatcher, stopping)
+        await _until_stopped(dispatcher, binds, stopping)
     finally:
         await fleet.stop()
+        if keeping is not None:
+            keeping.cancel()
         # a database that is away or silent is not waited for: leases end by themselves, receipts come again
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_WRITES_S):
-                await asyncio.gather(ledger.batcher.drain(), inbox.drain())
+                await asyncio.gather(binds.leave(), watch.leave(), ledger.batcher.drain(), inbox.drain())
                 await ledger.quality.flush(pool)
         for task in background:
             task.cancel()
@@ -84,12 +94,13 @@ async def work(resources: Resources) -> None:
             await asyncio.wait(background, timeout=LAST_WRITES_S)
 
 
-async def _until_stopped(dispatcher: Dispatcher, stopping: asyncio.Event) -> None:
+async def _until_stopped(dispatcher: Dispatcher, binds: BindKeeper, stopping: asyncio.Event) -> None:
     """Claim and submit until stopping; a claim that the database does not answer is not waited for. Then drain."""
     claiming = asyncio.create_task(dispatcher.claim_until(stopping))
     told = asyncio.create_task(stopping.wait())
     try:
         await asyncio.wait((claiming, told), return_when=asyncio.FIRST_COMPLETED)
+        binds.ending = True
         if not claiming.done():
             await asyncio.wait((claiming,), timeout=LAST_CLAIM_S)
         if claiming.done():

@@ -14,8 +14,9 @@ import structlog
 from ghasi.storage.pool import Pool
 
 SHORTEST_S = 0.05
-CHANNELS = ("auth", "messages", "webhooks", "billing", "dispatch")
-"""A service's name rings when its outbox has more; `dispatch` when messages were accepted."""
+CHANNELS = ("auth", "messages", "webhooks", "billing", "dispatch", "aside", "binds")
+"""A service's name rings when its outbox has more; `dispatch` when messages were accepted, `aside` when some lie aside
+for another worker, `binds` when a worker has given back binds of carriers."""
 log = structlog.get_logger("ghasi.storage")
 
 

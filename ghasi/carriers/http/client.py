@@ -6,10 +6,12 @@ never follows a redirect, reads 64 KiB of an answer at most, and logs neither a 
 
 import asyncio
 import contextlib
+import math
 import random
 import ssl
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -18,6 +20,7 @@ import aiohttp
 import structlog
 from yarl import URL
 
+from ghasi.carriers.binds import Lease, part_of
 from ghasi.carriers.carrier import (
     CarrierState,
     InboundPart,
@@ -34,6 +37,8 @@ from ghasi.carriers.http.configuration import HttpConfiguration
 from ghasi.carriers.http.requests import Prepared, RequestMaker
 from ghasi.carriers.http.session import Sent, describe, open_session, read_beginning, retry_after_s
 
+RATED_OVER_S = 1.0
+"""throughput_per_s holds in any one second."""
 MOST_SILENT = 5
 """Requests in a row without an answer, after which the carrier counts as away."""
 _ASKS_TO_WAIT = (429, 503)
@@ -56,7 +61,8 @@ class HttpCarrier:
     be made. Once there was a connection, a time-out or a break leaves a submit UNANSWERED. After a failed connection,
     an answer that means `away`, or several requests without answer, it waits, connects without a request to see
     whether somebody is there, and then tries with one request at a time until one is answered. Its receipts come by
-    the API, so that nothing is ever brought to the sinks.
+    the API, so that nothing is ever brought to the sinks. A bind is a part of its window and its throughput, no
+    connection: without one it sends nothing, and does not ask whether anybody is there.
     """
 
     def __init__(self, configuration: HttpConfiguration, timing: Timing | None = None) -> None:
@@ -71,6 +77,12 @@ class HttpCarrier:
         self._recovery: asyncio.Task[None] | None = None
         self._outstanding: set[asyncio.Task[None]] = set()
         self._recent: deque[float] = deque()  # when the submits of the last second were made
+        self._lease = Lease()
+        self._binds: frozenset[int] = frozenset()
+        self._leaving: frozenset[int] = frozenset()
+        self._let_go_at = 0.0
+        self._window = 0
+        self._throughput: int | None = None
         self._reachable = False
         self._trying = False
         self._failures = 0
@@ -78,7 +90,9 @@ class HttpCarrier:
         self._held_until = 0.0
         self._detail = "not started"
 
-    async def start(self, on_receipts: ReceiptSink, on_inbound: InboundSink) -> None:
+    async def start(
+        self, on_receipts: ReceiptSink, on_inbound: InboundSink, *, binds: Collection[int] | None = None
+    ) -> None:
         """Begin to see whether the carrier is there, until stop; raises OSError when tls_ca_file can't be read.
 
         Where a secret's environment variable is not set the carrier stays unreachable, and its state says so.
@@ -96,12 +110,43 @@ class HttpCarrier:
         if configuration.url.startswith("https:"):
             self._context = ssl.create_default_context(cafile=configuration.tls_ca_file)
         self._session = open_session(self._context)
-        self._detail = "connecting"
-        self._recovery = asyncio.create_task(self._recover(0.0), name=f"carrier {self.name}")
+        self._detail = "no bind is held here"
+        self.hold(range(1, configuration.binds + 1) if binds is None else binds, math.inf)
+
+    def hold(self, binds: Collection[int], until: float) -> None:
+        """Have exactly these binds from now on, until time.monotonic() is `until`."""
+        if self._session is None:
+            return
+        self._lease.until = until
+        before, self._binds = self._binds, frozenset(binds)
+        if gone := before - self._binds:
+            self._leaving |= gone
+            self._let_go_at = time.monotonic()
+        self._leaving -= self._binds
+        told = self._configuration
+        self._window = int(part_of(told.window, told.binds, self._binds))
+        if told.throughput_per_s is not None:
+            self._throughput = int(part_of(told.throughput_per_s, told.binds, self._binds))
+        if self._binds and not before:
+            self._detail = "connecting"
+            self._recovery = asyncio.create_task(self._recover(0.0), name=f"carrier {self.name}")
+        elif before and not self._binds:
+            self._reachable, self._detail = False, "no bind is held here"
+            if self._recovery is not None:
+                self._recovery.cancel()
+
+    def held(self) -> Collection[int]:
+        """Return the binds that are here: those too that were let go, while more is under way than the rest may do."""
+        if self._leaving and len(self._outstanding) <= self._window:
+            rated = self._throughput is not None
+            if not rated or time.monotonic() - self._let_go_at >= RATED_OVER_S:
+                self._leaving = frozenset()
+        return self._binds | self._leaving
 
     async def stop(self) -> None:
         """Wait for outstanding answers (1 s) and close; every future has its result afterwards."""
         self._reachable = False
+        self._binds = self._leaving = frozenset()
         if self._recovery is not None:
             self._recovery.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -124,18 +169,17 @@ class HttpCarrier:
 
     def capacity(self) -> int:
         """Return how many segments the window and throughput_per_s allow now: 0 when unreachable or held back."""
-        if not self._reachable:
+        if not self._reachable or time.monotonic() >= self._lease.submits_until:
             return 0
         now = asyncio.get_running_loop().time()
         if now < self._held_until:
             return 0
-        room = (1 if self._trying else self._configuration.window) - len(self._outstanding)
-        throughput = self._configuration.throughput_per_s
-        if throughput is not None:
+        room = (1 if self._trying else self._window) - len(self._outstanding)
+        if self._throughput is not None:
             recent = self._recent
-            while recent and recent[0] <= now - 1:
+            while recent and recent[0] <= now - RATED_OVER_S:
                 recent.popleft()
-            room = min(room, throughput - len(recent))
+            room = min(room, self._throughput - len(recent))
         return max(room, 0)
 
     def submit(self, segment: Segment) -> asyncio.Future[SubmitResult]:
@@ -148,7 +192,7 @@ class HttpCarrier:
         if segment.encoding != "text":
             result.set_result(SubmitResult(Outcome.REFUSED, None, "invalid_message", "split for another carrier"))
             return result
-        if self._configuration.throughput_per_s is not None:
+        if self._throughput is not None:
             self._recent.append(loop.time())
         task = loop.create_task(self._exchange(self._session, self._maker, segment, result))
         self._outstanding.add(task)
@@ -160,16 +204,16 @@ class HttpCarrier:
         """Nothing: receipts come by the API, which answers them itself."""
 
     def state(self) -> CarrierState:
-        """Return what an operator sees; a carrier over HTTP counts as one link while it is reachable."""
+        """Return what an operator sees; the binds of a carrier over HTTP count as links while it is reachable."""
         return CarrierState(
             name=self.name,
             kind="http",
-            bound=self._reachable,
-            links=int(self._reachable),
-            links_wanted=1,
-            window=self._configuration.window,
+            bound=self._reachable and time.monotonic() < self._lease.submits_until,
+            links=len(self._binds) if self._reachable else 0,
+            links_wanted=len(self._binds),
+            window=self._window,
             outstanding=len(self._outstanding),
-            throughput_per_s=self._configuration.throughput_per_s,
+            throughput_per_s=self._throughput,
             detail=self._detail,
         )
 

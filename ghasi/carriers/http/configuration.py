@@ -149,6 +149,8 @@ class HttpConfiguration(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     window: Annotated[int, Meta(ge=1, le=1000)] = 20
     """Requests that may wait for their answer at once."""
     throughput_per_s: Annotated[int, Meta(ge=1, le=100_000)] | None = None
+    binds: Annotated[int, Meta(ge=1, le=64)] = 1
+    """How many workers may share it: into how many parts window and throughput_per_s are divided."""
     default_sender: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
     strip_plus: bool = False
     """Write numbers without their +."""
@@ -160,6 +162,8 @@ class HttpConfiguration(Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     def __post_init__(self) -> None:
         self._check_url()
+        if self.binds > min(self.window, self.throughput_per_s or self.window):
+            raise ValueError("`binds`: each needs 1 of `window` and of `throughput_per_s` at least")
         _check("headers", _check_header, self.headers)
         _check("headers", lambda value: check_template(value, frozenset({"id"})), self.headers.values())
         if any(not _VISIBLE.fullmatch(value) for value in self.headers.values()):

@@ -5,10 +5,15 @@ in flight when the process dies is for its caller to settle.
 """
 
 import asyncio
+import math
 import ssl
-from collections.abc import Sequence
+import time
+from collections.abc import Collection, Sequence
 from typing import Literal
 
+import structlog
+
+from ghasi.carriers.binds import LET_GO_S, Lease, part_of
 from ghasi.carriers.carrier import (
     CarrierState,
     InboundPart,
@@ -35,6 +40,7 @@ _ROLES: dict[str, tuple[Role, ...]] = {
     "transceiver": ("transceiver",),
     "transmitter_receiver": ("transmitter", "receiver"),
 }
+_log = structlog.get_logger("ghasi.carriers")
 
 
 class SmppCarrier:
@@ -50,16 +56,24 @@ class SmppCarrier:
         self._configuration = configuration
         self._timing = timing or timing_of(configuration)
         self._submitter = Submitter(configuration)
-        self._lines: list[Line] = []
+        self._terms: Terms | None = None
+        self._context: ssl.SSLContext | None = None
+        self._lease = Lease()
+        self._lapses: asyncio.TimerHandle | None = None
+        self._binds: dict[int, list[Line]] = {}
+        # let go, and waiting for their last answers
+        self._leaving: dict[int, tuple[list[Line], asyncio.Task[None]]] = {}
         self._senders: list[Line] = []
         self._detail = "not started"
-        throughput = configuration.throughput_per_s
-        self._interval_s = 0.0 if throughput is None else _SPARE / throughput
+        self._throughput: float | None = None
+        self._interval_s = 0.0
         self._next_at = 0.0
 
-    async def start(self, on_receipts: ReceiptSink, on_inbound: InboundSink) -> None:
+    async def start(
+        self, on_receipts: ReceiptSink, on_inbound: InboundSink, *, binds: Collection[int] | None = None
+    ) -> None:
         """Begin to connect, and keep connecting until stop; raises OSError when a TLS file can't be read."""
-        if self._lines:
+        if self._terms is not None:
             raise RuntimeError(f"carrier {self.name} is started already")
         told = self._configuration
         context: ssl.SSLContext | None = None
@@ -67,16 +81,84 @@ class SmppCarrier:
             context = ssl.create_default_context(cafile=told.tls_ca_file)
             if told.tls_cert_file is not None:
                 context.load_cert_chain(told.tls_cert_file, told.tls_key_file)
-        terms = Terms(told, self._timing, on_receipts, on_inbound, self._submitter)
-        roles = _ROLES[told.bind]
-        self._lines = [Line(terms, role, number, context) for number in range(told.binds) for role in roles]
-        self._senders = [line for line in self._lines if line.role != "receiver"]
+        self._context = context
+        self._terms = Terms(told, self._timing, on_receipts, on_inbound, self._submitter, self._lease)
+        self._detail = "no bind is held here"
+        self.hold(range(1, told.binds + 1) if binds is None else binds, math.inf)
 
     async def stop(self) -> None:
         """Wait for outstanding answers, unbind and close; every future has its result afterwards."""
-        lines, self._lines, self._senders = self._lines, [], []
-        await asyncio.gather(*(line.stop() for line in lines))
+        self._terms = None
+        if self._lapses is not None:
+            self._lapses.cancel()
+        lines = [line for pair in self._binds.values() for line in pair]
+        self._binds.clear()
+        self._share()
+        leaving = list(self._leaving.values())
+        # what was let go before and still waits gets no more time than the rest
+        await asyncio.gather(
+            *(line.stop() for line in (*lines, *(line for pair, _ in leaving for line in pair))),
+        )
+        await asyncio.gather(*(task for _, task in leaving), return_exceptions=True)
         self._detail = "stopped"
+
+    def hold(self, binds: Collection[int], until: float) -> None:
+        """Have exactly these binds from now on, until time.monotonic() is `until`; one that still leaves comes later.
+
+        One that is let go closes when it has its answers, which it is given as long for as any submit.
+        """
+        if self._terms is None:
+            return
+        self._lease.until = until
+        if self._lapses is not None:
+            self._lapses.cancel()
+            self._lapses = None
+        if until != math.inf:
+            self._lapses = asyncio.get_running_loop().call_later(
+                max(0.0, self._lease.submits_until - time.monotonic()), self._lapse
+            )
+        for number in self._binds.keys() - set(binds):
+            self._let_go(number, self._timing.response_timeout_s)
+        roles = _ROLES[self._configuration.bind]
+        for number in sorted(set(binds) - self._binds.keys() - self._leaving.keys()):
+            self._binds[number] = [Line(self._terms, role, number, self._context) for role in roles]
+        self._share()
+
+    def held(self) -> Collection[int]:
+        """Return the binds that are here: those too that were let go, while they wait for answers."""
+        return self._binds.keys() | self._leaving.keys()
+
+    def _share(self) -> None:
+        """Work out what the binds held here may do."""
+        told = self._configuration
+        self._senders = [line for pair in self._binds.values() for line in pair if line.role != "receiver"]
+        if told.throughput_per_s is not None:
+            self._throughput = part_of(told.throughput_per_s, told.binds, self._binds.keys())
+            self._interval_s = _SPARE / self._throughput if self._throughput else 0.0
+
+    def _let_go(self, number: int, answers_within_s: float) -> None:
+        lines = self._binds.pop(number)
+        task = asyncio.create_task(self._leave(lines, answers_within_s), name=f"carrier {self.name} leaves {number}")
+        self._leaving[number] = lines, task
+        task.add_done_callback(lambda _: self._leaving.pop(number, None))
+
+    async def _leave(self, lines: Sequence[Line], answers_within_s: float) -> None:
+        # what other links were given ahead is spaced as if this one were here: nobody else has it before that is out
+        ahead = [asyncio.sleep(AHEAD_S)] if self._interval_s else []
+        await asyncio.gather(*(line.stop(answers_within_s) for line in lines), *ahead)
+
+    def _lapse(self) -> None:
+        """Let all binds go, as the lease runs out: others may have them soon."""
+        _log.warning("carrier_lease_lapsed", carrier=self.name, binds=len(self._binds))
+        for number in list(self._binds):
+            self._let_go(number, LET_GO_S / 2)
+        self._share()
+        self._lapses = asyncio.get_running_loop().call_later(max(0.0, self._lease.until - time.monotonic()), self._drop)
+
+    def _drop(self) -> None:
+        for lines, _ in self._leaving.values():
+            for line in lines:
+                line.abort("its lease has run out")
 
     def split(self, text: str) -> Split:
         """Return a text as this carrier's submits; raises ValueError for a text that no message can carry."""
@@ -88,7 +170,9 @@ class SmppCarrier:
         return [line.link for line in self._senders if line.link is not None and line.link.open]
 
     def capacity(self) -> int:
-        """Return how many segments the windows and throughput_per_s allow now: 0 when not bound."""
+        """Return how many segments the windows and throughput_per_s allow now: 0 when not bound, or not for long."""
+        if time.monotonic() >= self._lease.submits_until:
+            return 0
         window = self._configuration.window
         room = 0
         for line in self._senders:
@@ -121,6 +205,8 @@ class SmppCarrier:
 
     def _roomiest(self) -> Link | None:
         """Return the open link with the fewest submits outstanding, if it has room."""
+        if time.monotonic() >= self._lease.submits_until:
+            return None
         best: Link | None = None
         fewest = self._configuration.window
         for line in self._senders:
@@ -143,21 +229,22 @@ class SmppCarrier:
     def state(self) -> CarrierState:
         """Return what an operator sees; `bound` is whether a link for submits is up."""
         told = self._configuration
+        lines = [line for pair in self._binds.values() for line in pair]
+        waiting = [*lines, *(line for pair, _ in self._leaving.values() for line in pair)]
         return CarrierState(
             name=self.name,
             kind="smpp",
-            bound=any(line.is_open for line in self._senders),
-            links=sum(line.is_open for line in self._lines),
-            links_wanted=told.binds * len(_ROLES[told.bind]),
-            window=told.window * told.binds,
-            outstanding=sum(len(line.link.outstanding) for line in self._senders if line.link is not None),
-            throughput_per_s=told.throughput_per_s,
-            detail=self._describe(),
+            bound=any(line.is_open for line in self._senders) and time.monotonic() < self._lease.submits_until,
+            links=sum(line.is_open for line in lines),
+            links_wanted=len(lines),
+            window=told.window * len(self._binds),
+            outstanding=sum(len(line.link.outstanding) for line in waiting if line.link is not None),
+            throughput_per_s=None if self._throughput is None else math.ceil(self._throughput),
+            detail=self._describe(lines),
         )
 
-    def _describe(self) -> str:
+    def _describe(self, lines: Sequence[Line]) -> str:
         """Return the links' detail: that of the only one, or how many are up and what is wrong with the first other."""
-        lines = self._lines
         if not lines:
             return self._detail
         down = [line for line in lines if not line.is_open]

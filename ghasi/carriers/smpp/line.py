@@ -39,14 +39,19 @@ class Line:
         """Whether the link is bound."""
         return self.link is not None and self.link.open
 
-    async def stop(self) -> None:
+    async def stop(self, answers_within_s: float | None = None) -> None:
         """Wait for outstanding answers, unbind and close; every future has its result afterwards."""
         self._stopping = True
         if self.link is not None:
-            await self.link.stop()
+            await self.link.stop(answers_within_s)
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
+
+    def abort(self, why: str) -> None:
+        """Drop the link's socket at once."""
+        if self.link is not None:
+            self.link.abort(why)
 
     async def _keep_connected(self) -> None:
         """Connect, and after each end again, waiting longer each time unless the link had lasted or been of use.

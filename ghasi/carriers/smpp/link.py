@@ -65,7 +65,7 @@ class Link(asyncio.Protocol):
         """Bound, not closing; segments may be submitted unless it is a receiver."""
         self.useful = False
         """Whether a submit was accepted, or something came in."""
-        self._writer = Writer(loop, lambda: self.abort("the socket took nothing while requests came in"))
+        self._writer = Writer(loop, terms.lease, self.abort)
         self._send = self._writer.send
         self._reader = pdu.FrameReader()
         self._sequence = 0
@@ -171,13 +171,13 @@ class Link(asyncio.Protocol):
             self._to_acknowledge -= 1
             self._answer_delivery(sequence, status, command)
 
-    async def stop(self) -> None:
+    async def stop(self, answers_within_s: float | None = None) -> None:
         """Wait for outstanding answers (stop_timeout_s), unbind, wait for that (unbind_timeout_s) and close."""
         was_open, self.open = self.open, False
         self._take_back("stopped")
         waiting = [result for result, _ in self.outstanding.values()]
         if waiting:
-            await asyncio.wait(waiting, timeout=self._timing.stop_timeout_s)
+            await asyncio.wait(waiting, timeout=answers_within_s or self._timing.stop_timeout_s)
         self._why = "stopped"
         if was_open and not self.closed.done():
             self._send(pdu.encode(pdu.UNBIND, self._next_sequence()))

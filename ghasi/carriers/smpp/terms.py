@@ -1,10 +1,12 @@
 """What all links of a carrier have in common.
 
-Owns nothing that changes but the session of what comes in; made once for a carrier, so that no message pays for it.
+Owns nothing that changes but the session of what comes in, and the lease of its binds; made once for a carrier, so that
+no message pays for it.
 """
 
 from dataclasses import dataclass, field
 
+from ghasi.carriers.binds import Lease
 from ghasi.carriers.carrier import InboundSink, ReceiptSink
 from ghasi.carriers.smpp import pdu
 from ghasi.carriers.smpp.configuration import INTERFACE_VERSIONS, SmppConfiguration, Timing
@@ -22,6 +24,7 @@ class Terms:
     on_receipts: ReceiptSink
     on_inbound: InboundSink
     submitter: Submitter
+    lease: Lease = field(default_factory=Lease)
     name: str = field(init=False)
     deliveries: DeliveryReader = field(init=False)
     statuses: StatusTable = field(init=False)

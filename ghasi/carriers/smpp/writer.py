@@ -5,8 +5,11 @@ PDU from another.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
+
+from ghasi.carriers.binds import Lease
 
 PACE_S = 0.01
 """Submits that fall due within this time are written together."""
@@ -15,12 +18,16 @@ MOST_HELD_BACK = 50_000
 
 
 class Writer:
-    """Writes in turns of the event loop; `overflow` is called when too much is held back."""
+    """Writes in turns of the event loop, and nothing once the lease has run out.
+
+    `abort` is called with the cause when the socket is of no use any more.
+    """
 
     __slots__ = (
+        "_abort",
         "_flush_scheduled",
+        "_lease",
         "_loop",
-        "_overflow",
         "_paced",
         "_pacer",
         "_queue",
@@ -29,9 +36,10 @@ class Writer:
         "transport",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, overflow: Callable[[], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, lease: Lease, abort: Callable[[str], None]) -> None:
         self._loop = loop
-        self._overflow = overflow
+        self._lease = lease
+        self._abort = abort
         self._queue: list[bytes] = []
         self._unwritten: list[int] = []
         self._paced: deque[tuple[float, int, bytes]] = deque()
@@ -61,9 +69,12 @@ class Writer:
     def flush(self) -> None:
         """Write all PDUs of this turn of the loop at once."""
         self._flush_scheduled = False
+        if time.monotonic() >= self._lease.until:  # a stopped process wakes here, and another may have the bind by now
+            self._abort("its lease has run out")
+            return
         if self.paused_since is not None:
             if len(self._queue) > MOST_HELD_BACK:
-                self._overflow()
+                self._abort("the socket took nothing while requests came in")
             return
         if self._queue and self.transport is not None and not self.transport.is_closing():
             data = b"".join(self._queue)

@@ -106,6 +106,17 @@ async def write_fault(pool: Pool, process: str, fault: str | None) -> None:
         await pool.execute("INSERT INTO messages.carrier_faults (process, fault) VALUES ($1, $2)", process, fault)
 
 
+async def forget_process(pool: Pool, process: str) -> None:
+    """Forget what a process said that ends: others would count its links for seconds."""
+    await pool.execute(
+        """
+        WITH gone AS (DELETE FROM messages.carrier_faults WHERE process = $1)
+        DELETE FROM messages.carrier_states WHERE process = $1
+        """,
+        process,
+    )
+
+
 async def read_modes(pool: Pool) -> dict[str, str]:
     """Return what operators want of carriers; who is not there is active."""
     rows = await pool.fetch("SELECT name, mode FROM messages.carrier_modes")

@@ -5,8 +5,6 @@ that can't be used is refused and shown; what runs goes on.
 """
 
 import asyncio
-import os
-import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -35,7 +33,6 @@ from ghasi.storage.pool import Pool
 MODES = ("active", "paused", "draining", "drained")
 RELEASED_AT_ONCE = 2_000
 HELD_COUNTED_EVERY_S = 10.0
-PROCESS = f"{socket.gethostname()}:{os.getpid()}"
 
 log = structlog.get_logger("ghasi.carriers")
 _links = Gauge("ghasi_carrier_links", "Connections that are up", ["carrier"], multiprocess_mode="livesum")
@@ -59,7 +56,13 @@ class CarrierWatch:
     """carriers.toml of one process: `read` at the start, `look_again` and `tell` once a second."""
 
     def __init__(
-        self, settings: Settings, pool: Pool, fleet: Fleet[Any], use_routes: Callable[[Routes | None], None]
+        self,
+        settings: Settings,
+        pool: Pool,
+        fleet: Fleet[Any],
+        use_routes: Callable[[Routes | None], None],
+        *,
+        process: str,
     ) -> None:
         self._path = settings.carriers
         self._simulated = settings.dev and settings.carriers is None
@@ -67,6 +70,7 @@ class CarrierWatch:
         self._pool = pool
         self._fleet = fleet
         self._use_routes = use_routes
+        self._process = process
         self._content: bytes | None = None
         self._release = False
         self._known: set[str] = set()
@@ -128,7 +132,7 @@ class CarrierWatch:
             _see(member, position, waiting.get(member.name, 0), dispatcher.tallies[member.name], elapsed_s)
             for position, member in enumerate(self._fleet.members.values())
         ]
-        await queries.write_carriers(self._pool, PROCESS, seen)
+        await queries.write_carriers(self._pool, self._process, seen)
         for one in seen:
             tally = dispatcher.tallies[one.state.name]
             tally.submitted -= one.submitted
@@ -138,8 +142,12 @@ class CarrierWatch:
         if self._told_version != version:
             await queries.set_configured(self._pool, [one.state.name for one in seen])
             self._told_version = version
-        await queries.write_fault(self._pool, PROCESS, self.fault)
+        await queries.write_fault(self._pool, self._process, self.fault)
         await self._measure(seen)
+
+    async def leave(self) -> None:
+        """Take back what this process said of carriers, as it ends."""
+        await queries.forget_process(self._pool, self._process)
 
     async def _measure(self, seen: Sequence[Seen]) -> None:
         """Set the gauges; of a carrier that is no more they are gone."""
