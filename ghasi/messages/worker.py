@@ -19,7 +19,8 @@ from ghasi.messages.dispatch import carrier_queries, queries
 from ghasi.messages.dispatch.binds import BindKeeper, name_process
 from ghasi.messages.dispatch.carrier_watch import CarrierWatch
 from ghasi.messages.dispatch.choosing import Chooser
-from ghasi.messages.dispatch.dispatching import Dispatcher, overdue
+from ghasi.messages.dispatch.claiming import overdue
+from ghasi.messages.dispatch.dispatching import Dispatcher
 from ghasi.messages.dispatch.flights import Tally
 from ghasi.messages.dispatch.ledger import Ledger, Submitted
 from ghasi.messages.dispatch.quality import KEPT_DAYS, read_quality
@@ -27,7 +28,7 @@ from ghasi.messages.inbound.inbox import Inbox
 from ghasi.messages.keeping import retention
 from ghasi.messages.sending import accounts, prices, scheduling
 from ghasi.storage import outbox
-from ghasi.storage.pool import Pool
+from ghasi.storage.pool import UNAVAILABLE, Pool
 from ghasi.storage.resources import Resources
 
 MOST_AT_ONCE = 500
@@ -71,6 +72,7 @@ async def work(resources: Resources) -> None:
         ]
         background += [asyncio.create_task(_every(seconds, step)) for seconds, step in loops]
         background += [
+            asyncio.create_task(_hear_of_aside(dispatcher, bells.event("aside"))),
             asyncio.create_task(
                 outbox.follow(pool, "auth", "messages", accounts.take_accounts, wake=bells.event("auth"))
             ),
@@ -86,7 +88,7 @@ async def work(resources: Resources) -> None:
         # a database that is away or silent is not waited for: leases end by themselves, receipts come again
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_WRITES_S):
-                await asyncio.gather(binds.leave(), watch.leave(), ledger.batcher.drain(), inbox.drain())
+                await asyncio.gather(_leave(binds, watch), ledger.batcher.drain(), inbox.drain())
                 await ledger.quality.flush(pool)
         for task in background:
             task.cancel()
@@ -111,6 +113,13 @@ async def _until_stopped(dispatcher: Dispatcher, binds: BindKeeper, stopping: as
         told.cancel()
 
 
+async def _leave(binds: BindKeeper, watch: CarrierWatch) -> None:
+    """Give the binds to others, and take back what was said of them."""
+    with contextlib.suppress(*UNAVAILABLE):
+        await binds.leave()
+        await watch.leave()
+
+
 def _on_receipts(
     ledger: Ledger, tallies: defaultdict[str, Tally], carrier: Carrier, receipts: Sequence[Receipt]
 ) -> None:
@@ -120,6 +129,15 @@ def _on_receipts(
 
 def _on_inbound(inbox: Inbox, carrier: Carrier, parts: Sequence[InboundPart]) -> None:
     inbox.put(parts, lambda accepted: carrier.acknowledge(parts, accepted=accepted))
+
+
+async def _hear_of_aside(dispatcher: Dispatcher, bell: asyncio.Event) -> None:
+    """Whenever a worker has put messages aside for another: look whether they can be taken here."""
+    while True:
+        await bell.wait()
+        bell.clear()
+        with contextlib.suppress(*UNAVAILABLE):  # they are looked for every second, too
+            await dispatcher.learn_aside()
 
 
 async def _every(seconds: float, step: Callable[[], Awaitable[object]]) -> None:

@@ -24,7 +24,7 @@ from ghasi.carriers.smpp import pdu
 from ghasi.carriers.smpp.client import SmppCarrier
 from ghasi.carriers.smpp.configuration import SmppConfiguration, Timing
 from ghasi.messages import worker
-from ghasi.messages.dispatch import dispatching
+from ghasi.messages.dispatch import claiming
 from ghasi.messages.dispatch import queries as dispatch_queries
 from ghasi.messages.dispatch.admin import list_carriers
 from ghasi.messages.dispatch.choosing import Chooser
@@ -160,8 +160,8 @@ async def work(resources: Resources, simulator: Simulator) -> AsyncIterator[tupl
 
 @pytest.fixture
 def short_lease(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dispatching, "LEASE_S", 1.5)
-    monkeypatch.setattr(dispatching, "SUBMIT_WITHIN_S", 1.0)
+    monkeypatch.setattr(claiming, "LEASE_S", 1.5)
+    monkeypatch.setattr(claiming, "SUBMIT_WITHIN_S", 1.0)
 
 
 @asynccontextmanager
@@ -526,10 +526,10 @@ async def test_what_was_given_back_is_in_no_doubt_though_its_lease_ran_out_meanw
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("SELECT FROM messages.messages FOR UPDATE")  # the ledger has to wait
         for _ in range(2):  # the second claim finds the first one's end unwritten
-            await dispatcher._take(await dispatch_queries.claim(pool, 10, timedelta(), "simulator"), 0.0)
+            await dispatcher.claimer.take(await dispatch_queries.claim(pool, 10, timedelta(), "simulator"), 0.0)
             await dispatcher.drain()
     await fleet.stop()
-    await until(lambda: not dispatcher._held)
+    await until(lambda: not dispatcher._ends.held)
     await ledger.batcher.drain()
     await until(lambda: pool.fetchval("SELECT due_at <= now() FROM messages.dispatch"))
     (third,) = await dispatch_queries.claim(pool, 10, LONG_LEASE, "simulator")
@@ -546,14 +546,14 @@ async def test_a_full_ledger_loses_no_end_of_a_claim_and_refuses_receipts(custom
     fleet: Fleet[SmppConfiguration] = Fleet(SmppCarrier, lambda *_: None, lambda *_: None)
     await fleet.apply([simulator_configuration("127.0.0.1", 1)])
     dispatcher = Dispatcher(pool, ledger, Chooser(fleet), tallies=defaultdict(Tally), wake=asyncio.Event())
-    await dispatcher._take(await dispatch_queries.claim(pool, 10, LONG_LEASE, "simulator"), 0.0)
+    await dispatcher.claimer.take(await dispatch_queries.claim(pool, 10, LONG_LEASE, "simulator"), 0.0)
     draining = asyncio.create_task(dispatcher.drain())
-    await until(lambda: dispatcher._done)
+    await until(lambda: dispatcher._ends.untold)
     await asyncio.sleep(0)  # the turn in which it is offered, and there is no room
     ledger.batcher = roomy
     await draining
     await fleet.stop()
-    await until(lambda: not dispatcher._held)
+    await until(lambda: not dispatcher._ends.held)
     await until(lambda: pool.fetchval("SELECT due_at <= now() FROM messages.dispatch"))
     (second,) = await dispatch_queries.claim(pool, 10, LONG_LEASE, "simulator")
     assert (second.claims, second.in_doubt) == (2, False)

@@ -13,7 +13,7 @@ from typing import Literal
 
 import structlog
 
-from ghasi.carriers.binds import LET_GO_S, Lease, part_of
+from ghasi.carriers.binds import Lease, part_of
 from ghasi.carriers.carrier import (
     CarrierState,
     InboundPart,
@@ -96,9 +96,7 @@ class SmppCarrier:
         self._share()
         leaving = list(self._leaving.values())
         # what was let go before and still waits gets no more time than the rest
-        await asyncio.gather(
-            *(line.stop() for line in (*lines, *(line for pair, _ in leaving for line in pair))),
-        )
+        await asyncio.gather(*(line.stop() for line in (*lines, *(line for pair, _ in leaving for line in pair))))
         await asyncio.gather(*(task for _, task in leaving), return_exceptions=True)
         self._detail = "stopped"
 
@@ -136,22 +134,22 @@ class SmppCarrier:
             self._throughput = part_of(told.throughput_per_s, told.binds, self._binds.keys())
             self._interval_s = _SPARE / self._throughput if self._throughput else 0.0
 
-    def _let_go(self, number: int, answers_within_s: float) -> None:
+    def _let_go(self, number: int, patience_s: float | None) -> None:
         lines = self._binds.pop(number)
-        task = asyncio.create_task(self._leave(lines, answers_within_s), name=f"carrier {self.name} leaves {number}")
+        task = asyncio.create_task(self._leave(lines, patience_s), name=f"carrier {self.name} leaves {number}")
         self._leaving[number] = lines, task
         task.add_done_callback(lambda _: self._leaving.pop(number, None))
 
-    async def _leave(self, lines: Sequence[Line], answers_within_s: float) -> None:
+    async def _leave(self, lines: Sequence[Line], patience_s: float | None) -> None:
         # what other links were given ahead is spaced as if this one were here: nobody else has it before that is out
         ahead = [asyncio.sleep(AHEAD_S)] if self._interval_s else []
-        await asyncio.gather(*(line.stop(answers_within_s) for line in lines), *ahead)
+        await asyncio.gather(*(line.stop(patience_s) for line in lines), *ahead)
 
     def _lapse(self) -> None:
         """Let all binds go, as the lease runs out: others may have them soon."""
         _log.warning("carrier_lease_lapsed", carrier=self.name, binds=len(self._binds))
         for number in list(self._binds):
-            self._let_go(number, LET_GO_S / 2)
+            self._let_go(number, None)
         self._share()
         self._lapses = asyncio.get_running_loop().call_later(max(0.0, self._lease.until - time.monotonic()), self._drop)
 

@@ -39,11 +39,11 @@ class Line:
         """Whether the link is bound."""
         return self.link is not None and self.link.open
 
-    async def stop(self, answers_within_s: float | None = None) -> None:
-        """Wait for outstanding answers, unbind and close; every future has its result afterwards."""
+    async def stop(self, patience_s: float | None = None) -> None:
+        """Wait for outstanding answers, unbind and close, as `Link.stop`; every future has its result afterwards."""
         self._stopping = True
         if self.link is not None:
-            await self.link.stop(answers_within_s)
+            await self.link.stop(patience_s)
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task

@@ -171,13 +171,18 @@ class Link(asyncio.Protocol):
             self._to_acknowledge -= 1
             self._answer_delivery(sequence, status, command)
 
-    async def stop(self, answers_within_s: float | None = None) -> None:
-        """Wait for outstanding answers (stop_timeout_s), unbind, wait for that (unbind_timeout_s) and close."""
+    async def stop(self, patience_s: float | None = None) -> None:
+        """Wait for outstanding answers, unbind, wait for that (unbind_timeout_s) and close.
+
+        What is not written yet was never sent, and answers are waited for no longer than stop_timeout_s; with patience
+        all that was submitted goes out when it is due, and is waited for so long.
+        """
         was_open, self.open = self.open, False
-        self._take_back("stopped")
+        if patience_s is None:
+            self._take_back("stopped")
         waiting = [result for result, _ in self.outstanding.values()]
         if waiting:
-            await asyncio.wait(waiting, timeout=answers_within_s or self._timing.stop_timeout_s)
+            await asyncio.wait(waiting, timeout=patience_s or self._timing.stop_timeout_s)
         self._why = "stopped"
         if was_open and not self.closed.done():
             self._send(pdu.encode(pdu.UNBIND, self._next_sequence()))

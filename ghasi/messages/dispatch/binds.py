@@ -83,6 +83,7 @@ class BindKeeper:
             wait_s = RENEWED_EVERY_S
             self._bell.clear()
             renewing = asyncio.create_task(self.renew())
+            renewing.add_done_callback(lambda task: task.cancelled() or task.exception())  # whoever waits for it or not
             try:
                 # what the database does not answer is not waited for: another connection may be fine
                 await asyncio.wait((renewing,), timeout=ANSWERED_WITHIN_S)

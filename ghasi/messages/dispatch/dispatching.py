@@ -1,41 +1,33 @@
-"""The dispatcher: claims accepted messages, gives each to a carrier that its routing allows, and says how that ended.
+"""The dispatcher: submits claimed messages to the carriers that their routing allows, and says how that ended.
 
 Owns which carrier has a message, and the hand-over to another one that never sends twice: the carrier is written down
-before the submit, so that after a crash what is in doubt goes to that carrier again or to nobody. What waits for a
-carrier that takes no more lies aside in the queue and holds up no other. It knows no HTTP and no SQL.
+before the submit, so that after a crash what is in doubt goes to that carrier again or to nobody. What is claimed, and
+what lies aside, is claiming.py's. It knows no HTTP and no SQL.
 """
 
 import asyncio
 import contextlib
 import time
 from collections import defaultdict, deque
-from collections.abc import Sequence
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
-from uuid import UUID
 
 import structlog
 from prometheus_client import Counter, Gauge
 
 from ghasi.carriers.carrier import Outcome, Segment, SubmitResult
 from ghasi.messages.dispatch import queries
-from ghasi.messages.dispatch.choosing import Chooser, held_name, parse_held
+from ghasi.messages.dispatch.choosing import Chooser, Pile
+from ghasi.messages.dispatch.claiming import Claimer
+from ghasi.messages.dispatch.ends import Ends
 from ghasi.messages.dispatch.flights import Choice, Crew, Flight, Lane, Tally, conclude, validity_left_s
 from ghasi.messages.dispatch.ledger import Ending, Ledger, Retry, Submitted
 from ghasi.messages.dispatch.queries import Claim
-from ghasi.storage.batch import QueueFullError
 from ghasi.storage.pool import UNAVAILABLE, Pool
 
-LEASE_S = 30.0
-SUBMIT_WITHIN_S = 15.0
-"""After a claim; a submit may take 10 s to be answered, and the lease must outlast both."""
 POLL_S = 0.25
 SHORTEST_POLL_S = 0.005
-MOST_CLAIMED = 500
-FEWEST_CLAIMED = 32
 DRAIN_S = 3.5
-HANDED_OVER_AGAIN_S = 0.5
 EXPECTED_BACK_S, ASKED_AGAIN_S = 60.0, 10.0
 """A message that some carriers refused waits for one that is away no longer than this, and asks so often."""
 
@@ -59,7 +51,7 @@ class Dispatcher:
         wake: asyncio.Event,
     ) -> None:
         self._pool = pool
-        self._ledger = ledger
+        self._ends = Ends(ledger)
         self._chooser = chooser
         self._fleet = chooser.fleet
         self._wake = wake
@@ -68,12 +60,13 @@ class Dispatcher:
         self._number = 0
         self._under_way = 0
         self._stopping = False
-        self._done: list[Submitted] = []
-        # claimed here and the end of that claim not committed yet, with the newest claim
-        self._held: dict[UUID, int] = {}
-        self._aside: set[str] = set()
+        # refused here, to be put aside for another worker's carriers
+        self._moving: list[tuple[Flight, Pile]] = []
         self._counters: dict[tuple[str, Outcome], Counter] = {}
         self.tallies = tallies
+        self.claimer = Claimer(
+            pool, ledger.bells, chooser, self._ends, tallies=tallies, waiting=self.count_waiting, queue=self._take
+        )
 
     async def claim_until(self, stopping: asyncio.Event) -> None:
         """Claim and submit until stopping."""
@@ -96,18 +89,22 @@ class Dispatcher:
         for flight, _ in self._assigning:
             self._give_back(flight)
         self._assigning.clear()
+        for flight, _ in self._moving:
+            self._give_back(flight)
+        self._moving.clear()
         for lane in self._lanes.values():
             while lane:
                 self._give_back(lane.popleft())
         self._lanes.clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_S):
-                while self._under_way or self._done:
+                while self._under_way or self._ends.untold:
                     await asyncio.sleep(0.02)
 
     async def learn_aside(self) -> None:
-        """Read for which carriers messages lie aside: other processes put some there too."""
-        self._aside = set(await queries.list_held(self._pool))
+        """Read for which carriers messages lie aside, and fetch what can be taken here."""
+        if await self.claimer.learn():
+            self._wake.set()
 
     def count_waiting(self) -> dict[str, int]:
         """Return how many claimed messages wait for each carrier."""
@@ -128,135 +125,20 @@ class Dispatcher:
                 shortest = min(shortest, max(1 / rate, SHORTEST_POLL_S))
         return shortest
 
-    # Claiming
-
     async def _step(self) -> bool:
         """Submit what is ready and fetch more; return whether there may be more to do at once."""
         await self._submit_ready()
-        lacking = self._lacking()
-        if not lacking:
-            return False
-        submit_until = time.monotonic() + SUBMIT_WITHIN_S  # before the claim: the lease runs from its statement
-        lease, sole = timedelta(seconds=LEASE_S), self._fleet.sole
-        fetched = 0
-        for held_for in sorted(self._aside):
-            name = self._chooser.find_taker(held_for, lacking)
-            if name is None and any(name in self._fleet.members for name in parse_held(held_for)[0]):
-                continue
-            most = lacking[name] if name is not None else FEWEST_CLAIMED  # nobody's any more: to be decided anew
-            claims = await queries.claim_held(self._pool, held_for, most, lease, sole)
-            if len(claims) < most:
-                self._aside.discard(held_for)
-            if name is not None:
-                lacking[name] -= len(claims)
-                if lacking[name] <= 0:
-                    del lacking[name]
-            fetched += len(claims)
-            await self._take(claims, submit_until, held_for)
-        if lacking:
-            most = min(MOST_CLAIMED, sum(lacking.values()))
-            claims = await queries.claim(self._pool, most, lease, sole)
-            fetched += len(claims)
-            await self._take(claims, submit_until)
+        fetched = await self.claimer.fetch()
         await self._submit_ready()
         return bool(fetched)
 
-    def _lacking(self) -> dict[str, int]:
-        """Return how many messages more should be claimed for each carrier: what it may take in about a second.
-
-        Nothing while no carrier has room, and nothing for one of which more than half of that is here.
-        """
-        waiting = self.count_waiting()
-        lacking: dict[str, int] = {}
-        any_room = False
-        for name, member in self._fleet.members.items():
-            if not member.usable:
-                continue
-            free = member.carrier.capacity()
-            any_room |= free > 0
-            rate = self.tallies[name].rate
-            ahead = min(MOST_CLAIMED, max(free, rate, FEWEST_CLAIMED))
-            here = waiting.get(name, 0)
-            if here * 2 <= ahead and (free or self._fleet.sole is None):
-                lacking[name] = ahead - here
-        return lacking if any_room else {}
-
-    async def _take(self, claims: list[Claim], submit_until: float, held_for: str | None = None) -> None:
-        """Make flights of claims, or put them aside; what carriers have settled of a message does not go again."""
-        again = [claim.message.id for claim in claims if claim.claims > 1]
-        try:
-            settled = await queries.list_parts(self._pool, again) if again else {}
-        except BaseException:
-            for claim in claims:  # nothing of them was submitted, and there is no doubt about it
-                self._finish(Submitted(claim.message.id, retry=Retry(claim.claims, 0.1, in_doubt=claim.in_doubt)))
-            raise
-        now = datetime.now(UTC)
-        waiting = self.count_waiting() if self._fleet.sole is None else {}
-        aside: list[tuple[Claim, str]] = []
-        for claim in claims:
-            message = claim.message
-            held = message.id in self._held
-            self._held[message.id] = claim.claims
-            if held:  # its lease ran out while the ledger waited for the database
-                continue
-            if message.status != "accepted":  # a receipt told of its end before its submit's result was committed
-                self._finish(Submitted(message.id))
-                continue
-            if claim.expires_at <= now or message.body is None:
-                self._finish(Submitted(message.id, ending=overdue(in_doubt=claim.in_doubt)))
-                continue
-            choice = self._chooser.choose(claim, settled.get(message.id, ()))
-            if isinstance(choice, Ending):
-                self._finish(Submitted(message.id, ending=choice))
-            elif self._must_wait(choice, waiting, held_for):
-                aside.append((claim, held_name(choice)))
-            else:
-                self._number += 1
-                lane = Lane(choice.candidates, choice.overflow)
-                self._queue(lane, Flight(claim, self._number, submit_until, choice, claim.carrier, lane))
-        if aside:
-            await self._put_aside(aside)
-
-    def _must_wait(self, choice: Choice, waiting: dict[str, int], held_for: str | None) -> bool:
-        """Whether a message has to lie aside so that others pass: its carriers are away, or have enough of them here.
-
-        What comes later than those that lie aside queues behind them. A carrier alone holds up nobody.
-        """
-        if self._fleet.sole is not None and choice.candidates == (self._fleet.sole,):
-            return False
-        names = held_name(choice)
-        if names in self._aside and names != held_for:
-            return True
-        for name in choice.candidates:
-            member = self._fleet.members.get(name)
-            if member is None or not member.usable:
-                continue
-            if (
-                waiting.get(name, 0)
-                < min(MOST_CLAIMED, max(FEWEST_CLAIMED, self.tallies[name].rate, member.room())) * 2
-            ):
-                waiting[name] = waiting.get(name, 0) + 1
-                return False
-            if not choice.overflow:
-                break
-        return True
-
-    async def _put_aside(self, aside: Sequence[tuple[Claim, str]]) -> None:
-        """Write down what lies aside; when that fails its leases are given back."""
-        try:
-            await queries.put_aside(
-                self._pool, [(claim.message.id, claim.claims, names, claim.in_doubt) for claim, names in aside]
-            )
-        except BaseException:
-            for claim, _ in aside:
-                self._finish(Submitted(claim.message.id, retry=Retry(claim.claims, 0.1, in_doubt=claim.in_doubt)))
-            raise
-        self._aside.update(names for _, names in aside)
-        for claim, _ in aside:
-            if self._held.get(claim.message.id) == claim.claims:
-                del self._held[claim.message.id]
-
     # Submitting
+
+    def _take(self, claim: Claim, choice: Choice, submit_until: float) -> None:
+        """Queue a claim that is to be submitted here."""
+        self._number += 1
+        lane = Lane(choice.candidates, choice.overflow)
+        self._queue(lane, Flight(claim, self._number, submit_until, choice, claim.carrier, lane))
 
     def _queue(self, lane: Lane, flight: Flight, *, first: bool = False) -> None:
         flights = self._lanes.get(lane)
@@ -269,6 +151,9 @@ class Dispatcher:
 
     async def _submit_ready(self) -> None:
         """Submit while carriers have room, write down the carriers of those that need it, and submit them too."""
+        if self._moving:
+            moving, self._moving = self._moving, []
+            await self.claimer.put_aside([(flight.claim, pile.held_for) for flight, pile in moving])
         self._fly()
         while self._assigning:
             rows = [(flight.claim.message.id, flight.claim.claims, crew.name) for flight, crew in self._assigning]
@@ -282,8 +167,7 @@ class Dispatcher:
             assigned, self._assigning = self._assigning, []
             for flight, crew in assigned:
                 if flight.claim.message.id not in held:  # another claim has it by now
-                    if self._held.get(flight.claim.message.id) == flight.claim.claims:
-                        del self._held[flight.claim.message.id]
+                    self._ends.forget(flight.claim)
                     continue
                 flight.recorded = crew.name
                 if time.monotonic() > flight.submit_until:
@@ -300,8 +184,9 @@ class Dispatcher:
             return
         now = time.monotonic()
         room: dict[Crew, int] = {}
-        for flights in self._lanes.values():
-            while flights and now > flights[0].submit_until:
+        is_shared = any(member.elsewhere for member in self._fleet.members.values())
+        for lane, flights in self._lanes.items():
+            while flights and (now > flights[0].submit_until or (is_shared and self._has_moved(lane))):
                 self._give_back(flights.popleft())
         lanes = [lane for lane, flights in self._lanes.items() if flights]
         while lanes:
@@ -323,6 +208,14 @@ class Dispatcher:
         for lane in [lane for lane, flights in self._lanes.items() if not flights]:
             del self._lanes[lane]
         _waiting.set(sum(map(len, self._lanes.values())))
+
+    def _has_moved(self, lane: Lane) -> bool:
+        """Whether the carrier that a lane waits for is another worker's by now."""
+        if lane.crew is not None:
+            return lane.crew.elsewhere and not lane.crew.bound
+        if not self._chooser.is_elsewhere(lane.candidates):
+            return False
+        return not (lane.overflow and self._chooser.first_usable(lane.candidates))
 
     def _find_room(self, lane: Lane, room: dict[Crew, int]) -> Crew | None:
         """Return the carrier that takes a lane's next message now."""
@@ -368,11 +261,11 @@ class Dispatcher:
         try:
             split = crew.carrier.split(message.body or "")
         except ValueError:
-            self._finish(Submitted(message.id, ending=Ending("failed", "invalid_message")))
+            self._ends.put(Submitted(message.id, ending=Ending("failed", "invalid_message")))
             return False
         done = flight.choice.done
         if done and flight.choice.of != split.count:  # its carrier splits otherwise by now: no part fits the others
-            self._finish(Submitted(message.id, ending=Ending("unknown", "no_answer")))
+            self._ends.put(Submitted(message.id, ending=Ending("unknown", "no_answer")))
             return False
         validity_s = validity_left_s(claim, datetime.now(UTC))
         segments = deque(
@@ -385,11 +278,11 @@ class Dispatcher:
             if number not in done
         )  # fmt: skip
         if not segments:  # a crash came between the last segment's result and the message's
-            self._finish(Submitted(message.id))
+            self._ends.put(Submitted(message.id))
             return False
         if claim.in_doubt:
             if crew.carrier.on_unknown_submit == "unknown":
-                self._finish(Submitted(message.id, ending=Ending("unknown", "no_answer")))
+                self._ends.put(Submitted(message.id, ending=Ending("unknown", "no_answer")))
                 return False
             self.tallies[crew.name].resubmitted += 1
             _resubmitted.labels(crew.name).inc()
@@ -437,25 +330,29 @@ class Dispatcher:
             crew.begun -= 1
             self._under_way -= 1
         if not flight.may_be_handed_over():
-            self._finish(conclude(flight))
+            self._ends.put(conclude(flight))
             return
         flight.note_refusal()
         left = [name for name in flight.choice.candidates if name not in flight.tried]
         stays = self._stopping or flight.given_back
-        usable = [] if stays else [name for name in left if self._fleet.usable(name)]
-        if usable:
-            _handed_over.labels(usable[0]).inc()
+        next_up = None if stays else self._chooser.first_up(left)
+        if next_up is not None:
+            _handed_over.labels(next_up).inc()
             flight.crew = None
             flight.answers = []
-            # what does not go to another carrier by then is given back, and decided anew
-            self._queue(Lane(tuple(left), flight.choice.overflow), flight, first=True)
+            lane = Lane(tuple(left), flight.choice.overflow)
+            if self._has_moved(lane):
+                self._moving.append((flight, Pile(lane.candidates, lane.overflow, alone=True)))
+            else:
+                # what does not go to another carrier by then is given back, and decided anew
+                self._queue(lane, flight, first=True)
         elif flight.refusal is None:  # never written to any carrier
-            self._finish(conclude(flight))
+            self._ends.put(conclude(flight))
         elif any(map(self._is_expected, (*left, *flight.unsent))):
             delay_s = 0.1 if stays else ASKED_AGAIN_S
-            self._finish(Submitted(flight.claim.message.id, retry=Retry(flight.claim.claims, delay_s)))
+            self._ends.put(Submitted(flight.claim.message.id, retry=Retry(flight.claim.claims, delay_s)))
         else:
-            self._finish(conclude(flight))
+            self._ends.put(conclude(flight))
 
     def _is_expected(self, name: str) -> bool:
         """Whether a carrier that is away may be back soon."""
@@ -466,37 +363,7 @@ class Dispatcher:
         """Leave the parts that are not submitted to a later claim."""
         flight.given_back = True
         flight.segments.clear()
-        claim = flight.claim
         if flight.crew is None:  # no carrier has anything of it, whatever others have refused
-            self._finish(Submitted(claim.message.id, retry=Retry(claim.claims, 0.1, in_doubt=claim.in_doubt)))
+            self._ends.give_back(flight.claim)
         elif flight.unanswered == 0:
             self._settle(flight)
-
-    def _finish(self, submitted: Submitted) -> None:
-        """Hand a claim's end to the ledger, together with all others of this turn of the event loop."""
-        if not self._done:
-            asyncio.get_running_loop().call_soon(self._hand_over)
-        self._done.append(submitted)
-
-    def _hand_over(self) -> None:
-        done = self._done
-        try:
-            written = self._ledger.put(done)
-        except QueueFullError:  # what ends meanwhile joins them
-            asyncio.get_running_loop().call_later(HANDED_OVER_AGAIN_S, self._hand_over)
-            return
-        self._done = []
-        written.add_done_callback(partial(self._written, done))
-
-    def _written(self, done: list[Submitted], _: asyncio.Future[None]) -> None:
-        """Let go of claims whose end is committed; a retry overtaken by a newer claim of ours is put again for that."""
-        for one in done:
-            newest = self._held.pop(one.message_id, None)
-            if newest is not None and one.retry is not None and newest != one.retry.claims:
-                self._held[one.message_id] = newest
-                self._finish(Submitted(one.message_id, retry=replace(one.retry, claims=newest)))
-
-
-def overdue(*, in_doubt: bool) -> Ending:
-    """Return how a message ends whose validity is over; one in doubt may have arrived."""
-    return Ending("unknown", "no_answer") if in_doubt else Ending("expired", "expired")

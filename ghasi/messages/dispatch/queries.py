@@ -45,31 +45,37 @@ _CLAIM = f"""
 """
 
 
-async def claim(pool: Pool, most: int, lease: timedelta, carrier: str | None) -> list[Claim]:
-    """Lease up to `most` due messages, oldest first; committed when this returns.
+async def claim(
+    pool: Pool, most: int, lease: timedelta, carrier: str | None, lag: timedelta = timedelta()
+) -> list[Claim]:
+    """Lease up to `most` messages that have been due for `lag`, oldest first; committed when this returns.
 
     `carrier` is written down as the one they are about to be submitted to, where there is only one; else `assign` does.
     """
     rows = await pool.fetch(
         f"""
         WITH due AS (
-            SELECT message_id, in_doubt, carrier FROM messages.dispatch WHERE due_at <= now()
+            SELECT message_id, in_doubt, carrier FROM messages.dispatch WHERE due_at <= now() - $4::interval
             ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
         ), {_CLAIM}
         """,
         most,
         lease,
         carrier,
+        lag,
     )
     return [Claim(Stored(*tuple(row)[:_WIDTH]), *tuple(row)[_WIDTH:]) for row in rows]
 
 
-async def claim_held(pool: Pool, held_for: str, most: int, lease: timedelta, carrier: str | None) -> list[Claim]:
-    """Lease up to `most` messages that lie aside for the carriers of `held_for`, oldest first."""
+async def claim_held(
+    pool: Pool, held_for: str, most: int, lease: timedelta, carrier: str | None, *, before: UUID | None = None
+) -> list[Claim]:
+    """Lease up to `most` messages that lie aside for the carriers of `held_for`, oldest first: those below `before`."""
     rows = await pool.fetch(
         f"""
         WITH due AS (
-            SELECT message_id, in_doubt, carrier FROM messages.dispatch WHERE held_for = $4
+            SELECT message_id, in_doubt, carrier FROM messages.dispatch
+            WHERE held_for = $4 AND ($5::uuid IS NULL OR message_id < $5)
             ORDER BY message_id LIMIT $1 FOR UPDATE SKIP LOCKED
         ), {_CLAIM}
         """,
@@ -77,6 +83,7 @@ async def claim_held(pool: Pool, held_for: str, most: int, lease: timedelta, car
         lease,
         carrier,
         held_for,
+        before,
     )
     claims = [Claim(Stored(*tuple(row)[:_WIDTH]), *tuple(row)[_WIDTH:]) for row in rows]
     claims.sort(key=lambda claim: claim.message.id)
@@ -103,13 +110,14 @@ async def assign(pool: Pool, rows: Sequence[tuple[UUID, int, str]]) -> set[UUID]
 async def put_aside(pool: Pool, rows: Sequence[tuple[UUID, int, str, bool]]) -> None:
     """Put claimed messages aside until a carrier takes them: (id, which claim, held_for, whether it is in doubt).
 
-    Only one in doubt keeps its carrier: the next claim of another is in no doubt until it is assigned.
+    Only one in doubt, or throttled, which comes to the same carrier again, keeps its carrier: the next claim of another
+    is in no doubt until it is assigned.
     """
     await pool.execute(
         """
         UPDATE messages.dispatch AS dispatch
         SET due_at = dispatch.expires_at, held_for = new.held_for, in_doubt = new.in_doubt,
-            carrier = CASE WHEN new.in_doubt THEN dispatch.carrier END
+            carrier = CASE WHEN new.in_doubt OR throttles > 0 THEN dispatch.carrier END
         FROM unnest($1::uuid[], $2::int[], $3::text[], $4::bool[]) AS new (message_id, claims, held_for, in_doubt)
         WHERE dispatch.message_id = new.message_id AND dispatch.claims = new.claims
         """,
