@@ -3,11 +3,17 @@
 import sys
 
 from cyclopts import App
+from cyclopts.config import Env
 
 from ghasi.commands.output import console
 from ghasi.contract import emit
 
 contract = App(name="contract")
+# every flag of it also as GHASI_CHECK_*
+contract.command(
+    "ghasi.commands.contract_check:check",
+    name="check", config=Env("GHASI_CHECK_", command=False), help="Run the contract against a deployment.",
+)  # fmt: skip
 
 
 @contract.command
