@@ -15,6 +15,7 @@ from ghasi.contract.check.asking import ANSWER_S, Answer, Http, describe
 from ghasi.contract.check.options import Clock, Options
 from ghasi.contract.check.pacing import Pace
 from ghasi.contract.check.people import Person, cookie_header, cookie_of, get_id_token, read_person
+from ghasi.contract.check.playing import Stage
 from ghasi.contract.check.promises import Broken, NotChecked
 from ghasi.contract.row import Auth, Row, Upstream
 from ghasi.contract.table import BY_OPERATION
@@ -33,18 +34,39 @@ NO_BODY: Any = object()
 class Bench:
     """One run against one deployment. `tell` hears what is waited for; `played` are upstreams played by the checker."""
 
-    def __init__(self, options: Options, http: Http, clock: Clock, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        options: Options,
+        http: Http,
+        clock: Clock,
+        *,
+        chosen: Iterable[str] = (),
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.options = options
+        self.chosen = frozenset(chosen)
         self.http = http
         self.clock = clock
         self.pace = Pace(clock, tell)
         self.tell = tell
         self.played: frozenset[Upstream] = frozenset(options.upstreams)
         self.left_behind: list[str] = []
+        self._stage = Stage(options.upstreams, clock)
         self._once: dict[str, asyncio.Task[Any]] = {}
         self._undo: list[tuple[Row, str, Person]] = []
         given = (options.token, options.other_token, options.api_key, options.refresh_cookie, options.expired_token)
         self._secrets = {secret for secret in given if secret}
+
+    @property
+    def stage(self) -> Stage:
+        """The upstreams that are played; raises NotChecked where there are none."""
+        if not self.played:
+            raise NotChecked("no --upstream NAME=HOST:PORT")
+        return self._stage
+
+    async def open(self) -> None:
+        """Begin to play; raises CannotCheck."""
+        await self._stage.open()
 
     # asking
 
@@ -207,10 +229,11 @@ class Bench:
             self.left_behind.append(f"{row.method} {path_of(row, identifier)}: {seen}")
 
     async def close(self) -> None:
-        """End what is still being asked."""
+        """End what is still being asked, and play no more."""
         for task in self._once.values():
             task.cancel()
         await asyncio.gather(*self._once.values(), return_exceptions=True)
+        await self._stage.close()
 
     def redact(self, text: str) -> str:
         """Return a text without the run's secrets, and without what looks like one."""

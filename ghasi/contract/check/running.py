@@ -9,7 +9,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ghasi.contract.check import callers, claims, errors, headers, ownership, routes, shapes
+from ghasi.contract.check import (
+    callers,
+    claims,
+    errors,
+    forwarding,
+    headers,
+    limits,
+    ownership,
+    routes,
+    shapes,
+    timeouts,
+)
 from ghasi.contract.check.asking import Http
 from ghasi.contract.check.bench import Bench
 from ghasi.contract.check.options import Clock, Options
@@ -30,9 +41,11 @@ THEMES: dict[str, tuple[str, tuple[Promise, ...]]] = {
     "routes": ("Which routes there are", routes.PROMISES),
     "callers": ("Who may call", callers.PROMISES),
     "errors": ("What errors look like", errors.PROMISES),
-    "headers": ("Headers of answers, and those that services get", headers.PROMISES),
+    "headers": ("Headers of answers, and those that services get", headers.PROMISES + forwarding.PROMISES),
     "shapes": ("What answers look like", shapes.PROMISES),
     "ownership": ("Whose things are whose", ownership.PROMISES),
+    "timeouts": ("What becomes of slow and broken services", timeouts.PROMISES),
+    "limits": ("How often one may call", limits.PROMISES),
 }
 """By name: what a theme is about, and its promises; in the order in which they are checked."""
 PROMISES: tuple[Promise, ...] = tuple(promise for _, promises in THEMES.values() for promise in promises)
@@ -88,8 +101,9 @@ async def check(
     began = clock.monotonic()
     async with Http(options.base, clock) as http:
         await http.must_reach()
-        bench = Bench(options, http, clock, tell)
+        bench = Bench(options, http, clock, chosen={promise.id for promise in promises}, tell=tell)
         try:
+            await bench.open()
             outcomes = []
             for number, promise in enumerate(promises, 1):
                 progress(promise, number, len(promises))
