@@ -32,7 +32,8 @@ async def test_the_limit_is_exact(gateway: Gateway, upstream: Recorder, chunked:
                     "message": "Request size limit exceeded",
                     "request_id": answer.headers["x-kong-request-id"],
                 }
-                assert answer.headers["ratelimit-remaining"] == "59", "it was counted"
+                # only what had to be read to be found too large was counted
+                assert answer.headers.get("ratelimit-remaining") == ("59" if chunked else None)
         async with client.get(f"{url}/v1/messages", headers=bearer()) as after:
             assert after.status == 200, "the connection, or a new one, serves on"
     assert [len(received.body) for received in upstream.received] == ([size, 0] if status == 200 else [0])
