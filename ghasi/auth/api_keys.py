@@ -129,6 +129,28 @@ async def get_grant(pool: Pool, key_hash: str, *, now: datetime) -> shapes.ApiKe
     )
 
 
+async def authorize(
+    pool: Pool, authorization: bytes | None, scope: shapes.Scope | None, *, now: datetime
+) -> shapes.ApiKeyGrant:
+    """Return what the API key of an Authorization header stands for, if it is live and has the scope.
+
+    Without a scope the operation is for people alone. Raises Problem invalid_api_key, insufficient_scope or
+    user_required.
+    """
+    key = (authorization or b"").decode("latin-1").removeprefix("Bearer ")
+    if not keys.checksum_valid(key):
+        raise Problem("invalid_api_key")
+    try:
+        grant = await get_grant(pool, keys.key_hash(key), now=now)
+    except Problem as problem:
+        raise Problem("invalid_api_key") from problem
+    if scope is None:
+        raise Problem("user_required")
+    if scope not in grant.scopes:
+        raise Problem("insufficient_scope", f"This operation needs the scope {scope}.")
+    return grant
+
+
 class LastUses:
     """Gathers when keys were used and writes it behind the requests' backs, one statement for all keys."""
 

@@ -193,6 +193,18 @@ async def _find_api_key(context: _Context, call: Call) -> Reply:
     return Reply(grant, headers=[_NO_STORE])
 
 
+async def _authorize_api_key(context: _Context, call: Call) -> Reply:
+    now = _now()
+    grant = await api_keys.authorize(context.authority.pool, call.header(b"authorization"), call.query.scope, now=now)
+    context.last_uses.note(UUID(grant.id), now)
+    headers = [
+        (b"x-account-id", grant.account_id.encode()),
+        (b"x-user-id", grant.user_id.encode()),
+        (b"x-credential-identifier", grant.id.encode()),
+    ]
+    return Reply(headers=[*headers, _NO_STORE])
+
+
 async def _hold_gateway_lease(context: _Context, call: Call) -> Reply:
     pool, body = context.authority.pool, call.body
     return Reply(await service.hold_gateway_lease(pool, body.instance, shares_limits=body.shares_limits, now=_now()))
@@ -227,5 +239,6 @@ _HANDLERS: dict[str, Callable[[_Context, Call], Awaitable[Reply]]] = {
     "create_api_key": _create_api_key,
     "revoke_api_key": _revoke_api_key,
     "find_api_key": _find_api_key,
+    "authorize_api_key": _authorize_api_key,
     "hold_gateway_lease": _hold_gateway_lease,
 }

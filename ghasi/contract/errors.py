@@ -39,6 +39,7 @@ CODES: dict[str, Code] = {
     "insufficient_scope": Code(403, "The API key lacks the scope", "Use a key with the scope that `detail` names."),
     "user_required": Code(403, "An API key may not do this", "Sign in: this operation takes a user's JWT only."),
     # auth-service
+    "invalid_api_key": Code(401, "There is no such API key", "Use a key that was neither revoked nor has expired."),
     "invalid_id_token": Code(401, "The ID token was refused", "Sign in at the identity provider again."),
     "identity_unavailable": Code(503, "The identity provider's keys cannot be had", "Try again shortly."),
     "refresh_token_missing": Code(401, "There is no refresh token cookie", "Sign in."),

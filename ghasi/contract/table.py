@@ -138,6 +138,12 @@ INTERNAL: tuple[Row, ...] = (
         problems=("not_found",), extension=True, summary="What a presented API key stands for",
     ),
     Row(
+        operation="authorize_api_key", method="GET", path="/internal/authorize", upstreams=(Upstream.AUTH,),
+        auth=Auth.NONE, limit=None, timeout_s=TIMEOUT_AUTH_S, query=shapes.ScopeQuery, success=204,
+        problems=("invalid_api_key", "insufficient_scope", "user_required"), extension=True,
+        summary="For another gateway: may the API key in Authorization do this, and for whom",
+    ),
+    Row(
         operation="hold_gateway_lease", method="POST", path="/internal/gateway-lease", upstreams=(Upstream.AUTH,),
         auth=Auth.NONE, limit=None, timeout_s=TIMEOUT_AUTH_S, body=shapes.GatewayLease, response=shapes.GatewayState,
         problems=("gateway_exists",), extension=True, summary="Be a gateway, alone or with others, and learn limits",

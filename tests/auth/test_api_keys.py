@@ -10,7 +10,7 @@ import pytest
 from ghasi.auth import api_keys
 from ghasi.auth.api_keys import LastUses
 from ghasi.contract.errors import Problem
-from ghasi.contract.keys import checksum_valid
+from ghasi.contract.keys import checksum_valid, new_key
 from ghasi.contract.serving import Caller
 from ghasi.contract.shapes import SCOPES, NewApiKey, PageQuery
 from ghasi.contract.values import new_id, rfc3339
@@ -222,6 +222,31 @@ async def test_a_look_up_takes_only_a_hash(client: Client) -> None:
     for body in ({}, {"hash": "0" * 63}, {"hash": "G" * 64}, {"hash": "A" * 64}):
         assert (await request(client.app, "POST", "/internal/api-keys/find", json=body)).status == 422, body
     assert (await find(client, "ghk_nobody")).json["code"] == "not_found"
+
+
+async def test_another_gateway_may_ask_what_a_key_may_do(client: Client, caller: Caller, pool: Pool) -> None:
+    made = (await create(client, caller, scopes=["messages:read"])).json
+
+    async def authorize(key: str, scope: str | None = "messages:read") -> Answer:
+        query = f"?scope={scope}" if scope is not None else ""
+        headers = {"authorization": f"Bearer {key}", "x-kong-request-id": "request-1"}
+        return await request(client.app, "GET", f"/internal/authorize{query}", headers=headers)
+
+    allowed = await authorize(made["key"])
+    assert (allowed.status, allowed.body) == (204, b"")
+    assert allowed.header("x-account-id") == str(caller.account_id)
+    assert allowed.header("x-user-id") == str(caller.user_id)
+    assert allowed.header("x-credential-identifier") == made["id"]
+    wrong = await authorize(made["key"], "messages:send")
+    assert (wrong.status, wrong.json["code"], wrong.json["request_id"]) == (403, "insufficient_scope", "request-1")
+    assert wrong.json["detail"] == "This operation needs the scope messages:send."
+    assert (await authorize(made["key"], None)).json["code"] == "user_required"
+    assert (await authorize(made["key"], "everything")).status == 422
+    others = ("", "garbage", "ghk_nobody", made["key"][:-1] + "!", new_key())
+    assert {(await authorize(key)).status for key in others} == {401}
+    assert (await request(client.app, "GET", "/internal/authorize")).json["code"] == "invalid_api_key"
+    await client.call(caller, "DELETE", f"/v1/api-keys/{made['id']}")
+    assert (await authorize(made["key"])).json["code"] == "invalid_api_key"
 
 
 async def test_last_uses_are_written_together_and_only_forwards(pool: Pool, signed_in: SignIn) -> None:

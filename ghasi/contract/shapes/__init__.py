@@ -89,7 +89,7 @@ from ghasi.contract.shapes.common import (
     PageQuery,
     ProblemBody,
 )
-from ghasi.contract.shapes.internal import ApiKeyGrant, ApiKeyLookup, GatewayLease, GatewayState
+from ghasi.contract.shapes.internal import ApiKeyGrant, ApiKeyLookup, GatewayLease, GatewayState, ScopeQuery
 from ghasi.contract.shapes.messages import (
     FINAL_STATUSES,
     MESSAGE_EVENTS,
@@ -279,6 +279,7 @@ __all__ = [
     "Replayed",
     "Role",
     "Scope",
+    "ScopeQuery",
     "Sender",
     "SenderInput",
     "SenderKind",

@@ -24,6 +24,12 @@ class ApiKeyGrant(Struct, frozen=True):
     expires_at: float | None
 
 
+class ScopeQuery(Input, frozen=True, kw_only=True):
+    """The scope that an operation needs; an operation without one takes a user's JWT only."""
+
+    scope: Scope | None = None
+
+
 class GatewayLease(Input, frozen=True, kw_only=True):
     """A gateway process asks to be, or to go on being, the only one, or one of those that share their limits."""
 
