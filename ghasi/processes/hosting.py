@@ -98,8 +98,8 @@ class Host:
         """Host the gateway before services of this process, split ones, or both.
 
         GET /healthz reports this process's checks and those of `neighbours`. Raises ValueError, naming the setting,
-        for an upstream that is nowhere; CannotRun when a setting does not fit, or another gateway is running: from `run`
-        when that comes later.
+        for an upstream that is nowhere; CannotRun when a setting does not fit, or another gateway is running: from
+        `run` when that comes later.
         """
         app = import_module("ghasi.gateway.app")
         gateway_exists = import_module("ghasi.gateway.state").GatewayExists
