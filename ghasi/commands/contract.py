@@ -14,6 +14,10 @@ contract.command(
     "ghasi.commands.contract_check:check",
     name="check", config=Env("GHASI_CHECK_", command=False), help="Run the contract against a deployment.",
 )  # fmt: skip
+contract.command(
+    "ghasi.commands.contract_diff:diff",
+    name="diff", help="Say what breaks between two versions of the contract.",
+)  # fmt: skip
 
 
 @contract.command

@@ -120,6 +120,8 @@ def _extensions(row: Row, settings: Settings) -> Json:
         "x-ghasi-upstream": [upstream.value for upstream in row.upstreams],
         "x-ghasi-timeout-s": row.timeout_s,
     }
+    if row.body is not None or row.takes_any_body:
+        extensions["x-ghasi-max-body-bytes"] = row.max_body_bytes
     if row.limit is not None:
         extensions["x-ghasi-limit"] = {
             "group": row.limit.name,
