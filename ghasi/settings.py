@@ -45,7 +45,9 @@ class Settings(BaseSettings):
     redis_url: str | None = Field(
         default=None, description="Valkey or Redis, in which several gateways share their limits; default one gateway"
     )
-    database_pool_size: int = Field(default=10, ge=2, le=200, description="Connections a process holds at most")
+    database_pool_size: int = Field(
+        default=10, ge=2, le=200, description="Connections a process has at most to a database"
+    )
 
     host: str = Field(default="127.0.0.1", min_length=1, description="Address that the API and the portal listen on")
     api_port: Port = Field(default=8000, ge=0, le=65535, description="Gateway; 0 = any free port, as for all ports")

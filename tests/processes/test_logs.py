@@ -48,11 +48,12 @@ def test_what_looks_like_a_secret_is_redacted_wherever_it_stands() -> None:
     body = (
         "try:\n    raise ValueError('no: ghk_abcdefghijklmnop, whsec_QUJDREVGRw==')\n"
         "except ValueError:\n    log.exception('failed', url='postgresql://ghasi:hunter22@db/x', "
+        "other='postgresql:///x?user=ghasi&password=hunter23', "
         "note='Bearer eyJhbGciOi.eyJzdWIiOiIx.c2lnbmF0dXJl')"
     )
     (line,) = lines(body)
     text = json.dumps(line)
-    for part in ("abcdefghijklmnop", "QUJDREVGRw", "hunter22", "eyJzdWIiOiIx", "c2lnbmF0dXJl"):
+    for part in ("abcdefghijklmnop", "QUJDREVGRw", "hunter22", "hunter23", "eyJzdWIiOiIx", "c2lnbmF0dXJl"):
         assert part not in text
     assert "ValueError: no: [redacted]" in line["exception"]
 

@@ -15,8 +15,12 @@ from ghasi.billing.usage import verifying
 from ghasi.commands import admin_usage
 from ghasi.contract.values import first_id_after, id_time, new_id
 from ghasi.messages.sending.prices import take_billing
+from ghasi.settings import Settings
 from ghasi.storage import outbox
+from ghasi.storage.bells import Bells
 from ghasi.storage.pool import Pool
+from ghasi.storage.resources import Resources
+from ghasi.storage.sealing import Sealer, new_secret_key
 from tests.billing.conftest import LAST_MONTH, Messages, Sms
 
 OTHER, EARLY, LATE = new_id(), new_id(), new_id()
@@ -91,7 +95,8 @@ async def october(pool: Pool, messages: Messages) -> AsyncIterator[Pool]:
 
 
 async def recount(pool: Pool, account: UUID | None = None) -> verifying.Recount:
-    found, _ = await admin_usage._recount(pool, PERIOD, account)
+    both = Resources(Settings(), "", pool, Sealer(new_secret_key()), Bells(pool))
+    found, _ = await admin_usage._recount(both, both, PERIOD, account)
     return found
 
 
