@@ -17,6 +17,7 @@ import pytest
 from ghasi.carriers.simulated_behaviour import Behaviour
 from ghasi.carriers.simulated_session import SimulatedSession
 from ghasi.carriers.simulator import Simulator, serve_simulator
+from ghasi.carriers.smpp import pdu
 from ghasi.messages.dispatch import bind_queries
 from ghasi.storage.pool import Pool
 from tests.messages.carrying import carriers_toml
@@ -78,33 +79,62 @@ def workers_of(database_url: str, secret_key: str, folder: Path, carriers: Path)
             process.wait(20)
 
 
-@pytest.fixture
-async def smsc() -> AsyncIterator[Simulator]:
-    smsc = await serve_simulator(behaviour=Behaviour(receipt_delay_s=0.01))
-    smsc.sessions = Sessions()
-    yield smsc
-    await smsc.close()
-
-
-async def holders(pool: Pool, carrier: str = "a") -> dict[int, int]:
-    """How many binds each process has up, by its process id."""
-    found = await bind_queries.list_holders(pool)
-    return {int(process.split(":")[1]): up for name, process, _, up in found if name == carrier and up}
-
-
 @contextmanager
 def measured(what: str, within_s: float) -> Iterator[None]:
     began = time.monotonic()
     yield
     took_s = time.monotonic() - began
-    print(f"{what}: {took_s:.2f} s")
+    sys.stdout.write(f"{what}: {took_s:.2f} s\n")  # pytest shows it with -s, or when the test fails
     assert took_s < within_s, what
 
 
+@dataclass
+class Scene:
+    """The SMSC, and what it got on which connection, beside what the workers say they hold."""
+
+    smsc: Simulator
+    pool: Pool
+    submits: list[tuple[float, SimulatedSession]] = field(default_factory=list)
+
+    def bound(self) -> int:
+        return sum(session.system_id is not None for session in self.smsc.sessions)
+
+    async def holders(self) -> dict[int, int]:
+        """How many binds each process holds, by its process id."""
+        found = await bind_queries.list_holders(self.pool)
+        return {int(process.split(":")[1]): held for _, process, held, _ in found}
+
+    async def all_with(self, *processes: subprocess.Popen[bytes], bound: int = 3) -> None:
+        """Wait until these processes hold all three binds, each one at least, and the SMSC has so many."""
+
+        async def is_so() -> bool:
+            found = await self.holders()
+            return found.keys() == {one.pid for one in processes} and sum(found.values()) == 3 and self.bound() == bound
+
+        await until(is_so)
+
+
+@pytest.fixture
+async def scene(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
+    smsc = await serve_simulator(behaviour=Behaviour(receipt_delay_s=0.01, latency_s=0.02))
+    smsc.sessions = Sessions()
+    scene = Scene(smsc, pool)
+    handle = SimulatedSession._handle
+
+    def note(self: SimulatedSession, frame: pdu.Frame) -> None:
+        if frame.command == pdu.SUBMIT_SM:
+            scene.submits.append((time.monotonic(), self))
+        handle(self, frame)
+
+    monkeypatch.setattr(SimulatedSession, "_handle", note)
+    yield scene
+    await smsc.close()
+
+
 async def test_three_workers_share_three_binds_and_outlive_each_other(  # noqa: PLR0917 - fixtures
-    customer: Customer, pool: Pool, database_url: str, secret_key: str, smsc: Simulator, tmp_path: Path
+    customer: Customer, pool: Pool, database_url: str, secret_key: str, scene: Scene, tmp_path: Path
 ) -> None:
-    carriers = tmp_path / "carriers.toml"
+    carriers, smsc = tmp_path / "carriers.toml", scene.smsc
     carriers.write_text(carriers_toml("", a=(smsc.port, 20)).replace("window = 20", "window = 20\nbinds = 3"))
     sent: list[dict[str, Any]] = []
     done = asyncio.Event()
@@ -115,42 +145,47 @@ async def test_three_workers_share_three_binds_and_outlive_each_other(  # noqa: 
             await asyncio.sleep(0.005)
 
     with workers_of(database_url, secret_key, tmp_path, carriers) as workers:
+        killed, ended, stopped = [workers.start() for _ in range(3)]
+        sending = asyncio.create_task(traffic())
         try:
-            killed, ended, stopped = [workers.start() for _ in range(3)]
-            sending = asyncio.create_task(traffic())
             with measured("one each", 30):
-                await until(lambda: is_held(pool, {one.pid: 1 for one in (killed, ended, stopped)}))
+                await scene.all_with(killed, ended, stopped)
+            assert set((await scene.holders()).values()) == {1}
             killed.kill()
             with measured("after SIGKILL", MOVED_WITHIN_S):
-                await until(lambda: is_held_by(pool, ended.pid, stopped.pid))
+                await scene.all_with(ended, stopped)
             ended.terminate()
             with measured("after SIGTERM", 3.0):
-                await until(lambda: is_held(pool, {stopped.pid: 3}))
-            # a stopped process can't unbind: its sockets stay, but another has its binds when it wakes
+                await scene.all_with(stopped)
             heir = workers.start()
-            await until(lambda: is_held_by(pool, heir.pid, stopped.pid))
-            os.kill(stopped.pid, signal.SIGSTOP)
-            with measured("after SIGSTOP", MOVED_WITHIN_S):
-                await until(lambda: is_held(pool, {heir.pid: 3}))
-            os.kill(stopped.pid, signal.SIGCONT)
-            await until(lambda: is_held_by(pool, heir.pid, stopped.pid))
-            assert "carrier_lease_lapsed" in workers.output()
+            await scene.all_with(heir, stopped)
+            assert smsc.sessions.most == 3, "never more than three at any moment"
+            await a_stopped_worker_does_no_harm(scene, stopped, heir)
         finally:
             done.set()
             await sending
+        assert "carrier_lease_lapsed" in workers.output()
         await pool.execute("UPDATE messages.dispatch SET due_at = now() WHERE in_doubt")  # the leases' 30 s are over
         for message in sent:
             await customer.until(message["id"], "delivered")
         resubmitted = await pool.fetchval("SELECT count(*) FROM messages.messages WHERE resubmitted")
-        print(len(sent), smsc.accepted, smsc.duplicates, resubmitted, smsc.sessions.most)
+        sys.stdout.write(f"{len(sent)} messages, {smsc.duplicates} twice, {resubmitted} in doubt\n")
+        assert smsc.accepted - smsc.duplicates == len(sent)
         assert smsc.duplicates <= resubmitted
 
 
-async def is_held(pool: Pool, expected: dict[int, int]) -> bool:
-    return await holders(pool) == expected
-
-
-async def is_held_by(pool: Pool, *processes: int) -> bool:
-    """Whether all three binds are up, at these processes."""
-    found = await holders(pool)
-    return found.keys() == set(processes) and sum(found.values()) == 3
+async def a_stopped_worker_does_no_harm(
+    scene: Scene, stopped: subprocess.Popen[bytes], heir: subprocess.Popen[bytes]
+) -> None:
+    """It can't unbind, so its connections stay; when it wakes it notices before it submits anything."""
+    before, own = set(scene.smsc.sessions), (await scene.holders())[stopped.pid]
+    os.kill(stopped.pid, signal.SIGSTOP)
+    stopped_at = time.monotonic()
+    with measured("after SIGSTOP", MOVED_WITHIN_S):
+        await scene.all_with(heir, bound=3 + own)
+    its = before - {session for at, session in scene.submits if at > stopped_at + 0.5}
+    assert len(its) == own
+    os.kill(stopped.pid, signal.SIGCONT)
+    woken_at = time.monotonic()
+    await scene.all_with(heir, stopped)
+    assert not [at for at, session in scene.submits if at > woken_at and session in its]
