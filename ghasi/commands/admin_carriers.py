@@ -38,6 +38,7 @@ def _short(row: dict[str, Any]) -> dict[str, Any]:
     """Return a carrier in columns that a terminal has room for; what lacks is in the JSON."""
     rate, twice = row["delivery_rate"], row["resubmitted"]
     notes = [row["kind"], row["detail"]]
+    notes += [f"{count(holder['binds'], 'bind')} at {holder['process']}" for holder in row["holders"]]
     if twice:
         notes.append(f"{twice} maybe sent twice")
     if row["seen_at"] is not None:

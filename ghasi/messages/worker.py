@@ -47,7 +47,7 @@ async def work(resources: Resources) -> None:
     fleet: Fleet[Any] = Fleet(
         open_carrier, partial(_on_receipts, ledger, tallies), partial(_on_inbound, inbox), leased=True
     )
-    process = name_process()
+    process = name_process(resources.run)
     binds = BindKeeper(pool, bells, fleet, process)
     ledger.class_of = inbox.class_of = fleet.class_of
     chooser = Chooser(fleet)

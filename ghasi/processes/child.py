@@ -81,7 +81,7 @@ async def _open(order: ChildOrder, host: Host) -> None:
             neighbours = {part: neighbour(part, folder) for part in order.neighbours}
             await host.add_gateway(listen["api"], services, instance=order.instance, neighbours=neighbours)
         case "worker":
-            await host.add_workers(WORKERS)
+            await host.add_workers(WORKERS, run=Path(order.run_folder).name)
         case "simulator":
             await host.add_simulator(listen["simulator"])
         case "identity":

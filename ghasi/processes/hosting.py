@@ -8,6 +8,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from importlib import import_module
 from types import TracebackType
 from typing import Any, Self
@@ -152,9 +153,9 @@ class Host:
         self._stack.push_async_callback(simulator.close)
         self.checks["simulator"] = _nothing  # it answers if this process does
 
-    async def add_workers(self, names: Iterable[str]) -> None:
-        """Run background work by its names in WORKERS."""
-        opened = {name: await self._resources.open(WORKERS[name]) for name in names}
+    async def add_workers(self, names: Iterable[str], *, run: str | None = None) -> None:
+        """Run background work by its names in WORKERS; `run` names a run in which one such process follows another."""
+        opened = {name: replace(await self._resources.open(WORKERS[name]), run=run) for name in names}
         for name, resources in opened.items():
             self.checks[name] = _nothing  # while this process answers: it ends when its work does
             self.add_task(name, import_module(f"ghasi.{WORKERS[name]}.worker").work(resources))

@@ -23,3 +23,5 @@ class Resources:
     sealer: Sealer
     bells: Bells
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    run: str | None = None
+    """What a worker is called whose successor starts only when it has ended, and so takes over what it held."""

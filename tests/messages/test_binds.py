@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -17,7 +18,7 @@ from ghasi.messages.dispatch import bind_queries, binds
 from ghasi.messages.dispatch.binds import BindKeeper
 from ghasi.storage.bells import Bells
 from ghasi.storage.pool import Pool
-from tests.messages.test_hardening import until
+from tests.messages.test_hardening import Relay, relay, until  # noqa: F401 - a fixture
 
 # shorter than in use, and longer than what a busy machine needs for a renewal
 LEASE_S = 2.5
@@ -143,6 +144,64 @@ async def test_what_a_dead_worker_held_is_taken_when_its_lease_is_over(
     # it comes to itself, and has its share again when the other gives it
     await settled(dead, heir)
     assert (dead.count(), heir.count()) == (1, 1)
+
+
+async def test_the_next_worker_of_a_run_has_at_once_what_the_dead_one_held(join: Join) -> None:
+    dead = await join("host:run", a=2)
+    await dead.fleet.stop()  # as the system closes a killed process's sockets
+    assert (await join("host:run", a=2)).count() == 2
+
+
+@pytest.mark.parametrize("how", ["cut", "silent"])
+async def test_a_worker_cut_off_from_the_database_lets_go_in_time_and_sits_out_a_short_while(
+    pool: Pool,
+    smsc: Simulator,
+    relay: tuple[Relay, Pool],  # noqa: F811 - a fixture
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
+) -> None:
+    monkeypatch.setattr(binds, "LEASE_S", LEASE_S)
+    monkeypatch.setattr(binds, "RENEWED_EVERY_S", 0.1)
+    monkeypatch.setattr(binds, "ANSWERED_WITHIN_S", 0.3)
+    way, far = relay
+    fleet: Fleet[SmppConfiguration] = Fleet(open_carrier, nothing, nothing, leased=True)
+    await fleet.apply(configured(smsc, a=1))
+    keeper = BindKeeper(far, Bells(far), fleet, "x")
+    await keeper.begin()
+    keeping = asyncio.create_task(keeper.keep())
+
+    @asynccontextmanager
+    async def away() -> AsyncIterator[None]:
+        if how == "cut":
+            way.cut()
+            yield
+            way.restore()
+        else:
+            async with pool.acquire() as connection, connection.transaction():
+                await connection.execute("LOCK TABLE messages.carrier_binds IN ACCESS EXCLUSIVE MODE")
+                yield
+
+    async def is_free() -> bool:
+        return await pool.fetchval("SELECT valid_until <= clock_timestamp() FROM messages.carrier_binds")  # type: ignore[no-any-return]
+
+    try:
+        await until(lambda: fleet.usable("a"))
+        (session,) = smsc.sessions
+        async with away():
+            await asyncio.sleep(0.5)
+        await asyncio.sleep(0.5)
+        assert smsc.sessions == {session}
+        async with away():
+            await until(lambda: not smsc.sessions and not fleet.held())
+            assert not fleet.usable("a")
+            if how == "cut":  # nobody can look while the table is locked
+                assert not await is_free(), "it has unbound before anybody else may bind"
+                await until(is_free)
+        await until(lambda: fleet.usable("a"))
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+        await fleet.stop()
 
 
 async def test_a_carrier_bound_elsewhere_is_up(join: Join) -> None:

@@ -26,6 +26,11 @@ async def told(database_url: str) -> None:
         FROM (VALUES ('awcc'), ('awcc'), ('roshan awcc +'), (NULL)) AS held (held_for);
         INSERT INTO messages.quality VALUES (date_trunc('hour', now()), 'roshan', 'AF', 200, 190, 570),
                                             (date_trunc('hour', now()) - interval '9 hours', 'roshan', 'AF', 200, 0, 0);
+        INSERT INTO messages.carrier_binds VALUES
+            ('roshan', 1, 'one:1:a', now() + interval '1 hour', true),
+            ('roshan', 2, 'one:1:a', now() + interval '1 hour', false),
+            ('roshan', 3, 'two:1:b', now() + interval '1 hour', true), ('roshan', 4, 'dead:1:c', now(), true),
+            ('awcc', 1, NULL, now() + interval '1 hour', true);
         INSERT INTO messages.carrier_faults VALUES ('one:1', 'carriers.toml: carrier ''x'': `port`: is missing',
                                                     now() + interval '1 hour')
         """
@@ -65,12 +70,17 @@ def test_the_list_adds_up_what_living_workers_see(commands: Commands) -> None:  
     assert (roshan["submitted"], roshan["resubmitted"], roshan["refused"]) == (1_234_567, 3, 12)
     assert (awcc["mode"], awcc["bound"], awcc["delivery_rate"]) == ("drained", False, None)
     assert "`port`" in roshan["file_fault"]
+    assert roshan["holders"] == [
+        {"process": "one:1:a", "binds": 2, "up": 1}, {"process": "two:1:b", "binds": 1, "up": 1}
+    ]  # fmt: skip
+    assert awcc["holders"] == []
     assert [row["name"] for row in commands.json("admin", "carriers")] == ["roshan", "awcc"]
     assert 'Unknown command or argument "pase"' in commands.run("admin", "carriers", "pase", "roshan", expect=2).stderr
     done = commands.run("admin", "carriers", "list")
     assert "1625" in done.stdout
     assert "95.0%" in done.stdout
     assert "maybe sent twice" in done.stdout
+    assert "2 binds at one:1:a" in " ".join(done.stdout.replace("|", " ").split())
     assert "carriers.toml is refused" in done.stderr
     assert done.stdout.index("detail") <= MOST_BEFORE_DETAIL  # the rest of a terminal is its, folded
 

@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 from ghasi.contract.errors import Problem
+from ghasi.messages.dispatch.bind_queries import list_holders
 from ghasi.storage import audit
 from ghasi.storage.pool import Pool
 
@@ -26,7 +27,8 @@ async def list_carriers(pool: Pool) -> list[dict[str, Any]]:
                    sum(waiting) AS waiting, sum(throughput_per_s) AS throughput_per_s,
                    sum(submitted_per_s) AS submitted_per_s, sum(refused_per_s) AS refused_per_s,
                    sum(receipts_per_s) AS receipts_per_s,
-                   string_agg(DISTINCT detail, '; ') AS detail, max(seen_at) AS seen_at,
+                   coalesce(string_agg(DISTINCT detail, '; ') FILTER (WHERE links_wanted > 0),
+                            string_agg(DISTINCT detail, '; ')) AS detail, max(seen_at) AS seen_at,
                    CASE WHEN bool_and(mode = 'drained') THEN 'drained'
                         ELSE min(mode) FILTER (WHERE mode <> 'drained') END AS mode
             FROM messages.carrier_states WHERE seen_at > now() - make_interval(secs => $1) GROUP BY name
@@ -66,7 +68,10 @@ async def list_carriers(pool: Pool) -> list[dict[str, Any]]:
         QUALITY_HOURS,
     )
     fault = await find_file_fault(pool)
-    return [dict(row) | {"file_fault": fault} for row in rows]
+    holders: dict[str, list[dict[str, Any]]] = {}
+    for carrier, process, held, up in await list_holders(pool):
+        holders.setdefault(carrier, []).append({"process": process, "binds": held, "up": up})
+    return [dict(row) | {"file_fault": fault, "holders": holders.get(row["name"], [])} for row in rows]
 
 
 async def find_file_fault(pool: Pool) -> str | None:

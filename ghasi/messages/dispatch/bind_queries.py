@@ -28,6 +28,10 @@ class Leases:
     lapsed: set[Bind] = field(default_factory=set)
     """Those of `holders` whose holder let its lease run out."""
 
+    def held_by(self, process: str) -> set[Bind]:
+        """Return which of `holders` a worker holds."""
+        return {bind for bind, holder in self.holders.items() if holder == process}
+
 
 async def renew(
     pool: Pool,
@@ -58,7 +62,9 @@ async def renew(
                 SELECT process FROM messages.dispatch_workers
                 WHERE process <> $1 AND valid_until < now() - interval '1 minute' FOR UPDATE SKIP LOCKED)
         ), kept AS (
-            UPDATE messages.carrier_binds AS bind SET valid_until = now() + $2::interval, bound = mine.bound
+            -- greatest: a statement that was held up, and given up, may come after one that followed it
+            UPDATE messages.carrier_binds AS bind
+            SET valid_until = greatest(bind.valid_until, now() + $2::interval), bound = mine.bound
             FROM unnest($6::text[], $7::int[], $8::bool[]) AS mine (carrier, number, bound)
             WHERE bind.carrier = mine.carrier AND bind.number = mine.number AND bind.holder = $1
             RETURNING bind.carrier, bind.number

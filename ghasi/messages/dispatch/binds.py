@@ -46,9 +46,10 @@ _moved = Counter(
 )
 
 
-def name_process() -> str:
-    """Return a name for a worker that no other has, nor one before it."""
-    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
+def name_process(run: str | None) -> str:
+    """Return a name for a worker that no other has; of one of a run, its name there, which it has from a dead one."""
+    # two containers on one host's network may have the same process id
+    return f"{socket.gethostname()}:{run or f'{os.getpid()}:{secrets.token_hex(3)}'}"
 
 
 class BindKeeper:
@@ -109,7 +110,7 @@ class BindKeeper:
     async def renew(self) -> bool:
         """Renew the leases once, and have the carriers hold what that says; return whether there are binds to take."""
         began, here, fleet = self._clock(), self._fleet.held(), self._fleet
-        mine = self._leases.mine | {bind for bind, holder in self._leases.holders.items() if holder == self._process}
+        mine = self._leases.mine | self._leases.held_by(self._process)
         wanted = {(name, number) for name, most in self._wishes().items() for number in range(1, most + 1)}
         give = {bind for bind in mine - here if bind in self._leaving or bind not in wanted}
         before = self._leases
@@ -130,7 +131,9 @@ class BindKeeper:
             self._bells.ring("binds")
         self._plan(found)
         self._hold(found)
-        return bool(self._take)
+        # what it holds without having renewed it was taken by a statement whose answer was lost, or by the worker of
+        # its name before it
+        return bool(self._take or found.held_by(self._process))
 
     def _wishes(self) -> dict[str, int]:
         return {name: member.configuration.binds for name, member in self._fleet.members.items() if member.wanted}
