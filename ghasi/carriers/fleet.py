@@ -66,6 +66,8 @@ class Member(Generic[C]):
     ending_since: float | None = None
     bound_at: float = field(default_factory=time.monotonic)
     throughput_per_s: int | None = None
+    holds_any: bool = True
+    """Whether it has any bind here; without one it need not be asked whether it is up."""
     elsewhere: bool = False
     """Whether another process has it bound, or is about to."""
 
@@ -91,7 +93,7 @@ class Member(Generic[C]):
     @property
     def bound(self) -> bool:
         """Whether it is connected here."""
-        if self.started and (self.carrier.capacity() > 0 or self.carrier.state().bound):
+        if self.started and self.holds_any and (self.carrier.capacity() > 0 or self.carrier.state().bound):
             self.bound_at = time.monotonic()
             return True
         return False
@@ -105,6 +107,7 @@ class Member(Generic[C]):
     def hold(self, binds: Collection[int], until: float) -> None:
         """Have exactly these binds from now on, until time.monotonic() is `until`."""
         self.carrier.hold(binds, until)
+        self.holds_any = bool(binds)
         self.note_share()
 
     def note_share(self) -> None:
