@@ -35,7 +35,10 @@ Limit = Annotated[
 ]
 UpstreamAt = Annotated[
     tuple[str, ...],
-    Parameter(help="An upstream to play, where the gateway looks for it: message-store=127.0.0.1:9001", negative=""),
+    Parameter(
+        help="An upstream to play, where the gateway looks for it: message-store=127.0.0.1:9001[,URL of the real one]",
+        negative="",
+    ),
 ]
 AsJson = Annotated[bool, Parameter(name="--json", help="Print JSON", negative="")]
 Junit = Annotated[Path | None, Parameter(help="Write JUnit's XML to a file")]

@@ -32,7 +32,10 @@ NO_BODY: Any = object()
 
 
 class Bench:
-    """One run against one deployment. `tell` hears what is waited for; `played` are upstreams played by the checker."""
+    """One run against one deployment, of the promises `chosen`; `tell` hears what is waited for.
+
+    `played` are the upstreams that the checker plays.
+    """
 
     def __init__(
         self,
@@ -50,12 +53,19 @@ class Bench:
         self.pace = Pace(clock, tell)
         self.tell = tell
         self.played: frozenset[Upstream] = frozenset(options.upstreams)
+        self._without: frozenset[Upstream] = frozenset(
+            name for name, played in options.upstreams.items() if played.behind is None
+        )
         self.left_behind: list[str] = []
         self._stage = Stage(options.upstreams, clock)
         self._once: dict[str, asyncio.Task[Any]] = {}
         self._undo: list[tuple[Row, str, Person]] = []
         given = (options.token, options.other_token, options.api_key, options.refresh_cookie, options.expired_token)
         self._secrets = {secret for secret in given if secret}
+
+    def real(self, row: Row) -> bool:
+        """Say whether a row is served by the deployment, and not by the checker in its name."""
+        return self._without.isdisjoint(row.upstreams)
 
     @property
     def stage(self) -> Stage:
@@ -90,8 +100,8 @@ class Bench:
         unless it is said to be meant.
         """
         anybody = who is not None or row.auth is not Auth.BEARER
-        if anybody and not played and (mine := [name for name in row.upstreams if name in self.played]):
-            raise NotChecked(f"the checker itself plays {mine[0]}")
+        if anybody and not played and not self.real(row):
+            raise NotChecked(f"the checker itself plays {row.upstream}")
         given = [*headers]
         if who is not None:
             given.append(("Authorization", who.authorization))
@@ -162,7 +172,7 @@ class Bench:
         person = await self.candidate(account, token)
         for operation in ("list_webhooks", "get_usage", "list_messages"):
             row = BY_OPERATION[operation]
-            if self.played.isdisjoint(row.upstreams):
+            if self.real(row):
                 answer = await self.ask(row, person)
                 if answer.status not in _SUCCESS:
                     raise NotChecked(f"the token of account {account} is refused: {describe(answer)}")

@@ -27,7 +27,10 @@ _QUERY = "?to=%2B46700000010&reference=a%20b%26c&reference=&empty"
 
 
 def find_row(bench: Bench, *, body: bool = False) -> Row:
-    """Return a row of a played upstream, with a body or without; raises NotChecked where there is none."""
+    """Return a row of a played upstream, with a body or without; raises NotChecked where there is none.
+
+    One that takes API keys too comes first, and one of a single upstream.
+    """
     bench.stage  # noqa: B018 - raises where nothing is played
     rows = [
         row
@@ -37,7 +40,7 @@ def find_row(bench: Bench, *, body: bool = False) -> Row:
     ]  # fmt: skip
     if not rows:
         raise NotChecked("no --upstream of a route with a body" if body else "no --upstream of a route that reads")
-    return min(rows, key=lambda row: len(row.upstreams))
+    return min(rows, key=lambda row: (row.scope is None, len(row.upstreams)))
 
 
 async def _forwarded(
@@ -89,7 +92,10 @@ async def _consumer_username(bench: Bench) -> None:
 
 async def _key_caller(bench: Bench) -> None:
     person, holder = await bench.person(), await making.key_holder(bench)
-    _, received = await _forwarded(bench, find_row(bench), holder)
+    row = find_row(bench)
+    if row.scope is None:
+        raise NotChecked("no --upstream of a route that takes API keys")
+    _, received = await _forwarded(bench, row, holder)
     _only(received, "X-Account-Id", person.claims.get("account_id", ""), "the key's account")
     _only(received, "X-Consumer-Username", "ghasi-key", "ghasi-key")
     if bench.options.api_key is None:

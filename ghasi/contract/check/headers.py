@@ -23,7 +23,7 @@ async def _proxied(bench: Bench) -> Answer:
     async def ask() -> Answer:
         for operation in ("list_webhooks", "get_usage", "list_messages", "list_api_keys", "refresh_session"):
             row = BY_OPERATION[operation]
-            if bench.played.isdisjoint(row.upstreams):
+            if bench.real(row):
                 try:
                     return (
                         await bench.ask(row, await bench.person())

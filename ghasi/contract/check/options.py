@@ -13,9 +13,17 @@ from urllib.parse import urlsplit
 from ghasi.contract.check.promises import CannotCheck
 from ghasi.contract.row import LIMIT_GROUPS, LimitGroup, Upstream
 
-Address = tuple[str, int]
-_ADDRESS = re.compile(r"(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<host>[^:\[\]]+)):(?P<port>[0-9]{1,5})")
+_ADDRESS = re.compile(r"(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<host>[^:,\[\]]+)):(?P<port>[0-9]{1,5})(?:,(?P<behind>.+))?")
 _MOST_PORT = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """Where the checker plays an upstream; what is not its own request goes on to the real one `behind`, if any."""
+
+    host: str
+    port: int
+    behind: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +50,7 @@ class Options:
     extensions: bool | None = None
     only: tuple[str, ...] = ()
     limits: Mapping[str, int] = field(default_factory=dict)
-    upstreams: Mapping[Upstream, Address] = field(default_factory=dict)
+    upstreams: Mapping[Upstream, Played] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what is no URL; raises CannotCheck."""
@@ -96,15 +104,17 @@ def read_limits(texts: tuple[str, ...]) -> dict[str, int]:
     return limits
 
 
-def read_upstreams(texts: tuple[str, ...]) -> dict[Upstream, Address]:
-    """Read `webhook-dispatcher=127.0.0.1:9001` and the like; raises CannotCheck."""
-    upstreams: dict[Upstream, Address] = {}
+def read_upstreams(texts: tuple[str, ...]) -> dict[Upstream, Played]:
+    """Read `webhook-dispatcher=127.0.0.1:9001`, with `,http://...` of the real one or without; raises CannotCheck."""
+    upstreams: dict[Upstream, Played] = {}
     for text in texts:
         name, _, address = text.partition("=")
         found = _ADDRESS.fullmatch(address)
         if name not in set(Upstream) or found is None or int(found["port"]) > _MOST_PORT:
-            raise CannotCheck(f"--upstream: {text!r} is not NAME=HOST:PORT with one of {', '.join(Upstream)}")
-        upstreams[Upstream(name)] = (found["v6"] or found["host"], int(found["port"]))
+            raise CannotCheck(f"--upstream: {text!r} is not NAME=HOST:PORT[,URL] with one of {', '.join(Upstream)}")
+        if found["behind"] is not None and not _is_http(found["behind"]):
+            raise CannotCheck(f"--upstream: {found['behind']!r} is no URL such as http://host:port")
+        upstreams[Upstream(name)] = Played(found["v6"] or found["host"], int(found["port"]), found["behind"])
     return upstreams
 
 
