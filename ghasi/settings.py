@@ -99,6 +99,11 @@ class Settings(BaseSettings):
 
     upstream_secret: str | None = Field(default=None, description="The gateway's proof to split upstreams")
     portal_secret: str | None = Field(default=None, description="The portal's proof to the gateway")
+    kong_admin_header: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9-]+: *[!-~][ -~]*$",
+        description="`Name: value` that Kong's Admin API asks of `ghasi kong sync`",
+    )
     secret_key: str | None = Field(
         default=None,
         description="Encrypts secrets at rest (32 random bytes, base64); several by commas: the first seals, all open",

@@ -39,6 +39,7 @@ for name, (module, text) in ADMIN.items():
 app.command(
     "ghasi.commands.contract:contract", name="contract", help="The contract: its routes, OpenAPI and reference."
 )
+app.command("ghasi.commands.kong:kong", name="kong", help="Keeping a Kong in front in step with the published keys.")
 app.command(
     "ghasi.commands.simulator:simulator",
     name="simulator", help="A simulated SMSC by itself, to try an SMPP client with.",

@@ -1,12 +1,16 @@
-"""`ghasi contract`: the contract as a table, as OpenAPI and as Markdown."""
+"""`ghasi contract`: the contract as a table, as OpenAPI, as Markdown and as Kong's configuration."""
 
+import asyncio
 import sys
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 from cyclopts.config import Env
 
 from ghasi.commands.output import console
+from ghasi.commands.running import SettingFlags
 from ghasi.contract import emit
+from ghasi.settings import Settings
 
 contract = App(name="contract")
 # every flag of it also as GHASI_CHECK_*
@@ -36,3 +40,17 @@ def openapi() -> None:
 def docs() -> None:
     """Print the reference as Markdown."""
     sys.stdout.write(emit.markdown())
+
+
+@contract.command
+def kong(
+    *,
+    keys: Annotated[str | None, Parameter(help="URL or file of the key set; default no keys")] = None,
+    settings: SettingFlags | None = None,
+) -> None:
+    """Print Kong's declarative configuration (format 3.0, for Kong 3.9); hosts, limits and Redis are the settings'."""
+    from ghasi.contract.kong.configuration import configuration  # noqa: PLC0415 - the other commands need none of it
+    from ghasi.contract.kong.keys import read_keys  # noqa: PLC0415
+
+    published = asyncio.run(read_keys(keys)) if keys is not None else None
+    sys.stdout.write(configuration(settings or Settings(), published))

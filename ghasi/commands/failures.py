@@ -9,6 +9,7 @@ from pydantic_core import ErrorDetails
 
 from ghasi.billing.model import BillingError, PeriodError
 from ghasi.contract.errors import Problem
+from ghasi.contract.kong import KongError
 from ghasi.processes.hosting import CannotRun, PartEnded
 from ghasi.processes.listening import CannotListen
 from ghasi.processes.run_folder import RunError
@@ -31,7 +32,7 @@ class Failure:
 
 
 USAGE_ERRORS = (CannotRun, PeriodError, SealError, SettingsError)
-FAILURES = (EmbeddedError, BillingError, CannotListen, SecretsError, MigrationError, RunError, PartEnded)
+FAILURES = (KongError, EmbeddedError, BillingError, CannotListen, SecretsError, MigrationError, RunError, PartEnded)
 
 
 def explain(error: Exception) -> Failure | None:

@@ -4,17 +4,12 @@ Owns the Access-Control-* headers. A request from elsewhere is served all the sa
 keep its answer to themselves.
 """
 
-from urllib.parse import urlsplit
-
+from ghasi.contract.cross_origin import ALLOWED_HEADERS, EXPOSED_HEADERS, MAX_AGE_S, origin_of
 from ghasi.contract.serving import RawHeaders
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-_EXPOSED = (
-    b"RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, X-RateLimit-Limit-Minute, "
-    b"X-RateLimit-Remaining-Minute, Retry-After, X-Kong-Request-Id"
-)
-_ALLOWED = b"Authorization, Content-Type, Idempotency-Key"
-_MAX_AGE_S = b"3600"
+_EXPOSED = ", ".join(EXPOSED_HEADERS).encode()
+_ALLOWED = ", ".join(ALLOWED_HEADERS).encode()
+_MAX_AGE_S = b"%d" % MAX_AGE_S
 _VARY = (b"vary", b"Origin")
 
 
@@ -44,12 +39,3 @@ class Cors:
             (b"access-control-allow-headers", _ALLOWED),
             (b"access-control-max-age", _MAX_AGE_S),
         ]
-
-
-def origin_of(url: str) -> str:
-    """Return a URL's origin as browsers write it: scheme, host, and the port unless it is the scheme's own."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    host = f"[{host}]" if ":" in host else host
-    port = "" if parts.port in {None, _DEFAULT_PORTS.get(parts.scheme)} else f":{parts.port}"
-    return f"{parts.scheme}://{host}{port}"

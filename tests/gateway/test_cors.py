@@ -2,8 +2,8 @@
 
 import pytest
 
+from ghasi.contract.cross_origin import origin_of
 from ghasi.gateway.app import Gateway
-from ghasi.gateway.cors import origin_of
 from tests.asgi import request
 from tests.gateway.services import Recorder, bearer
 

@@ -1,4 +1,4 @@
-"""What is derived from the contract's table: OpenAPI, Markdown and a table for the terminal.
+"""What is derived from the contract's table: OpenAPI, Markdown, a table for the terminal, Kong's configuration.
 
 `python -m ghasi.contract.emit docs` writes the files that are committed.
 """
@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 import msgspec
 
 from ghasi.contract.emit.documents import contract_markdown, errors_markdown, settings_markdown
-from ghasi.contract.emit.openapi import openapi
+from ghasi.contract.emit.openapi import DEFAULTS, openapi
 from ghasi.contract.emit.table import show
+from ghasi.contract.kong.configuration import configuration
 from ghasi.settings import Settings
 
 __all__ = ["COMMITTED", "markdown", "openapi", "openapi_json", "show"]
@@ -30,5 +31,6 @@ COMMITTED: Mapping[str, Callable[[], str]] = {
     "contract.md": contract_markdown,
     "errors.md": errors_markdown,
     "settings.md": settings_markdown,
+    "../deploy/kong.yaml": lambda: configuration(DEFAULTS),
 }
-"""The files of docs/ that are emitted; a test holds them equal to what is committed."""
+"""The files that are emitted, by their paths from docs/; a test holds them equal to what is committed."""
