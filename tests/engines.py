@@ -69,7 +69,8 @@ class Engine:
         return (self.folder / "engine.log").read_text(errors="replace")[-4000:]
 
 
-def _found(name: str) -> str:
+def found(name: str) -> str:
+    """The path of a program; without it the test is skipped."""
     program = shutil.which(name, path=_PATH)
     if program is None:
         pytest.skip(f"there is no {name}: sudo apt-get install -y {name}")
@@ -92,7 +93,7 @@ def _running(url: str, port: int, command: list[str], folder: Path) -> Iterator[
 @contextlib.contextmanager
 def nats_server() -> Iterator[Engine]:
     """Run a NATS server that keeps its streams in a folder."""
-    program = _found("nats-server")
+    program = found("nats-server")
     folder = Path(tempfile.mkdtemp(prefix="ghasi-nats-"))
     with reserved_ports(1) as (port,):
         command = [program, "--addr", "127.0.0.1", "--port", str(port), "--jetstream", "--store_dir", str(folder)]
@@ -103,7 +104,7 @@ def nats_server() -> Iterator[Engine]:
 @contextlib.contextmanager
 def redis_server() -> Iterator[Engine]:
     """Run a Redis server that keeps nothing on disk."""
-    program = _found("redis-server")
+    program = found("redis-server")
     folder = Path(tempfile.mkdtemp(prefix="ghasi-redis-"))
     with reserved_ports(1) as (port,):
         command = [program, "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(folder)]

@@ -216,7 +216,7 @@ local function auth_service()
     end
     url = AUTH_SERVICE
   end
-  local protocol, authority, path = match(url, "^(https?)://([^/]+)(.*)$")
+  local protocol, authority, path = match(url, "^(https?)://([^/]+)(.-)/?$")
   local host, port = match(authority or "", "^(.-):(%d+)$")
   return protocol, host or authority, tonumber(port) or (protocol == "https" and 443 or 80), path
 end
@@ -248,8 +248,11 @@ local function exchange(socket, request)
   local body = ""
   if length > 0 then
     body, fault = socket:receive(length)
+    if not body then
+      return nil, fault
+    end
   end
-  return body and status, headers, body
+  return status, headers, body
 end
 
 -- Asks over a connection that is kept; one that the other side closed meanwhile is replaced once.
