@@ -23,6 +23,7 @@ from ghasi.processes.listening import DRAIN_S, HttpServer
 from ghasi.processes.resources import ResourcesByService
 from ghasi.settings import Settings
 from ghasi.storage.pool import UNAVAILABLE, check
+from ghasi.storage.resources import Resources
 
 PACKAGES: dict[Upstream, str] = {
     Upstream.AUTH: "auth",
@@ -68,6 +69,10 @@ class Host:
     ) -> None:
         await self._stack.__aexit__(kind, error, traceback)
 
+    async def open_resources(self, service: str) -> Resources:
+        """Return what a service's parts get; opened once for all services of its database."""
+        return await self._resources.open(service)
+
     async def open_services(self, upstreams: Iterable[Upstream], *, upstream_secret: str | None = None) -> ServiceApp:
         """Open the services of upstreams and return their one app.
 
@@ -77,7 +82,7 @@ class Host:
         handlers: dict[str, Handler] = {}
         pools = set()
         for package in dict.fromkeys(PACKAGES[upstream] for upstream in Upstream if upstream in wanted):
-            resources = await self._resources.open(package)
+            resources = await self.open_resources(package)
             pools.add(resources.pool)
             routes = import_module(f"ghasi.{package}.routes")
             handlers |= await self._stack.enter_async_context(routes.serve(resources))
@@ -144,7 +149,7 @@ class Host:
         """Host the local identity server, whose users lie with auth's data."""
         identity = import_module("ghasi.identity.app")
         project_id = self.settings.firebase_project_id or "demo-ghasi"
-        resources = await self._resources.open("auth")
+        resources = await self.open_resources("auth")
         self.add_server("identity", identity.identity_app(resources, project_id), listener)
 
     async def add_simulator(self, listener: socket.socket) -> None:
@@ -155,7 +160,7 @@ class Host:
 
     async def add_workers(self, names: Iterable[str], *, run: str | None = None) -> None:
         """Run background work by its names in WORKERS; `run` names a run in which one such process follows another."""
-        opened = {name: replace(await self._resources.open(WORKERS[name]), run=run) for name in names}
+        opened = {name: replace(await self.open_resources(WORKERS[name]), run=run) for name in names}
         for name, resources in opened.items():
             self.checks[name] = _nothing  # while this process answers: it ends when its work does
             self.add_task(name, import_module(f"ghasi.{WORKERS[name]}.worker").work(resources))

@@ -112,7 +112,7 @@ async def stand(database_url: str) -> AsyncIterator[Standing]:
     }  # fmt: skip
     async with AsyncExitStack() as stack:
         home = await stack.enter_async_context(Host(Settings(**given), asyncio.Event()))
-        identity = await stack.enter_async_context(live(identity_app(await home.open_resources())))
+        identity = await stack.enter_async_context(live(identity_app(await home.open_resources("auth"))))
         settings = Settings(**given, firebase_certs_url=identity + CERTIFICATES)
         host = await stack.enter_async_context(Host(settings, asyncio.Event()))
         services = await host.open_services(Upstream)
@@ -120,7 +120,7 @@ async def stand(database_url: str) -> AsyncIterator[Standing]:
         spoiler = Spoiler(services, TurningClock())
         ways = {upstream: Way(client, spoiler) for upstream in Upstream}
         gateway = spoiler.app = Gateway(settings, dict(ways), instance="instance-1", health=_healthy)
-        resources = await host.open_resources()
+        resources = await host.open_resources("auth")
         standing = Standing(spoiler, gateway, ways, "", {}, None, "")
         set_limits(standing)
         await gateway.start()

@@ -62,9 +62,7 @@ def ours() -> list[tuple[str, list[str], dict[str, Any]]]:
 
 
 def named(kind: str) -> dict[tuple[str, str], dict[str, Any]]:
-    return {
-        (item["metadata"]["namespace"], item["metadata"]["name"]): item for item in OBJECTS if item["kind"] == kind
-    }
+    return {(item["metadata"]["namespace"], item["metadata"]["name"]): item for item in OBJECTS if item["kind"] == kind}
 
 
 def test_compose_fits_its_schema() -> None:

@@ -1,4 +1,4 @@
-"""Kong's Lua, run by LuaJIT as Kong runs it, in a stand-in for Kong's sandbox; what it shall do is in caller_test.lua."""
+"""Kong's Lua, run by LuaJIT as Kong runs it, in a stand-in for Kong's sandbox: see caller_test.lua."""
 
 import subprocess
 from pathlib import Path

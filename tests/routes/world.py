@@ -201,7 +201,7 @@ async def open_world(database_url: str, certificates_url: str, **changed: Any) -
         await gateway.start()
         assert gateway.ready
         try:
-            yield World(gateway, await host.open_resources(), upstreams)
+            yield World(gateway, await host.open_resources("auth"), upstreams)
         finally:
             await gateway.close()
 
