@@ -106,6 +106,16 @@ async def test_a_safe_run_sends_no_message_and_counts_sending_all_the_same(stand
     assert unsafe == ["errors.message_replay", "errors.message_reused_key", "shapes.send_message"]
 
 
+async def test_an_account_that_may_not_send_breaks_no_promise(standing: Standing) -> None:
+    changes = saying(
+        lambda asked, _: asked.operation == "send_message" and b'"Contract check"' in asked.body,
+        {"code": "insufficient_balance"}, 402,
+    )  # fmt: skip
+    report = await standing.check("shapes.send_message", changes=changes)
+    [outcome] = report.outcomes
+    assert outcome.why == 'account A may not send to +46700000010: 402 {"code": "insufficient_balance"}'
+
+
 async def test_what_is_made_is_deleted_whatever_happens(standing: Standing) -> None:
     for changes in (Changes(), saying(lambda asked, answered: asked.operation == "list_webhooks", {"data": 7}, 200)):
         report = await standing.check("errors.*", "shapes.*", "ownership.*", "callers.key_*", changes=changes)

@@ -227,6 +227,8 @@ class Bench:
 
     async def clean_up(self) -> None:
         """Undo all that was made; what could not be is in `left_behind`."""
+        making = [task for task in self._once.values() if task is not asyncio.current_task()]
+        await asyncio.gather(*making, return_exceptions=True)  # where a run is broken off, something may be on its way
         while self._undo:
             row, identifier, person = self._undo.pop()
             try:

@@ -74,6 +74,7 @@ class Asker:
 async def count(bench: Bench, groups: Iterable[LimitGroup]) -> Counting:
     """Count groups; what was made for other promises is deleted first, since later there is no leave for it."""
     await bench.clean_up()
+    other = await _other_person(bench)
     counting = Counting()
     askers: dict[LimitGroup, Asker] = {}
     for group in groups:
@@ -88,8 +89,18 @@ async def count(bench: Bench, groups: Iterable[LimitGroup]) -> Counting:
         left = {group for group in fresh if counting.counts[group.name].disturbed is not None}
         if not left:
             break
-    await _ask_as_other(bench, counting)
+    for found in counting.counts.values():
+        if other is not None and found.group.per == "account" and found.refusals:
+            found.other = await found.ask(other)
     return counting
+
+
+async def _other_person(bench: Bench) -> Person | None:
+    """Return the person of account B, if any; they may have to sign up, for which there is no leave later."""
+    try:
+        return await bench.other_person()
+    except NotChecked:
+        return None
 
 
 async def _asker(bench: Bench, group: LimitGroup) -> Asker:
@@ -164,14 +175,3 @@ async def _go_on(bench: Bench, count: Count) -> None:
     count.refusals = [answer, *[await count.ask() for _ in range(REFUSALS - 1)]]
     if count.passed != limit:
         count.disturbed = Broken(f"{limit} requests to pass", f"{count.passed}")
-
-
-async def _ask_as_other(bench: Bench, counting: Counting) -> None:
-    """Ask once in each group as account B."""
-    try:
-        other = await bench.other_person()
-    except NotChecked:
-        return
-    for found in counting.counts.values():
-        if found.group.per == "account" and found.refusals:
-            found.other = await found.ask(other)

@@ -32,6 +32,9 @@ def show(console: Console, report: Report) -> None:
             console.print(Text(f"\n{theme}", style="bold"), Text(about, style="dim"))
             console.print(_table(outcomes, wide=console.width >= _WIDE))
     console.print()
+    for outcome in report.outcomes:
+        if outcome.state == BROKEN:
+            console.print(Text(f"broken: {outcome.promise.id}", style="red"))
     for text in report.left_behind:
         console.print(Text(f"left behind: {text}", style="yellow"))
     console.print(Text(summary(report), style="bold red" if report.broken else "bold green"))
