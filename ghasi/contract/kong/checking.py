@@ -90,7 +90,7 @@ def _rows(document: Entity) -> Iterator[str]:
             continue
         by_key = "headers" in route
         guarded = any(plugin["name"] == "jwt" for plugin in route.get("plugins", []))
-        served.update((method, path, by_key) for method in route["methods"] for path in route["paths"])
+        served.update((method, path, by_key) for method in route.get("methods", []) for path in route["paths"])
         tags = set(route.get("tags", []))
         if by_key is not ("ghasi:api-key" in tags) or guarded is not ("ghasi:user-token" in tags):
             yield f"route {route['name']}: its tags say something else than its plugins"
