@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
 from ghasi.gateway import metrics
-from ghasi.gateway.redis_client import patience
+from ghasi.gateway.redis_client import ask, new_connection, patience
 
 PREFIX = "ghasi:limit:"
 MAX_BATCHES = 4
@@ -49,7 +49,8 @@ class RedisWindows:
 
     def __init__(self, redis: Redis) -> None:
         self.failing = False
-        self._redis = redis
+        # one more, for finding out whether it is back
+        self._free = [new_connection(redis) for _ in range(MAX_BATCHES + 1)]
         self._waiting: list[_Request] = []
         self._batches: set[asyncio.Task[None]] = set()
         self._flush_due = False
@@ -78,6 +79,8 @@ class RedisWindows:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for connection in self._free:
+            await connection.disconnect(nowait=True)
 
     def _flush(self) -> None:
         self._flush_due = False
@@ -103,11 +106,15 @@ class RedisWindows:
                     before.set_result(counted)
 
     async def _ask(self, keys: list[str], limits: list[int]) -> list[int]:
-        async with patience():
-            try:
-                reply = await self._redis.evalsha(_SHA, len(keys), *keys, *limits)
-            except NoScriptError:  # Redis was started anew
-                reply = await self._redis.eval(SCRIPT, len(keys), *keys, *limits)
+        connection = self._free.pop()
+        try:
+            async with patience():
+                try:
+                    reply = await ask(connection, "EVALSHA", _SHA, len(keys), *keys, *limits)
+                except NoScriptError:  # Redis was started anew
+                    reply = await ask(connection, "EVAL", SCRIPT, len(keys), *keys, *limits)
+        finally:
+            self._free.append(connection)
         counts = [int(text) for text in reply.split()]
         if len(counts) != len(keys):
             raise ValueError("not as many counts as keys")

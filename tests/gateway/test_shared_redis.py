@@ -1,10 +1,12 @@
 """Several gateways before one Redis: what they share, what they tell each other, and that its faults cost nothing."""
 
 import asyncio
+import re
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -329,3 +331,46 @@ async def test_a_gateway_starts_while_redis_is_away_or_is_something_else(auth: A
             async with running(auth, Recorder(), redis_url=web.replace("http", "redis")) as gateway:
                 assert gateway.ready
                 await pass_uncounted(gateway, 5)
+
+
+async def test_what_hung_while_it_signed_in_is_not_taken_for_an_answer(
+    auth: AuthService, engine: Engine, redis: Redis
+) -> None:
+    await room_in_the_minute(SHARED_MINUTE_S)
+    await redis.config_set("requirepass", "right-password")
+    try:
+        engine.pause()
+        url = f"redis://:right-password@{urlsplit(engine.url).netloc}/3"
+        async with running(auth, Recorder(), redis_url=url) as gateway:
+            await pass_uncounted(gateway, 5)
+            await asyncio.sleep(1)
+            engine.resume()
+            await until("ok", limits_of(gateway), 1.2)
+            counted = [(await send(gateway)).header("ratelimit-remaining") for _ in range(20)]
+            assert counted == [str(59 - number) for number in range(20)]
+    finally:
+        engine.resume()
+        await redis.config_set("requirepass", "")
+
+
+async def test_the_user_that_the_operators_page_names_is_enough(
+    auth: AuthService, engine: Engine, redis: Redis
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
+    rules = re.search(r"(?m)^user ghasi (.*)$", page)
+    assert rules is not None
+    await redis.execute_command("ACL", "SETUSER", "ghasi", *rules[1].split())
+    try:
+        url = f"redis://ghasi:PASSWORD@{urlsplit(engine.url).netloc}/1"
+        async with running(auth, Recorder(status=204), redis_url=url) as gateway:
+            await listened_by(redis, 1)
+            assert (await send(gateway)).header("ratelimit-limit") == "60"
+            with capture_logs() as logs:
+                assert (await request(gateway, "DELETE", f"/v1/users/{USER_ID}", headers=bearer())).status == 204
+                await asyncio.sleep(2.5)  # the listener asks whether Redis is there
+                await listened_by(redis, 1)
+            assert not [
+                entry for entry in logs if entry["log_level"] in {"warning", "error"} or "heard" in entry["event"]
+            ]
+    finally:
+        await redis.execute_command("ACL", "DELUSER", "ghasi")
