@@ -16,7 +16,7 @@ from ghasi.processes.logs import configure_logs
 from ghasi.processes.supervisor import supervise
 from ghasi.settings import Settings
 from ghasi.storage import embedded
-from ghasi.storage.databases import SCHEMAS, SERVICES, url_of
+from ghasi.storage.databases import SCHEMAS, SERVICES, own_variables, url_of
 
 SettingFlags = Annotated[Settings, Parameter(name="*")]
 PortFlag = Annotated[
@@ -118,7 +118,8 @@ def _become(program: str, arguments: Iterable[str], service: str | None, setting
     else:
         connection = embedded.running(settings.data_dir)
         if connection is None:
-            raise embedded.EmbeddedError(f"no embedded database runs in {settings.data_dir}")
+            hint = "; --service names another one" if service is None and own_variables(settings) else ""
+            raise embedded.EmbeddedError(f"no embedded database runs in {settings.data_dir}{hint}")
         command, password = embedded.command(program, connection), connection.password
     if password is not None:
         environment["PGPASSWORD"] = password  # not on the command line, which others can read
