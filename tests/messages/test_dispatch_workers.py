@@ -26,8 +26,8 @@ from tests.messages.test_hardening import make_mute, until
 
 REFUSES = Behaviour(receipt_delay_s=0.01, refuse={statuses.ESME_RINVDSTADR: 1.0})
 RENEWED_EVERY_S = 0.2
-HANDED_OVER_WITHIN_S = 0.25
-"""On a machine with other work; measured alone the 99th percentile is 60 ms."""
+HANDED_OVER_WITHIN_S = 1.0
+"""However busy the machine; measured alone the 99th percentile is 60 ms. Without the bell it is the tick."""
 
 
 @dataclass
@@ -125,8 +125,9 @@ to = ["a", "b"]
 
 
 async def test_messages_reach_the_worker_whose_carrier_they_need_at_once(
-    customer: Customer, pool: Pool, site: Site
+    customer: Customer, pool: Pool, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(worker, "TICK_S", 5.0)
     site.write(BY_PREFIX)
     await site.start_two()
     begun: dict[str, float] = {}
