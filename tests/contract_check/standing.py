@@ -23,6 +23,7 @@ from ghasi.contract.row import Upstream
 from ghasi.gateway.app import Gateway
 from ghasi.gateway.limits import Limits
 from ghasi.gateway.upstreams import HttpUpstream, InProcessUpstream
+from ghasi.gateway.windows import MemoryWindows
 from ghasi.identity.app import CERTIFICATES, identity_app
 from ghasi.processes.hosting import Host
 from ghasi.settings import Settings
@@ -145,7 +146,7 @@ async def stand(database_url: str) -> AsyncIterator[Standing]:
 
 def set_limits(standing: Standing, **limits: int) -> None:
     """Let the gateway count anew, by the clock of the run, to the contract's limits or to others."""
-    standing.gateway._limits = Limits(Settings(**limits), clock=standing.spoiler.now)
+    standing.gateway._limits = Limits(Settings(**limits), MemoryWindows(), standing.spoiler.now)
 
 
 async def _sign_two_in(standing: Standing) -> None:

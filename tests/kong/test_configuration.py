@@ -74,7 +74,7 @@ def test_no_secret_is_in_the_text() -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        {"redis_url": "http://redis.example"}, {"redis_url": "redis://redis.example/x"},
+        {"redis_url": "unix:///run/redis.sock"},
         {"message_store_url": "https://store.example"}, {"sms_orchestrator_url": "http://o.example/path"},
     ],
 )  # fmt: skip
