@@ -44,8 +44,9 @@ from ghasi.processes.logs import configure_logs
 from ghasi.settings import Settings
 from ghasi.storage import embedded
 from ghasi.storage.bells import Bells
+from ghasi.storage.events.outbox import Event
+from ghasi.storage.events.postgres import PostgresEvents
 from ghasi.storage.migrate import migrate
-from ghasi.storage.outbox import Event
 from ghasi.storage.pool import Pool, open_pool
 from ghasi.storage.resources import Resources
 from ghasi.storage.sealing import Sealer, new_secret_key
@@ -186,7 +187,8 @@ async def ask(pool: Pool, url: str, requests: int, progress: Progress) -> dict[s
     busiest = await pool.fetchval(
         "SELECT account_id FROM billing.usage_quarters GROUP BY account_id ORDER BY sum(messages) DESC LIMIT 1"
     )
-    resources = Resources(Settings(dev=True), url, pool, Sealer(new_secret_key()), Bells(pool))
+    bells = Bells(pool)
+    resources = Resources(Settings(dev=True), url, pool, Sealer(new_secret_key()), bells, PostgresEvents(pool, bells))
     figures: dict[str, list[float]] = {}
     task = progress.add_task("asking", total=len(GROUPINGS) * requests)
     async with serve(resources) as handlers:

@@ -36,6 +36,7 @@ from ghasi.processes.logs import configure_logs
 from ghasi.settings import Settings
 from ghasi.storage import embedded
 from ghasi.storage.bells import Bells
+from ghasi.storage.events.postgres import PostgresEvents
 from ghasi.storage.migrate import migrate
 from ghasi.storage.pool import Pool, open_pool
 from ghasi.storage.resources import Resources
@@ -155,7 +156,8 @@ async def reading(store: Store) -> AsyncIterator[Reader]:
             )
             if row is not None:
                 sample.append((row["id"], row["account_id"]))
-        resources = Resources(Settings(dev=True), store.url, pool, Sealer(new_secret_key()), Bells(pool))
+        bells, sealer = Bells(pool), Sealer(new_secret_key())
+        resources = Resources(Settings(dev=True), store.url, pool, sealer, bells, PostgresEvents(pool, bells))
         async with routes.serve(resources) as handlers:
             recipients = await pool.fetch(
                 "SELECT recipient FROM messages.messages WHERE account_id = $1 ORDER BY id DESC LIMIT 500",

@@ -42,6 +42,8 @@ class Settings(BaseSettings):
     nats_url: str | None = Field(
         default=None, description="NATS with JetStream, which carries events between services; default PostgreSQL"
     )
+    nats_keep_days: int = Field(default=3, ge=2, le=365, description="Days that NATS keeps events, read or not")
+    nats_replicas: int = Field(default=1, ge=1, le=5, description="NATS servers of the cluster that keep each event")
     redis_url: str | None = Field(
         default=None, description="Valkey or Redis, in which several gateways share their limits; default one gateway"
     )
@@ -157,6 +159,13 @@ class Settings(BaseSettings):
     def _host_and_port(cls, value: str | None) -> str | None:
         if value is not None and ("/" in value or not _is_http_url(f"http://{value}")):
             raise ValueError("must be host:port")
+        return value
+
+    @field_validator("nats_url")
+    @classmethod
+    def _nats_servers(cls, value: str | None) -> str | None:
+        if value is not None and not all(map(_is_nats_url, value.split(","))):
+            raise ValueError("must be nats://host:port or tls://host:port, or several of them by commas")
         return value
 
     @field_validator("upstream_secret", "portal_secret")
@@ -282,6 +291,15 @@ def _is_redis_url(text: str) -> bool:
     number = parts.path.strip("/")
     named = bool(parts.hostname) and port != 0 and (not number or number.isdigit())
     return parts.scheme in {"redis", "rediss"} and named and _is_visible(text, spaces=False)
+
+
+def _is_nats_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text.strip())
+        port = parts.port
+    except ValueError:
+        return False
+    return parts.scheme in {"nats", "tls"} and bool(parts.hostname) and port != 0
 
 
 def _is_proxy(text: str) -> bool:

@@ -17,6 +17,7 @@ import structlog
 from ghasi.settings import Settings
 from ghasi.storage import embedded
 from ghasi.storage.bells import Bells
+from ghasi.storage.events.postgres import PostgresEvents
 from ghasi.storage.migrate import migrate
 from ghasi.storage.pool import Pool, open_pool
 from ghasi.storage.resources import Resources
@@ -122,4 +123,5 @@ def sealer(secret_key: str) -> Sealer:
 @pytest.fixture
 def resources(database_url: str, pool: Pool, sealer: Sealer) -> Resources:
     """What a process gives to the parts it hosts, with default settings in --dev."""
-    return Resources(Settings(dev=True), database_url, pool, sealer, Bells(pool))
+    bells = Bells(pool)
+    return Resources(Settings(dev=True), database_url, pool, sealer, bells, PostgresEvents(pool, bells))

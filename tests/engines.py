@@ -65,6 +65,13 @@ class Engine:
         assert self.process is not None
         self.process.send_signal(signal.SIGCONT)
 
+    def wipe(self) -> None:
+        """Delete all that it had written, as a lost disk does; it must have ended."""
+        assert self.process is None
+        for kept in self.folder.iterdir():
+            if kept.is_dir():
+                shutil.rmtree(kept)
+
     def log(self) -> str:
         return (self.folder / "engine.log").read_text(errors="replace")[-4000:]
 

@@ -16,7 +16,8 @@ from ghasi.contract import shapes
 from ghasi.contract.errors import Problem, invalid
 from ghasi.contract.serving import Caller
 from ghasi.contract.values import is_language_tag, rfc3339, zone_names
-from ghasi.storage import audit, outbox
+from ghasi.storage import audit
+from ghasi.storage.events import outbox
 from ghasi.storage.pool import Connection, Pool
 
 _JOINERS = "\u200c\u200d"

@@ -18,7 +18,8 @@ from ghasi.auth.users import change_role
 from ghasi.contract import shapes
 from ghasi.contract.errors import Problem, invalid
 from ghasi.contract.row import LIMIT_GROUPS
-from ghasi.storage import audit, outbox
+from ghasi.storage import audit
+from ghasi.storage.events import outbox
 from ghasi.storage.pool import Connection, Pool
 from ghasi.storage.resources import Resources
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from ghasi.auth.model import Account
 from ghasi.contract.shapes import Role
 from ghasi.contract.values import new_id
-from ghasi.storage.outbox import Event, to_json
+from ghasi.storage.events.outbox import Event, to_json
 
 
 def account_updated(account: Account, now: datetime) -> Event:

@@ -37,7 +37,8 @@ from ghasi.contract import shapes
 from ghasi.contract.errors import CODES, Problem, invalid
 from ghasi.contract.serving import Caller
 from ghasi.contract.values import new_id
-from ghasi.storage import audit, outbox
+from ghasi.storage import audit
+from ghasi.storage.events import outbox
 from ghasi.storage.pool import Connection, Pool
 
 log = structlog.get_logger("ghasi.auth")

@@ -18,7 +18,7 @@ from ghasi.contract import shapes
 from ghasi.contract.errors import Problem
 from ghasi.contract.serving import Caller
 from ghasi.contract.values import decode_id_cursor, page_of, rfc3339
-from ghasi.storage import outbox
+from ghasi.storage.events import outbox
 from ghasi.storage.pool import Connection, Pool
 
 

@@ -1,4 +1,4 @@
-"""Clears away what has ended: refresh tokens, invitations, Idempotency-Keys, signing keys; decides nothing else."""
+"""Clears away what has ended: refresh tokens, invitations, Idempotency-Keys, signing keys; relays auth's events."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,16 @@ log = structlog.get_logger("ghasi.auth")
 
 
 async def work(resources: Resources) -> None:
-    """Clear away once a minute until `resources.stopping` is set."""
+    """Clear away once a minute, and relay, until `resources.stopping` is set."""
+    relaying = asyncio.create_task(resources.events.relay("auth"))
+    try:
+        await _clear_away_until_stopped(resources)
+    finally:
+        relaying.cancel()
+        await asyncio.wait([relaying])
+
+
+async def _clear_away_until_stopped(resources: Resources) -> None:
     while not resources.stopping.is_set():
         try:
             await clear_away(resources.pool, datetime.now(UTC), resources.stopping)

@@ -17,7 +17,7 @@ from ghasi.billing.model import Charge
 from ghasi.contract import shapes
 from ghasi.contract.pricing import Rate, Tier
 from ghasi.contract.values import decimal_string, new_id, optional_rfc3339, rfc3339
-from ghasi.storage.outbox import Event, to_json
+from ghasi.storage.events.outbox import Event, to_json
 
 NO_ACCOUNT = UUID(int=0)
 

@@ -15,8 +15,8 @@ from ghasi.billing.invoices.automatic import Calendar
 from ghasi.billing.invoices.presenting import seller_of
 from ghasi.billing.ledger import keeping
 from ghasi.billing.usage.rating import Rater
-from ghasi.storage import outbox
-from ghasi.storage.pool import UNAVAILABLE, Pool
+from ghasi.storage.events.carrier import Events
+from ghasi.storage.pool import UNAVAILABLE
 from ghasi.storage.resources import Resources
 
 KEEP = timedelta(hours=24)
@@ -35,12 +35,11 @@ async def work(resources: Resources) -> None:
     async with asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(_rate(resources)),
-            group.create_task(
-                outbox.follow(resources.pool, "auth", "billing", customers.apply, wake=bells.event("auth"))
-            ),
+            group.create_task(resources.events.follow("auth", "billing", customers.apply)),
             group.create_task(keeping.keep(resources.pool, bells)),
             group.create_task(_move_invoices_on(resources)),
-            group.create_task(_prune(resources.pool)),
+            group.create_task(resources.events.relay("billing")),
+            group.create_task(_prune(resources.events)),
         ]
         await resources.stopping.wait()
         for task in tasks:
@@ -51,16 +50,13 @@ async def _rate(resources: Resources) -> None:
     bells, rater = resources.bells, Rater()
     with contextlib.suppress(*UNAVAILABLE):  # before the first batch, in whose transaction it would take long
         await rater.learn(resources.pool)
-    await outbox.follow(
-        resources.pool, "messages", "billing", rater.apply,
-        wake=bells.event("messages"), applied=lambda: bells.ring("billing"),
-    )  # fmt: skip
+    await resources.events.follow("messages", "billing", rater.apply, applied=lambda: bells.ring("billing"))
 
 
-async def _prune(pool: Pool) -> None:
+async def _prune(events: Events) -> None:
     while True:
         try:
-            while await outbox.prune(pool, "billing", KEEP, PRUNED_AT_A_TIME) == PRUNED_AT_A_TIME:
+            while await events.prune("billing", KEEP, PRUNED_AT_A_TIME) == PRUNED_AT_A_TIME:
                 pass
         except UNAVAILABLE as error:  # the next round comes
             log.warning("prune_failed", error=type(error).__name__)
@@ -73,7 +69,7 @@ async def _move_invoices_on(resources: Resources) -> None:
     calendar = Calendar(grace, seller_of(settings))
     while True:
         try:
-            if await automatic.advance(resources.pool, calendar, datetime.now(UTC)):
+            if await automatic.advance(resources.pool, resources.events, calendar, datetime.now(UTC)):
                 resources.bells.ring("billing")
         except Exception as error:  # one account's invoice must not end the rating of all; it is tried again and seen
             log.exception("invoices_not_moved_on", error=type(error).__name__)

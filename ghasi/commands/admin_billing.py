@@ -111,7 +111,7 @@ def close_period(
         operator,
         "billing",
         lambda it: invoice_admin.close_period(
-            it.pool, period, early=early, actor=operator.actor, seller=seller_of(it.settings)
+            it.pool, it.events, period, early=early, actor=operator.actor, seller=seller_of(it.settings)
         ),
     )
     if operator.json:

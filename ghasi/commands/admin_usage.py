@@ -21,7 +21,6 @@ from ghasi.commands.operator import Operator, OperatorFlags, do_with
 from ghasi.commands.output import RowLimit, count, print_line, print_row, print_rows
 from ghasi.messages.keeping import partitions
 from ghasi.messages.reading import recount_queries as messages
-from ghasi.storage import outbox
 from ghasi.storage.resources import Resources
 
 usage = App(name="usage")
@@ -95,8 +94,8 @@ async def _has_arrived(told_by: Resources, kept_by: Resources) -> bool:
     """Wait until billing has read what messages have said by now, and messages what billing has; whether they have."""
     waited_s, now = 0.0, datetime.now(UTC)
     while not (
-        await outbox.has_read_until(kept_by.pool, "messages", "billing", now)
-        and await outbox.has_read_until(told_by.pool, "billing", "messages", now)
+        await kept_by.events.has_read_until("messages", "billing", now)
+        and await told_by.events.has_read_until("billing", "messages", now)
     ):
         if waited_s >= ARRIVES_WITHIN_S:
             return False

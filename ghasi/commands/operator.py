@@ -15,6 +15,7 @@ from ghasi.processes.logs import configure_logs
 from ghasi.settings import Settings
 from ghasi.storage.bells import Bells
 from ghasi.storage.databases import list_databases
+from ghasi.storage.events.opening import open_events, open_link
 from ghasi.storage.pool import open_pool
 from ghasi.storage.resources import Resources
 from ghasi.storage.sealing import Sealer, SealError
@@ -105,12 +106,18 @@ def do_with(
 
 async def _open(settings: Settings, services: Iterable[str], stack: AsyncExitStack) -> dict[str, Resources]:
     sealer = _Keyless(settings.data_dir) if settings.secret_key is None else Sealer(settings.secret_key)
+    link = open_link(settings, "ghasi admin")
+    if link is not None:
+        stack.push_async_callback(link.close)
     opened: dict[str, Resources] = {}
     for database in list_databases(settings, services):
         with noted(str(database)):
             pool = await open_pool(database.url, size=2, name="ghasi admin")
         stack.push_async_callback(pool.close)
-        opened |= dict.fromkeys(database.services, Resources(settings, database.url, pool, sealer, Bells(pool)))
+        bells = Bells(pool)
+        events = open_events(settings, pool, bells, link)
+        resources = Resources(settings, database.url, pool, sealer, bells, events)
+        opened |= dict.fromkeys(database.services, resources)
     return opened
 
 

@@ -15,7 +15,7 @@ from ghasi.contract.message_errors import MESSAGE_ERRORS
 from ghasi.contract.shapes import Message, MessageDetail, MessageError, MessageEvent, MessageStatus
 from ghasi.contract.values import id_time, money, new_id, optional_rfc3339, rfc3339
 from ghasi.messages.senders.senders import SenderRules
-from ghasi.storage.outbox import Event, to_json
+from ghasi.storage.events.outbox import Event, to_json
 from ghasi.storage.pool import Record
 
 DEFAULT_VALIDITY_S = 86_400

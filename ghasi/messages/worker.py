@@ -27,7 +27,6 @@ from ghasi.messages.dispatch.quality import KEPT_DAYS, read_quality
 from ghasi.messages.inbound.inbox import Inbox
 from ghasi.messages.keeping import retention
 from ghasi.messages.sending import accounts, prices, scheduling
-from ghasi.storage import outbox
 from ghasi.storage.pool import UNAVAILABLE, Pool
 from ghasi.storage.resources import Resources
 
@@ -42,7 +41,7 @@ log = structlog.get_logger("ghasi.dispatch")
 async def work(resources: Resources) -> None:
     """Run dispatch until the process stops."""
     pool, bells, stopping = resources.pool, resources.bells, resources.stopping
-    ledger, inbox = Ledger(pool, bells), Inbox(pool, bells)
+    events, ledger, inbox = resources.events, Ledger(pool, bells), Inbox(pool, bells)
     tallies: defaultdict[str, Tally] = defaultdict(Tally)
     fleet: Fleet[Any] = Fleet(
         open_carrier, partial(_on_receipts, ledger, tallies), partial(_on_inbound, inbox), leased=True
@@ -73,12 +72,9 @@ async def work(resources: Resources) -> None:
         background += [asyncio.create_task(_every(seconds, step)) for seconds, step in loops]
         background += [
             asyncio.create_task(_hear_of_aside(dispatcher, bells.event("aside"))),
-            asyncio.create_task(
-                outbox.follow(pool, "auth", "messages", accounts.take_accounts, wake=bells.event("auth"))
-            ),
-            asyncio.create_task(
-                outbox.follow(pool, "billing", "messages", prices.take_billing, wake=bells.event("billing"))
-            ),
+            asyncio.create_task(events.follow("auth", "messages", accounts.take_accounts)),
+            asyncio.create_task(events.follow("billing", "messages", prices.take_billing)),
+            asyncio.create_task(events.relay("messages")),
         ]
         await _until_stopped(dispatcher, binds, stopping)
     finally:

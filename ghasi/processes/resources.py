@@ -1,4 +1,4 @@
-"""Opens what the parts of a process need: for each database that its services use, one pool, its bells and the sealer.
+"""Opens what parts need: for each database that their services use, one pool, its bells, its events and the sealer.
 
 Owns which services share them. Closes them when the stack that it is given closes.
 """
@@ -13,6 +13,8 @@ from ghasi.processes.health import Check
 from ghasi.settings import Settings
 from ghasi.storage.bells import Bells
 from ghasi.storage.databases import Database, list_databases
+from ghasi.storage.events.link import Link
+from ghasi.storage.events.opening import open_events, open_link
 from ghasi.storage.pool import UNAVAILABLE, Pool, check, open_pool
 from ghasi.storage.resealing import name_of_process
 from ghasi.storage.resources import Resources
@@ -30,6 +32,7 @@ class ResourcesByService:
         self._stack = stack
         self._checks = checks
         self._opened: dict[str, Resources] = {}
+        self._link: Link | None = None
 
     async def open(self, service: str) -> Resources:
         """Return a service's resources; its database gets a check by its name, and its bells listen from here on."""
@@ -49,7 +52,11 @@ class ResourcesByService:
         listening = asyncio.create_task(bells.listen(database.url, name))
         self._stack.push_async_callback(_end, listening)
         self._checks[database.name] = partial(check, pool)
-        return Resources(self._settings, database.url, pool, sealer, bells, self._stopping)
+        if self._link is None and (link := open_link(self._settings, name)) is not None:
+            self._link = link
+            self._stack.push_async_callback(link.close)
+        events = open_events(self._settings, pool, bells, self._link)
+        return Resources(self._settings, database.url, pool, sealer, bells, events, self._stopping)
 
 
 async def _close_pool(pool: Pool) -> None:

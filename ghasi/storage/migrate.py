@@ -13,7 +13,7 @@ from pathlib import Path
 import asyncpg
 import structlog
 
-from ghasi.storage.outbox import rebase
+from ghasi.storage.events.rebase import rebase
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK = 0x67686173  # "ghas": one migration at a time in a database

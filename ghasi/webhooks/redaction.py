@@ -12,7 +12,7 @@ from uuid import UUID
 import msgspec
 
 from ghasi.contract.values import first_id
-from ghasi.storage import outbox
+from ghasi.storage.events.carrier import Events
 from ghasi.storage.pool import Connection, Pool
 from ghasi.webhooks import redaction_queries as queries
 
@@ -31,10 +31,10 @@ async def delete_texts(connection: Connection, message_ids: Sequence[UUID]) -> N
         await queries.delete_responses(connection, [event_id for event_id, _ in rewritten])
 
 
-async def delete_old_texts(pool: Pool, days: int | None, now: datetime | None = None) -> None:
+async def delete_old_texts(pool: Pool, events: Events, days: int | None, now: datetime | None = None) -> None:
     """Delete the texts of messages older than `days` (None: keep them), in batches; `now` is for tests."""
     now = now or datetime.now(UTC)
-    if days is None or not await outbox.has_read_until(pool, "messages", "webhooks", now - BEHIND):
+    if days is None or not await events.has_read_until("messages", "webhooks", now - BEHIND):
         return
     before = first_id(now - timedelta(days=days) - BEHIND)
     for _ in range(MOST_BATCHES):

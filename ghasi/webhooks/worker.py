@@ -16,7 +16,6 @@ from dataclasses import replace
 import structlog
 from prometheus_client import Gauge
 
-from ghasi.storage import outbox
 from ghasi.storage.pool import UNAVAILABLE, Pool
 from ghasi.storage.resources import Resources
 from ghasi.webhooks import redaction
@@ -130,24 +129,11 @@ class _Worker:
         self._wake_ordered.set()
 
     async def _follow(self) -> None:
-        await outbox.follow(
-            self._pool,
-            "messages",
-            "webhooks",
-            self._feed.handle,
-            wake=self._resources.bells.event("messages"),
-            applied=self._feed.hand_over,
-        )
+        await self._resources.events.follow("messages", "webhooks", self._feed.handle, applied=self._feed.hand_over)
 
     async def _follow_billing(self) -> None:
-        await outbox.follow(
-            self._pool,
-            "billing",
-            "webhooks",
-            billing_feed.feed,
-            wake=self._resources.bells.event("billing"),
-            most=_BILLING_AT_ONCE,
-            applied=self._claim_fed,
+        await self._resources.events.follow(
+            "billing", "webhooks", billing_feed.feed, most=_BILLING_AT_ONCE, applied=self._claim_fed
         )
 
     async def _attempt(self, lane: Lane, job: Job) -> Outcome:
@@ -231,7 +217,9 @@ class _Worker:
                     == _PRUNED_AT_ONCE
                 ):
                     pass
-                await redaction.delete_old_texts(self._pool, self._resources.settings.body_retention_days)
+                await redaction.delete_old_texts(
+                    self._pool, self._resources.events, self._resources.settings.body_retention_days
+                )
             except Exception as error:  # it is tried again; deliveries go on
                 log.exception("housekeeping_failed", error=type(error).__name__)
             await asyncio.sleep(self._pace.housekeeping_s)

@@ -14,8 +14,8 @@ from ghasi.billing.usage.rating import Rater
 from ghasi.contract import shapes
 from ghasi.contract.serving import ServiceApp
 from ghasi.contract.values import new_id, optional_rfc3339, rfc3339
-from ghasi.storage import outbox
-from ghasi.storage.outbox import Event
+from ghasi.storage.events import outbox, postgres
+from ghasi.storage.events.outbox import Event
 from ghasi.storage.pool import Pool
 from ghasi.storage.resources import Resources
 from tests.asgi import Answer, request
@@ -104,8 +104,8 @@ class Messages:
     async def read(self, most: int = 500) -> None:
         """Read all that was written. A transaction of anybody's, a vacuum's too, may hide some of it for a moment."""
         read = True  # the first look at an outbox only makes the position
-        while read or not await outbox.has_read_until(self._pool, "messages", "billing", THE_END):
-            read = await outbox.consume(self._pool, "messages", "billing", self._rater.apply, most) > 0
+        while read or not await postgres.has_read_until(self._pool, "messages", "billing", THE_END):
+            read = await postgres.consume(self._pool, "messages", "billing", self._rater.apply, most) > 0
 
     async def happen(self, *messages: Sms) -> None:
         await self.write(*(event for message in messages for event in message.events()))

@@ -16,13 +16,17 @@ from ghasi.contract.values import new_id
 from ghasi.storage import audit
 from ghasi.storage.pool import Pool
 from tests.billing.conftest import ACCOUNT, LAST_MONTH, Messages, Sms
+from tests.carrying import events_of
 
 WHO = "operator:ann"
 NEXT_MONTH = datetime(2026, 11, 3, tzinfo=UTC)
 
 
 async def close(pool: Pool, period: str = "2026-10", *, early: bool = False) -> list[str | None]:
-    return [invoice.number for invoice in (await invoice_admin.close_period(pool, period, early=early, actor=WHO)).made]
+    return [
+        invoice.number
+        for invoice in (await invoice_admin.close_period(pool, events_of(pool), period, early=early, actor=WHO)).made
+    ]
 
 
 async def invoiced(pool: Pool) -> dict[UUID, str | None]:
@@ -41,7 +45,7 @@ async def test_an_invoice_has_a_line_for_each_country_and_price(pool: Pool, mess
         Sms(country="AF"), Sms(country="AF", segments=2), Sms(country="AF", at=LAST_MONTH + timedelta(days=2)),
         Sms(country="DE"), Sms(country=None), Sms(passes=("failed",)), Sms(at=LAST_MONTH - timedelta(days=40)),
     )  # fmt: skip
-    (invoice,) = (await invoice_admin.close_period(pool, "2026-10", actor=WHO)).made
+    (invoice,) = (await invoice_admin.close_period(pool, events_of(pool), "2026-10", actor=WHO)).made
     assert invoice.number == f"GH-{datetime.now(UTC).year}-000001"
     assert (invoice.account_id, invoice.status, invoice.currency) == (ACCOUNT, "open", "USD")
     assert (invoice.period_start, invoice.period_end) == (
@@ -66,10 +70,10 @@ async def test_an_invoice_has_a_line_for_each_country_and_price(pool: Pool, mess
 
 async def test_closing_twice_is_harmless(pool: Pool, messages: Messages) -> None:
     await messages.happen(Sms(), Sms(account_id=new_id()))
-    first = await invoice_admin.close_period(pool, "2026-10", actor=WHO)
+    first = await invoice_admin.close_period(pool, events_of(pool), "2026-10", actor=WHO)
     assert len(first.made) == 2
     assert first.skipped == []
-    again = await invoice_admin.close_period(pool, "2026-10", actor=WHO)
+    again = await invoice_admin.close_period(pool, events_of(pool), "2026-10", actor=WHO)
     assert again.made == []
     assert again.skipped == sorted(str(invoice.number) for invoice in first.made)
     assert await invoice_admin.list_invoices(pool) == first.made[::-1]

@@ -10,6 +10,7 @@ from ghasi.contract.serving import ServiceApp
 from ghasi.contract.values import encode_cursor, new_id, rfc3339
 from ghasi.storage.resources import Resources
 from tests.billing.conftest import ACCOUNT, OCTOBER, Messages, Sms, ask, get
+from tests.carrying import events_of
 
 WHO = "operator:ann"
 DEFAULT_RATE = "00000000-0000-7000-8000-000000000001"
@@ -17,7 +18,7 @@ DEFAULT_RATE = "00000000-0000-7000-8000-000000000001"
 
 async def test_an_invoice_as_the_customer_sees_it(app: ServiceApp, resources: Resources, messages: Messages) -> None:
     await messages.happen(*(Sms() for _ in range(3)), Sms(country=None, segments=10))
-    (made,) = (await invoice_admin.close_period(resources.pool, "2026-10", actor=WHO)).made
+    (made,) = (await invoice_admin.close_period(resources.pool, events_of(resources.pool), "2026-10", actor=WHO)).made
     assert made.issued_at is not None
     summary = {
         "id": str(made.id), "number": made.number, "status": "open", "currency": "USD",
@@ -54,7 +55,7 @@ async def test_amounts_of_a_currency_without_decimals(
     await account_admin.set_currency(resources.pool, ACCOUNT, "JPY", WHO)
     await messages.happen(Sms(segments=3))
     assert (await ask(app, "usage", **OCTOBER))["currency"] == "JPY"
-    (made,) = (await invoice_admin.close_period(resources.pool, "2026-10", actor=WHO)).made
+    (made,) = (await invoice_admin.close_period(resources.pool, events_of(resources.pool), "2026-10", actor=WHO)).made
     invoice = (await get(app, f"invoices/{made.id}")).json
     assert (invoice["currency"], invoice["total"], invoice["tax"]) == ("JPY", "20", "0")
     assert [(line["unit_price"], line["amount"]) for line in invoice["line_items"]] == [("6.5000", "20")]
@@ -62,7 +63,7 @@ async def test_amounts_of_a_currency_without_decimals(
 
 async def test_another_accounts_invoice_is_not_found(app: ServiceApp, resources: Resources, messages: Messages) -> None:
     await messages.happen(Sms())
-    (made,) = (await invoice_admin.close_period(resources.pool, "2026-10", actor=WHO)).made
+    (made,) = (await invoice_admin.close_period(resources.pool, events_of(resources.pool), "2026-10", actor=WHO)).made
     other = new_id()
     for answer in (
         await get(app, f"invoices/{made.id}", other),
@@ -82,7 +83,7 @@ async def test_invoices_are_paged_newest_first_and_filtered(
     months = ["2026-06", "2026-07", "2026-08", "2026-09", "2026-10"]
     await messages.happen(*(Sms(at=datetime.fromisoformat(f"{month}-10T00:00:00+00:00")) for month in months))
     for month in months:
-        await invoice_admin.close_period(resources.pool, month, actor=WHO)
+        await invoice_admin.close_period(resources.pool, events_of(resources.pool), month, actor=WHO)
     numbers = [invoice.number for invoice in await invoice_admin.list_invoices(resources.pool)]
     assert len(numbers) == 5
     seen, cursor = [], ""

@@ -21,6 +21,7 @@ from ghasi.billing.rates import admin as rate_admin
 from ghasi.contract.serving import ServiceApp
 from ghasi.storage.pool import Pool
 from tests.billing.conftest import ACCOUNT, Messages, Sms, get
+from tests.carrying import events_of
 
 PAGE = (Path(__file__).parents[2] / "docs/billing-examples.md").read_text()
 WHO = "operator:ann"
@@ -61,7 +62,7 @@ async def ask(app: ServiceApp, target: str) -> Any:
 
 
 async def close(pool: Pool) -> tuple[str, str]:
-    (made,) = (await invoice_admin.close_period(pool, "2026-10", actor=WHO)).made
+    (made,) = (await invoice_admin.close_period(pool, events_of(pool), "2026-10", actor=WHO)).made
     return str(made.number), f"invoices/{made.id}"
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from ghasi.contract.values import new_id
 from ghasi.messages.sending.accounts import take_accounts
-from ghasi.storage import outbox
+from ghasi.storage.events import outbox, postgres
 from ghasi.storage.pool import Pool
 from tests.messages.conftest import Customer
 
@@ -242,8 +242,8 @@ async def set_account(pool: Pool, customer: Customer, **values: Any) -> None:
     )  # fmt: skip
     async with pool.acquire() as connection, connection.transaction():
         await outbox.append(connection, "auth", [event])
-    await outbox.consume(pool, "auth", "messages", take_accounts)
-    while await outbox.consume(pool, "auth", "messages", take_accounts):
+    await postgres.consume(pool, "auth", "messages", take_accounts)
+    while await postgres.consume(pool, "auth", "messages", take_accounts):
         pass
 
 

@@ -11,9 +11,9 @@ from ghasi.carriers.simulator import Simulator
 from ghasi.contract.values import first_id
 from ghasi.messages.dispatch.admin import list_carriers
 from ghasi.messages.dispatch.ledger import Ledger
-from ghasi.storage import outbox
 from ghasi.storage.bells import Bells
-from ghasi.storage.outbox import Event
+from ghasi.storage.events import outbox
+from ghasi.storage.events.outbox import Event
 from ghasi.storage.pool import Pool
 from tests.messages.conftest import Customer, Worker
 

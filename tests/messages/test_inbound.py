@@ -25,7 +25,7 @@ from ghasi.messages.inbound import reassembly
 from ghasi.messages.inbound.inbox import Inbox
 from ghasi.messages.senders.admin import add_sender, remove_sender
 from ghasi.storage.bells import Bells
-from ghasi.storage.outbox import Event
+from ghasi.storage.events.outbox import Event
 from ghasi.storage.pool import Pool
 from ghasi.storage.resources import Resources
 from tests.messages.conftest import Customer, Worker

@@ -19,8 +19,8 @@ from ghasi.contract.values import decimal_string, new_id
 from ghasi.messages.senders import admin as senders
 from ghasi.messages.sending import prices
 from ghasi.messages.sending.prices import take_billing
-from ghasi.storage import outbox
-from ghasi.storage.outbox import Event
+from ghasi.storage.events import outbox, postgres
+from ghasi.storage.events.outbox import Event
 from ghasi.storage.pool import Pool
 from tests.messages.conftest import Customer
 
@@ -57,7 +57,7 @@ async def take_all(pool: Pool) -> int:
     """Read billing's outbox as the worker does; return how many events there were."""
     read = 0
     for _ in range(2):  # the first look only makes the position
-        read += await outbox.consume(pool, "billing", "messages", take_billing)
+        read += await postgres.consume(pool, "billing", "messages", take_billing)
     return read
 
 

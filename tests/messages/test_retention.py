@@ -1,6 +1,7 @@
 """How long things are kept: receipts are waited for, texts go, and no copy of a deleted text is left anywhere."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -21,6 +22,7 @@ from ghasi.storage.pool import Pool
 from ghasi.storage.resources import Resources
 from ghasi.webhooks import redaction as webhooks_redaction
 from ghasi.webhooks.endpoints import service as webhooks
+from tests.carrying import events_of
 from tests.messages.conftest import Customer
 from tests.webhooks.conftest import QUICK, receiving, until, working
 
@@ -268,7 +270,7 @@ async def test_a_text_of_its_age_is_nowhere(
             await until(lambda: deliveries_over(pool, 5))
         now = datetime.now(UTC) + DAY + 2 * HOUR
         await retention.delete_bodies(pool, 1, now)
-        await webhooks_redaction.delete_old_texts(pool, 1, now)
+        await webhooks_redaction.delete_old_texts(pool, events_of(pool), 1, now)
         assert await pool.fetchval(
             "SELECT count(*) FROM webhooks.events WHERE message_id = $1 AND body NOT LIKE '%\"body\":null%'",
             UUID(in_time["id"]),
@@ -327,7 +329,7 @@ async def test_the_house_is_kept_by_the_settings(
     await pool.execute("UPDATE messages.messages SET id = $2 WHERE id = $1", UUID(message["id"]), old)
     for days, body in ((None, "Hello"), (10, "Hello"), (8, None)):
         settings = Settings(dev=True, body_retention_days=days)
-        await retention.keep_house(Resources(settings, "", pool, resources.sealer, resources.bells))
+        await retention.keep_house(replace(resources, settings=settings))
         assert await pool.fetchval("SELECT body FROM messages.messages WHERE id = $1", old) == body
 
 

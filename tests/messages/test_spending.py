@@ -9,8 +9,8 @@ import pytest
 from ghasi.contract.values import new_id
 from ghasi.messages.sending.prices import take_billing
 from ghasi.messages.sending.scheduling import release_due
-from ghasi.storage import outbox
-from ghasi.storage.outbox import Event
+from ghasi.storage.events import outbox
+from ghasi.storage.events.outbox import Event
 from ghasi.storage.pool import Pool
 from ghasi.storage.resources import Resources
 from tests.messages.conftest import Customer

@@ -33,6 +33,7 @@ from tests.asgi import Answer
 from tests.auth.identity_provider import id_token
 from tests.billing.conftest import LAST_MONTH, Messages, Sms
 from tests.billing.ledger.prepaying import make_prepaid
+from tests.carrying import events_of
 from tests.live import live
 from tests.routes.conftest import Worlds
 from tests.routes.world import (
@@ -510,7 +511,7 @@ async def with_an_invoice(worlds: Worlds) -> tuple[Customer, str]:
     customer = await world.sign_in()
     pool = world.resources.pool
     await Messages(pool).happen(Sms(account_id=customer.account_id, at=LAST_MONTH))
-    await billing_admin.close_period(pool, f"{LAST_MONTH:%Y-%m}", actor=f"operator:{OPERATOR}")
+    await billing_admin.close_period(pool, events_of(pool), f"{LAST_MONTH:%Y-%m}", actor=f"operator:{OPERATOR}")
     [invoice] = (await ask(customer, BY_OPERATION["list_invoices"])).json["data"]
     return customer, invoice["id"]
 

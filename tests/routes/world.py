@@ -23,7 +23,7 @@ from ghasi.messages.sending.accounts import take_accounts
 from ghasi.messages.sending.prices import take_billing
 from ghasi.processes.hosting import Host
 from ghasi.settings import Settings
-from ghasi.storage import outbox
+from ghasi.storage.events import outbox, postgres
 from ghasi.storage.resources import Resources
 from ghasi.storage.sealing import new_secret_key
 from tests.asgi import Answer, request
@@ -177,7 +177,7 @@ class World:
         pool, now = self.resources.pool, datetime.now(UTC)
         async with asyncio.timeout(10):
             # any transaction on the server that still runs holds what came after it back
-            while await outbox.consume(pool, source, consumer, handle) or not await outbox.has_read_until(
+            while await postgres.consume(pool, source, consumer, handle) or not await postgres.has_read_until(
                 pool, source, consumer, now
             ):
                 await asyncio.sleep(0)

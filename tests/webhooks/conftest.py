@@ -15,8 +15,8 @@ from aiohttp import web
 
 from ghasi.contract.serving import ServiceApp
 from ghasi.contract.values import new_id, rfc3339
-from ghasi.storage import outbox
-from ghasi.storage.outbox import Event
+from ghasi.storage.events import outbox
+from ghasi.storage.events.outbox import Event
 from ghasi.storage.pool import Pool
 from ghasi.storage.resources import Resources
 from ghasi.webhooks.delivering.addresses import Lookup, look_up

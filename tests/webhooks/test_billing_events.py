@@ -8,8 +8,8 @@ from standardwebhooks import Webhook
 
 from ghasi.contract.shapes import BILLING_EVENT_DATA
 from ghasi.contract.values import first_id, id_time, new_id, rfc3339
-from ghasi.storage import outbox
-from ghasi.storage.outbox import Event
+from ghasi.storage.events import outbox
+from ghasi.storage.events.outbox import Event
 from ghasi.storage.pool import Pool
 from ghasi.storage.resources import Resources
 from ghasi.webhooks.examples import example_data

@@ -11,7 +11,8 @@ from ghasi.billing.accounts import queries
 from ghasi.billing.model import CurrencyFixedError, RatesError
 from ghasi.billing.rates import queries as rate_queries
 from ghasi.contract.pricing import EVERY_COUNTRY
-from ghasi.storage import audit, outbox
+from ghasi.storage import audit
+from ghasi.storage.events import outbox
 from ghasi.storage.pool import Connection, Pool
 
 

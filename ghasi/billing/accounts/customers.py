@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from ghasi.billing.accounts import queries
-from ghasi.storage.outbox import Event, latest_of
+from ghasi.storage.events.outbox import Event, latest_of
 from ghasi.storage.pool import Connection
 
 

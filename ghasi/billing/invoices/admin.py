@@ -11,14 +11,15 @@ from ghasi.billing.invoices.model import InvoiceDetail
 from ghasi.billing.invoices.reading import read_detail
 from ghasi.billing.model import Closing, Invoice, InvoiceNotFoundError, Party
 from ghasi.billing.periods import parse_month
+from ghasi.storage.events.carrier import Events
 from ghasi.storage.pool import Pool
 
 
 async def close_period(
-    pool: Pool, period: str, *, early: bool = False, actor: str, seller: Party | None = None
+    pool: Pool, events: Events, period: str, *, early: bool = False, actor: str, seller: Party | None = None
 ) -> Closing:
     """Make the invoices of a month (YYYY-MM); harmless to repeat. See closing.close_period."""
-    return await closing.close_period(pool, period, early=early, actor=actor, seller=seller)
+    return await closing.close_period(pool, events, period, early=early, actor=actor, seller=seller)
 
 
 async def list_invoices(

@@ -22,7 +22,8 @@ from ghasi.billing.invoices.contents import Month, make_bills
 from ghasi.billing.invoices.events import tell
 from ghasi.billing.model import Party
 from ghasi.billing.periods import month_bounds
-from ghasi.storage import outbox
+from ghasi.storage.events import outbox
+from ghasi.storage.events.carrier import Events
 from ghasi.storage.pool import Pool
 
 ACTOR = "worker:billing"
@@ -44,11 +45,11 @@ class Calendar:
         return self.grace is not None and now >= month.end + max(self.grace, SETTLING)
 
 
-async def advance(pool: Pool, calendar: Calendar, now: datetime) -> bool:
+async def advance(pool: Pool, events: Events, calendar: Calendar, now: datetime) -> bool:
     """Do all that is due by now, harmless to repeat; return whether that gave others something to read."""
     told = False
     for month in await _ended_months(pool, now):
-        if calendar.is_due(month, now) and await has_been_rated(pool, month):
+        if calendar.is_due(month, now) and await has_been_rated(events, month):
             made = (await close_month(pool, Closer(month, ACTOR, calendar.seller))).made
             log.info("month_closed", month=f"{month.start:%Y-%m}", invoices=len(made))
             told = told or bool(made)

@@ -18,8 +18,10 @@ from ghasi.billing.invoices.model import ON_BALANCE, Payment
 from ghasi.billing.model import Closing, Invoice, Party, PeriodOpenError
 from ghasi.billing.periods import parse_month
 from ghasi.contract.values import new_id, rfc3339
-from ghasi.storage import audit, outbox
-from ghasi.storage.outbox import Event
+from ghasi.storage import audit
+from ghasi.storage.events import outbox
+from ghasi.storage.events.carrier import Events
+from ghasi.storage.events.outbox import Event
 from ghasi.storage.pool import Connection, Pool
 
 ACCOUNTS_AT_A_TIME = 500
@@ -40,7 +42,9 @@ class Closer:
     early: bool = False
 
 
-async def close_period(pool: Pool, period: str, *, early: bool, actor: str, seller: Party | None = None) -> Closing:
+async def close_period(
+    pool: Pool, events: Events, period: str, *, early: bool, actor: str, seller: Party | None = None
+) -> Closing:
     """Make the invoices of a month (YYYY-MM); idempotent, safe to run several times at once.
 
     An invoice takes what was charged up to the end of the month and is on no invoice yet; an account has at most one
@@ -54,14 +58,14 @@ async def close_period(pool: Pool, period: str, *, early: bool, actor: str, sell
     if not early:
         if now < month.end + SETTLING:
             raise PeriodOpenError(f"{period} ends on {rfc3339(month.end)}; close it later, or early, for a trial")
-        if not await has_been_rated(pool, month):
+        if not await has_been_rated(events, month):
             raise PeriodOpenError(f"messages of {period} have not all been rated yet; is the billing worker running?")
     return await close_month(pool, Closer(month, actor, seller, early))
 
 
-async def has_been_rated(pool: Pool, month: Month) -> bool:
+async def has_been_rated(events: Events, month: Month) -> bool:
     """Whether all that happened up to a month's end has been charged."""
-    return await outbox.has_read_until(pool, "messages", "billing", month.end)
+    return await events.has_read_until("messages", "billing", month.end)
 
 
 async def close_month(pool: Pool, closer: Closer) -> Closing:

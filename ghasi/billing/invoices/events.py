@@ -10,7 +10,7 @@ from typing import Literal
 from ghasi.billing.invoices.presenting import invoice_shape
 from ghasi.billing.model import Invoice
 from ghasi.contract.values import new_id
-from ghasi.storage.outbox import Event, to_json
+from ghasi.storage.events.outbox import Event, to_json
 
 InvoiceEvent = Literal["invoice.opened", "invoice.paid", "invoice.overdue"]
 

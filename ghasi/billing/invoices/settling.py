@@ -13,7 +13,8 @@ from ghasi.billing.invoices.model import ON_BALANCE, Payment
 from ghasi.billing.model import Invoice, InvoiceNotFoundError, InvoiceNotOpenError, SettlementError
 from ghasi.billing.money import invoice_amount, round_to_minor
 from ghasi.contract.values import new_id
-from ghasi.storage import audit, outbox
+from ghasi.storage import audit
+from ghasi.storage.events import outbox
 from ghasi.storage.pool import Connection, Pool
 
 CLOCKS = timedelta(minutes=5)

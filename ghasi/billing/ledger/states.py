@@ -14,8 +14,8 @@ from ghasi.billing.ledger.prepaid import list_prepaid
 from ghasi.billing.ledger.spending_queries import Alert, Kept
 from ghasi.billing.periods import month_bounds, month_of
 from ghasi.contract.values import new_id
-from ghasi.storage import outbox
-from ghasi.storage.outbox import Event
+from ghasi.storage.events import outbox
+from ghasi.storage.events.outbox import Event
 from ghasi.storage.pool import Connection
 
 

@@ -19,7 +19,8 @@ from ghasi.billing.model import DEFAULT_CURRENCY, BilledOn
 from ghasi.billing.periods import month_bounds, month_of, parse_month
 from ghasi.billing.plans import queries
 from ghasi.billing.plans.model import MILLION, Payment, Plan, PlanError, PlanTier, Subscription
-from ghasi.storage import audit, outbox
+from ghasi.storage import audit
+from ghasi.storage.events import outbox
 from ghasi.storage.pool import Connection, Pool
 
 NO_PLAN = "none"

@@ -12,8 +12,9 @@ from ghasi.billing.rates.changes import Change, find_changes, rates_of
 from ghasi.billing.rates.files import RateLine, parse_rates, write_rates
 from ghasi.billing.rates.history import ALL_RATES, RateFilter, list_valid, list_versions, order_of
 from ghasi.contract.pricing import Rate
-from ghasi.storage import audit, outbox
-from ghasi.storage.outbox import Event
+from ghasi.storage import audit
+from ghasi.storage.events import outbox
+from ghasi.storage.events.outbox import Event
 from ghasi.storage.pool import Connection, Pool
 
 TOLD_AT_A_TIME = 10_000

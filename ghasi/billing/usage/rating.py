@@ -25,8 +25,8 @@ from ghasi.billing.usage.movement import Movement, add_up, names_of
 from ghasi.billing.usage.names import Names
 from ghasi.billing.usage.states import Seen, read_events
 from ghasi.contract.pricing import Question, Rate, RateBook, pricing_country, sender_kind
-from ghasi.storage import outbox
-from ghasi.storage.outbox import Event
+from ghasi.storage.events import outbox
+from ghasi.storage.events.outbox import Event
 from ghasi.storage.pool import Connection, Pool
 
 MOST_AT_ONCE = 2000

@@ -12,7 +12,7 @@ from uuid import UUID
 import msgspec
 
 from ghasi.billing.model import BilledOn
-from ghasi.storage.outbox import Event
+from ghasi.storage.events.outbox import Event
 
 _REDACTED_EVENT = "message.redacted"
 _UNSENT = frozenset({"failed", "expired", "canceled"})

@@ -23,10 +23,10 @@ from ghasi.messages.dispatch import queries
 from ghasi.messages.dispatch.lifecycle import Part, advance, end, end_unreceipted
 from ghasi.messages.dispatch.quality import QualityCounts
 from ghasi.messages.model import Stored, status_event
-from ghasi.storage import outbox
 from ghasi.storage.batch import Batcher, write_whole_or_apart
 from ghasi.storage.bells import Bells
-from ghasi.storage.outbox import Event
+from ghasi.storage.events import outbox
+from ghasi.storage.events.outbox import Event
 from ghasi.storage.pool import Connection, Pool
 
 MOST_REMEMBERED = 50_000

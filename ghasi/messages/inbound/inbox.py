@@ -29,10 +29,10 @@ from ghasi.messages.numbers import Recipient, parse_recipient
 from ghasi.messages.senders import opt_out_queries
 from ghasi.messages.senders import queries as sender_queries
 from ghasi.messages.senders.opt_out_queries import StoredOptOut
-from ghasi.storage import outbox
 from ghasi.storage.batch import Batcher, commit_apart, write_whole_or_apart
 from ghasi.storage.bells import Bells
-from ghasi.storage.outbox import Event
+from ghasi.storage.events import outbox
+from ghasi.storage.events.outbox import Event
 from ghasi.storage.pool import UNAVAILABLE, Connection, Pool
 
 STOP_WORDS = frozenset({"STOP", "STOPALL", "UNSUBSCRIBE", "CANCEL", "END", "QUIT"})

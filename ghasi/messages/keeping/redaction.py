@@ -18,9 +18,10 @@ from ghasi.contract.values import id_time, new_id
 from ghasi.messages.keeping import queries
 from ghasi.messages.model import Stored, detail, resource
 from ghasi.messages.sending.queries import lock_message
-from ghasi.storage import audit, outbox
+from ghasi.storage import audit
 from ghasi.storage.bells import Bells
-from ghasi.storage.outbox import Event
+from ghasi.storage.events import outbox
+from ghasi.storage.events.outbox import Event
 from ghasi.storage.pool import Connection, Pool
 
 REDACTED_EVENT = "message.redacted"

@@ -21,7 +21,7 @@ from ghasi.messages.dispatch.ledger import RECEIPTS_WITHIN, Ending, Ledger, Subm
 from ghasi.messages.keeping import partition_queries, queries, redaction
 from ghasi.messages.keeping.queries import Awaited, Sweep
 from ghasi.messages.model import DEFAULT_VALIDITY_S
-from ghasi.storage import outbox
+from ghasi.storage.events.carrier import Events
 from ghasi.storage.pool import Connection, Pool
 from ghasi.storage.resources import Resources
 
@@ -55,7 +55,7 @@ async def keep_house(resources: Resources) -> None:
         ("submissions", partial(forget_submissions, pool, now)),
         ("bodies", partial(delete_bodies, pool, resources.settings.body_retention_days, now)),
         ("copies", partial(redaction.delete_copies, pool, resources.bells)),
-        ("outbox", partial(_prune_outbox, pool)),
+        ("outbox", partial(_prune_outbox, resources.events)),
         ("partitions", partial(partition_queries.make_partitions, pool)),
     ]
     for name, step in steps:
@@ -198,6 +198,6 @@ async def _forget_expired(pool: Pool) -> None:
             break
 
 
-async def _prune_outbox(pool: Pool) -> None:
-    while await outbox.prune(pool, "messages", OUTBOX_KEPT, PRUNED_AT_ONCE) == PRUNED_AT_ONCE:
+async def _prune_outbox(events: Events) -> None:
+    while await events.prune("messages", OUTBOX_KEPT, PRUNED_AT_ONCE) == PRUNED_AT_ONCE:
         pass

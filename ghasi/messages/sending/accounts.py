@@ -13,7 +13,7 @@ import msgspec
 
 from ghasi.messages.senders.senders import NO_SENDERS, Owners, SenderRules, load_rules
 from ghasi.messages.sending import queries
-from ghasi.storage.outbox import Event, latest_of
+from ghasi.storage.events.outbox import Event, latest_of
 from ghasi.storage.pool import Connection, Pool
 
 ACCOUNT_CACHE_S = 0.4

@@ -16,8 +16,8 @@ from ghasi.messages.dispatch.lifecycle import end
 from ghasi.messages.model import Stored, detail, status_event
 from ghasi.messages.sending import scheduling_queries as queries
 from ghasi.messages.sending.queries import lock_message
-from ghasi.storage import outbox
 from ghasi.storage.bells import Bells
+from ghasi.storage.events import outbox
 from ghasi.storage.pool import Connection, Pool
 
 _canceled = Counter("ghasi_messages_canceled_total", "Messages canceled before they were sent")

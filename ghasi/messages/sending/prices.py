@@ -26,7 +26,7 @@ from ghasi.contract.values import money
 from ghasi.messages.numbers import Recipient
 from ghasi.messages.sending import accounts
 from ghasi.messages.sending import price_queries as queries
-from ghasi.storage.outbox import Event, latest_of, to_json
+from ghasi.storage.events.outbox import Event, latest_of, to_json
 from ghasi.storage.pool import Connection, Pool
 
 DEFAULT_CURRENCY = "USD"

@@ -15,8 +15,8 @@ from ghasi.messages.dispatch.lifecycle import end
 from ghasi.messages.model import Stored, status_event
 from ghasi.messages.senders.opt_outs import find_opted_out
 from ghasi.messages.sending import scheduling_queries as queries
-from ghasi.storage import outbox
 from ghasi.storage.bells import Bells
+from ghasi.storage.events import outbox
 from ghasi.storage.pool import Connection, Pool
 
 SOONEST, LATEST = timedelta(minutes=5), timedelta(days=30)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from ghasi.contract.shapes import BILLING_EVENT_DATA
-from ghasi.storage.outbox import Event
+from ghasi.storage.events.outbox import Event
 from ghasi.storage.pool import Connection
 from ghasi.webhooks.delivering import delivery_queries
 from ghasi.webhooks.delivering.feed import encode_body

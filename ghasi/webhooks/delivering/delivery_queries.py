@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from ghasi.contract.values import first_id
-from ghasi.storage.outbox import Event
+from ghasi.storage.events.outbox import Event
 from ghasi.storage.pool import Connection, Pool
 from ghasi.webhooks.model import Claimed, Fed, Result
 

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from ghasi.contract.values import rfc3339
-from ghasi.storage.outbox import Event
+from ghasi.storage.events.outbox import Event
 from ghasi.storage.pool import Connection
 from ghasi.webhooks import redaction
 from ghasi.webhooks.delivering import delivery_queries

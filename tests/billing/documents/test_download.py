@@ -8,11 +8,12 @@ from ghasi.billing.invoices import admin as invoice_admin
 from ghasi.billing.invoices import settling
 from ghasi.contract.serving import ServiceApp
 from ghasi.contract.values import new_id
-from ghasi.storage import outbox
-from ghasi.storage.outbox import Event
+from ghasi.storage.events import outbox, postgres
+from ghasi.storage.events.outbox import Event
 from ghasi.storage.pool import Pool
 from tests.billing.conftest import ACCOUNT, Messages, Sms, get
 from tests.billing.documents.pdf import lines_of
+from tests.carrying import events_of
 
 WHO = "operator:ann"
 
@@ -31,7 +32,7 @@ async def named(pool: Pool, account_id: UUID, *names: tuple[int, str]) -> None:
         await outbox.append(connection, "auth", events)
     idle = 0
     while idle < 2:  # the first look at an outbox only makes the position
-        idle = idle + 1 if await outbox.consume(pool, "auth", "billing", customers.apply) == 0 else 0
+        idle = idle + 1 if await postgres.consume(pool, "auth", "billing", customers.apply) == 0 else 0
 
 
 async def test_the_newest_name_is_kept(pool: Pool) -> None:
@@ -46,7 +47,7 @@ async def test_the_newest_name_is_kept(pool: Pool) -> None:
 async def test_an_invoice_keeps_the_name_it_was_opened_with(pool: Pool, messages: Messages, app: ServiceApp) -> None:
     await messages.happen(Sms())
     await named(pool, ACCOUNT, (1, "Kabul Pharmacy"))
-    (made,) = (await invoice_admin.close_period(pool, "2026-10", actor=WHO)).made
+    (made,) = (await invoice_admin.close_period(pool, events_of(pool), "2026-10", actor=WHO)).made
     first = await get(app, f"invoices/{made.id}/pdf")
     assert (first.status, first.header("content-type")) == (200, "application/pdf")
     assert first.header("content-disposition") == f'inline; filename="{made.number}.pdf"'
@@ -75,7 +76,7 @@ async def test_a_draft_has_the_name_of_now(pool: Pool, app: ServiceApp) -> None:
 
 async def test_another_accounts_pdf_is_not_found(pool: Pool, messages: Messages, app: ServiceApp) -> None:
     await messages.happen(Sms())
-    (made,) = (await invoice_admin.close_period(pool, "2026-10", actor=WHO)).made
+    (made,) = (await invoice_admin.close_period(pool, events_of(pool), "2026-10", actor=WHO)).made
     for target, who in ((f"invoices/{made.id}/pdf", new_id()), (f"invoices/{new_id()}/pdf", ACCOUNT),
                         (f"invoices/{made.number}/pdf", ACCOUNT)):  # fmt: skip
         answer = await get(app, target, who)

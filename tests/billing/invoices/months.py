@@ -14,6 +14,7 @@ from ghasi.billing.model import Invoice, Party
 from ghasi.billing.plans import queries as plan_queries
 from ghasi.billing.plans.model import Plan, Subscription
 from ghasi.storage.pool import Pool
+from tests.carrying import events_of
 
 WHO = "operator:ann"
 SELLER = Party("Ghasi Telecom", ("Street 12", "10115 Berlin"), "DE123456789", "billing@example.net")
@@ -31,12 +32,12 @@ async def give_plan(pool: Pool, account_id: UUID, plan: Plan) -> None:
 
 
 async def close(pool: Pool, period: str = "2026-10", *, early: bool = False) -> list[Invoice]:
-    return (await invoice_admin.close_period(pool, period, early=early, actor=WHO, seller=SELLER)).made
+    return (await invoice_admin.close_period(pool, events_of(pool), period, early=early, actor=WHO, seller=SELLER)).made
 
 
 async def advance(pool: Pool, now: datetime) -> bool:
     """What the worker does at a time."""
-    return await automatic.advance(pool, CALENDAR, now)
+    return await automatic.advance(pool, events_of(pool), CALENDAR, now)
 
 
 async def told(pool: Pool) -> list[tuple[str, int, Any]]:

@@ -19,8 +19,9 @@ from ghasi.billing.plans.model import Plan
 from ghasi.billing.rates import admin as rate_admin
 from ghasi.contract.serving import ServiceApp
 from ghasi.contract.values import new_id, rfc3339
-from ghasi.storage import audit, outbox
-from ghasi.storage.outbox import Event
+from ghasi.storage import audit
+from ghasi.storage.events import outbox
+from ghasi.storage.events.outbox import Event
 from ghasi.storage.pool import Pool
 from tests.asgi import Answer, request
 from tests.billing.conftest import ACCOUNT, LAST_MONTH, Messages, Sms, get

@@ -14,8 +14,8 @@ from ghasi.billing.rates import admin as rate_admin
 from ghasi.billing.usage import rating
 from ghasi.contract.pricing import Question, Rate, RateBook, default_key
 from ghasi.contract.values import new_id
-from ghasi.storage import outbox
-from ghasi.storage.outbox import Event
+from ghasi.storage.events import outbox
+from ghasi.storage.events.outbox import Event
 from ghasi.storage.pool import Pool
 from ghasi.storage.resources import Resources
 from tests.billing.conftest import ACCOUNT, LAST_MONTH, Messages, Sms

@@ -16,12 +16,13 @@ from ghasi.commands import admin_usage
 from ghasi.contract.values import first_id_after, id_time, new_id
 from ghasi.messages.sending.prices import take_billing
 from ghasi.settings import Settings
-from ghasi.storage import outbox
 from ghasi.storage.bells import Bells
+from ghasi.storage.events import postgres
 from ghasi.storage.pool import Pool
 from ghasi.storage.resources import Resources
 from ghasi.storage.sealing import Sealer, new_secret_key
 from tests.billing.conftest import LAST_MONTH, Messages, Sms
+from tests.carrying import events_of
 
 OTHER, EARLY, LATE = new_id(), new_id(), new_id()
 PERIOD = "2026-10"
@@ -85,7 +86,7 @@ async def october(pool: Pool, messages: Messages) -> AsyncIterator[Pool]:
     await messages.write(*(message.events()[0] for message in MONTH))
     await messages.read()
     await messages.happen(*MONTH)
-    while await outbox.consume(pool, "billing", "messages", take_billing) or not await pool.fetchval(
+    while await postgres.consume(pool, "billing", "messages", take_billing) or not await pool.fetchval(
         "SELECT count(*) FROM messages.messages WHERE price_micros IS NOT NULL"
     ):
         pass
@@ -95,7 +96,7 @@ async def october(pool: Pool, messages: Messages) -> AsyncIterator[Pool]:
 
 
 async def recount(pool: Pool, account: UUID | None = None) -> verifying.Recount:
-    both = Resources(Settings(), "", pool, Sealer(new_secret_key()), Bells(pool))
+    both = Resources(Settings(), "", pool, Sealer(new_secret_key()), Bells(pool), events_of(pool))
     found, _ = await admin_usage._recount(both, both, PERIOD, account)
     return found
 
@@ -222,7 +223,7 @@ async def test_what_is_under_way_is_waited_for(
     async def work() -> None:
         await asyncio.sleep(0.3)
         await messages.read()
-        await outbox.consume(october, "billing", "messages", take_billing)
+        await postgres.consume(october, "billing", "messages", take_billing)
 
     monkeypatch.setattr(admin_usage, "ARRIVES_WITHIN_S", 10.0)
     working = asyncio.create_task(work())
