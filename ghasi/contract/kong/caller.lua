@@ -210,7 +210,9 @@ end
 local function auth_service()
   local url = environment("ghasi-auth-service-url")
   if not url then
-    local ok, service = pcall(kong.db.services.select_by_name, kong.db.services, AUTH_SERVICE_NAME)
+    local ok, service = pcall(function()
+      return kong.db.services:select_by_name(AUTH_SERVICE_NAME)
+    end)
     if ok and type(service) == "table" and type(service.host) == "string" then
       return service.protocol, service.host, service.port, type(service.path) == "string" and service.path or ""
     end
