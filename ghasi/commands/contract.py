@@ -46,11 +46,15 @@ def docs() -> None:
 def kong(
     *,
     keys: Annotated[str | None, Parameter(help="URL or file of the key set; default no keys")] = None,
+    redis: Annotated[str | None, Parameter(help="Redis for several nodes; default GHASI_REDIS_URL")] = None,
     settings: SettingFlags | None = None,
 ) -> None:
     """Print Kong's declarative configuration (format 3.0, for Kong 3.9); hosts, limits and Redis are the settings'."""
     from ghasi.contract.kong.configuration import configuration  # noqa: PLC0415 - the other commands need none of it
     from ghasi.contract.kong.keys import read_keys  # noqa: PLC0415
 
-    published = asyncio.run(read_keys(keys)) if keys is not None else None
-    sys.stdout.write(configuration(settings or Settings(), published))
+    settings = settings or Settings()
+    if redis is not None:
+        settings = settings.model_copy(update={"redis_url": redis})
+    published = asyncio.run(read_keys(keys, settings)) if keys is not None else None
+    sys.stdout.write(configuration(settings, published))

@@ -8,7 +8,7 @@ from cyclopts import App, Parameter, validators
 
 from ghasi.commands.running import SettingFlags
 from ghasi.contract.kong import KongError
-from ghasi.contract.kong.keys import read_keys
+from ghasi.contract.kong.keys import key_set_url, read_keys
 from ghasi.contract.kong.sync import Admin, Change
 from ghasi.settings import Settings
 
@@ -36,15 +36,14 @@ def sync(
     sent. With --every a failure is told and tried again.
     """
     settings = settings or Settings()
-    source = keys or f"{settings.auth_service_url or 'http://auth-service:8000'}/.well-known/jwks.json"
-    return asyncio.run(_sync(admin, source, every, settings.kong_admin_header))
+    return asyncio.run(_sync(admin, keys or key_set_url(settings), every, settings))
 
 
-async def _sync(url: str, source: str, every_s: float | None, header: str | None) -> int:
-    async with Admin(url, header) as admin:
+async def _sync(url: str, source: str, every_s: float | None, settings: Settings) -> int:
+    async with Admin(url, settings.kong_admin_header) as admin:
         while True:
             try:
-                _tell(await admin.sync(await read_keys(source)))
+                _tell(await admin.sync(await read_keys(source, settings)))
             except KongError as error:
                 if every_s is None:
                     raise

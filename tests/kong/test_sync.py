@@ -14,12 +14,13 @@ import yaml
 from ghasi.commands.application import run
 from ghasi.contract.kong import KongError
 from ghasi.contract.kong.configuration import document
-from ghasi.contract.kong.keys import public_keys, read_keys
+from ghasi.contract.kong.keys import key_set_url, public_keys, read_keys
 from ghasi.contract.kong.sync import Admin, Change
 from ghasi.contract.shapes import JsonWebKey, JsonWebKeySet
 from ghasi.settings import Settings
 from tests.gateway.services import public_jwk
 from tests.kong.admin_api import AdminApi
+from tests.kong.services import UPSTREAM_SECRET, Services
 from tests.live import live
 from tests.routes.world import unused_url
 
@@ -108,15 +109,24 @@ async def test_what_goes_wrong_is_said_in_one_line() -> None:
 async def test_key_sets_come_from_a_url_or_a_file(tmp_path: Path) -> None:
     file = tmp_path / "jwks.json"
     file.write_bytes(msgspec.json.encode(key_set("a")))
-    assert await read_keys(str(file)) == key_set("a")
+    assert await read_keys(str(file), Settings()) == key_set("a")
     for content in (b"{", b"{}", b'{"keys":[]}', b'{"keys":[{"kty":"EC"}]}', b"\xff"):
         file.write_bytes(content)
         with pytest.raises(KongError, match=r"jwks\.json"):
-            await read_keys(str(file))
+            await read_keys(str(file), Settings())
     with pytest.raises(KongError, match="can't be had"):
-        await read_keys(unused_url())
+        await read_keys(unused_url(), Settings())
     with pytest.raises(KongError, match="the key a is no RSA key"):
         public_keys(JsonWebKeySet(keys=[JsonWebKey(kty="RSA", use="sig", alg="RS256", kid="a", n="AA", e="AQAB")]))
+
+
+async def test_auth_service_alone_gets_the_gateways_proof(services: Services) -> None:
+    url = services.urls["auth-service"]
+    ours = Settings(auth_service_url=f"{url}/", upstream_secret=UPSTREAM_SECRET)
+    assert await read_keys(key_set_url(ours), ours) == services.keys
+    elsewhere = Settings(upstream_secret=UPSTREAM_SECRET)
+    with pytest.raises(KongError, match="answers 403"):
+        await read_keys(key_set_url(ours), elsewhere)
 
 
 async def test_the_command_says_what_it_did_and_goes_on_after_a_failure(tmp_path: Path) -> None:
@@ -160,11 +170,12 @@ def test_the_configuration_is_printed_with_keys_where_they_are_asked_for(
 ) -> None:
     file = tmp_path / "jwks.json"
     file.write_bytes(msgspec.json.encode(key_set("b", "a")))
-    assert run(["contract", "kong", "--keys", str(file), "--limit-reads", "7"]) == 0
+    redis = ["--redis", "redis://valkey:6379/0"]
+    assert run(["contract", "kong", "--keys", str(file), "--limit-reads", "7", *redis]) == 0
     printed = yaml.safe_load(capsys.readouterr().out)
     secrets = printed["consumers"][0]["jwt_secrets"]
     assert {item["key"]: item["rsa_public_key"] for item in secrets} == public_keys(key_set("a", "b"))
     [limiter] = [plugin for plugin in printed["plugins"] if plugin["name"] == "rate-limiting"]
-    assert limiter["config"]["minute"] == 7
+    assert (limiter["config"]["minute"], limiter["config"]["redis"]["host"]) == (7, "valkey")
     assert run(["contract", "kong", "--keys", str(tmp_path / "none.json")]) == 1
     assert capsys.readouterr().err.count("\n") == 1

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from ghasi.contract.cross_origin import ALLOWED_HEADERS, DEFAULT_PORTS, EXPOSED_HEADERS, MAX_AGE_S, origin_of
 from ghasi.contract.kong import KongError
-from ghasi.contract.kong.keys import credentials_of
+from ghasi.contract.kong.keys import DEFAULT_PORT, credentials_of
 from ghasi.contract.row import MAX_BODY_BYTES, READ_LIMIT, Auth, LimitGroup, Row, Upstream
 from ghasi.contract.shapes import JsonWebKeySet
 from ghasi.contract.table import ROWS
@@ -24,7 +24,6 @@ FORMAT_VERSION = "3.0"
 CONSUMER = "ghasi-user"
 """The consumer that owns every published key; upstreams see its name as X-Consumer-Username."""
 READS_UPSTREAM = "message-reads"
-DEFAULT_PORT = 8000
 CLIENT_HEADER, ACCOUNT_HEADER, CORRELATION_HEADER = "X-Ghasi-Client", "X-Account-Id", "X-Correlation-Id"
 API_KEY_HEADER = r"~*^bearer\s+ghk_"
 """Kong compares header values in lower case, and lowers the pattern too: nothing in it may mean something else then."""

@@ -11,11 +11,25 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ghasi.contract.kong import KongError
+from ghasi.contract.row import Upstream
 from ghasi.contract.shapes import JsonWebKey, JsonWebKeySet
+from ghasi.contract.table import BY_OPERATION
+from ghasi.settings import Settings
 
+DEFAULT_PORT = 8000
 TIMEOUT_S = 10.0
 _OK = 200
 _decode = msgspec.json.Decoder(JsonWebKeySet).decode
+
+
+def auth_service_url(settings: Settings) -> str:
+    """Return where auth-service is, without a trailing slash; by default under its own name."""
+    return (settings.auth_service_url or f"http://{Upstream.AUTH.value}:{DEFAULT_PORT}").rstrip("/")
+
+
+def key_set_url(settings: Settings) -> str:
+    """Return where auth-service publishes its keys."""
+    return f"{auth_service_url(settings)}{BY_OPERATION['get_json_web_keys'].path}"
 
 
 def credentials_of(keys: JsonWebKeySet) -> list[dict[str, str]]:
@@ -28,10 +42,16 @@ def public_keys(keys: JsonWebKeySet) -> Mapping[str, str]:
     return {key.kid: _pem(key) for key in keys.keys}
 
 
-async def read_keys(source: str) -> JsonWebKeySet:
-    """Return the key set at a URL or in a file; raises KongError when it can't be had or is none, or is empty."""
+async def read_keys(source: str, settings: Settings) -> JsonWebKeySet:
+    """Return the key set at a URL or in a file; raises KongError when it can't be had or is none, or is empty.
+
+    auth-service gets the gateway's proof, which it asks for even there; nobody else does.
+    """
+    proof = {}
+    if settings.upstream_secret is not None and source.startswith(f"{auth_service_url(settings)}/"):
+        proof["X-Ghasi-Upstream-Secret"] = settings.upstream_secret
     try:
-        content = await _fetch(source) if "://" in source else await asyncio.to_thread(Path(source).read_bytes)
+        content = await _fetch(source, proof) if "://" in source else await asyncio.to_thread(Path(source).read_bytes)
         keys = _decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise KongError(f"{source} is no JWKS: {error}") from error
@@ -40,10 +60,13 @@ async def read_keys(source: str) -> JsonWebKeySet:
     return keys
 
 
-async def _fetch(url: str) -> bytes:
+async def _fetch(url: str, headers: Mapping[str, str]) -> bytes:
+    timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
     try:
-        timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
-        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as answer:
+        async with (
+            aiohttp.ClientSession(timeout=timeout, headers=headers) as session,
+            session.get(url, allow_redirects=False) as answer,
+        ):
             if answer.status != _OK:
                 raise KongError(f"{url} answers {answer.status}")
             return await answer.read()
