@@ -26,11 +26,14 @@ def markdown(settings: Settings | None = None) -> str:
     return contract_markdown(settings)
 
 
+_SHARED = DEFAULTS.model_copy(update={"redis_url": "redis://:from-its-environment@valkey:6379"})
+"""For several Kongs; which password it is, each reads for itself."""
 COMMITTED: Mapping[str, Callable[[], str]] = {
     "openapi.json": openapi_json,
     "contract.md": contract_markdown,
     "errors.md": errors_markdown,
     "settings.md": settings_markdown,
     "../deploy/kong.yaml": lambda: configuration(DEFAULTS),
+    "../deploy/kubernetes/kong/declarative.yaml": lambda: configuration(_SHARED),
 }
 """The files that are emitted, by their paths from docs/; a test holds them equal to what is committed."""
