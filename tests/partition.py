@@ -18,6 +18,7 @@ class Partition:
         self.port: int = self._listener.getsockname()[1]
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),), daemon=True)
         self._ended = asyncio.Event()
+        self._writers: set[asyncio.StreamWriter] = set()
 
     def cut(self) -> None:
         """Let nothing pass, either way; connections stay, new ones are taken and get no answer."""
@@ -32,15 +33,23 @@ class Partition:
         server = await asyncio.start_server(self._take, sock=self._listener)
         async with server:
             await self._ended.wait()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        for writer in self._writers:
+            writer.transport.abort()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
             task.cancel()
-        await asyncio.sleep(0)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
         with contextlib.suppress(OSError, asyncio.CancelledError):
             await self._open.wait()
             there, back = await asyncio.open_connection("127.0.0.1", self._target)
+            self._writers.add(back)
             await asyncio.gather(self._pass(reader, back), self._pass(there, writer))
+            self._writers.discard(back)
+        writer.close()
+        self._writers.discard(writer)
 
     async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.CancelledError):

@@ -95,11 +95,13 @@ async def while_sending(deployment: Deployment, *faults: Callable[[], Awaitable[
         receiver.secret = made["secret"]
         load = Load(customer)
         sending = asyncio.create_task(load.run())
-        for fault in faults:
-            await asyncio.sleep(0.5)
-            await fault()
-        load.stop()
-        await sending
+        try:
+            for fault in faults:
+                await asyncio.sleep(0.5)
+                await fault()
+        finally:
+            load.stop()
+            await sending
         messages = await all_ended(customer, load.accepted)
         assert messages.keys() == load.accepted
         await agreed(customer, receiver, messages)
