@@ -79,7 +79,7 @@ class Connection:
             )
         )  # fmt: skip
         try:
-            await asyncio.wait([connecting], timeout=2 * CONNECT_S)
+            await asyncio.wait([connecting], timeout=CONNECT_S)
         finally:
             if not _succeeded(connecting):
                 connecting.cancel()
