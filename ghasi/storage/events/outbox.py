@@ -68,7 +68,7 @@ async def append(connection: Connection, schema: str, events: Sequence[Event]) -
     )
 
 
-async def read_after(connection: Connection, source: str, xid: int, last_id: UUID, most: int) -> list[Record]:
+async def read_after(connection: Connection | Pool, source: str, xid: int, last_id: UUID, most: int) -> list[Record]:
     """Read up to `most` events behind a place in an outbox: an event's values in its order, and its xid."""
     rows: list[Record] = await connection.fetch(
         f"""

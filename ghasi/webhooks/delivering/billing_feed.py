@@ -12,7 +12,7 @@ from ghasi.storage.events.outbox import Event
 from ghasi.storage.pool import Connection
 from ghasi.webhooks.delivering import delivery_queries
 from ghasi.webhooks.delivering.feed import encode_body
-from ghasi.webhooks.delivering.matching import fields_of, order_key, wants_type
+from ghasi.webhooks.delivering.matching import fields_of, order_key, there_at, wants_type
 from ghasi.webhooks.delivering.targets import by_account
 from ghasi.webhooks.endpoints import queries
 from ghasi.webhooks.model import Fed
@@ -26,7 +26,8 @@ async def feed(connection: Connection, events: Sequence[Event]) -> None:
     endpoints = by_account(await queries.list_enabled(connection, list({event.account_id for event in events})))
     deliveries: dict[Event, list[Fed]] = {}
     for event in events:
-        reached = [one for one in endpoints.get(event.account_id, ()) if wants_type(one.events, event.type)]
+        there = there_at(endpoints.get(event.account_id, ()), event.at)
+        reached = [one for one in there if wants_type(one.events, event.type)]
         if reached:
             fields = fields_of(event.data)
             deliveries[event] = [

@@ -19,7 +19,7 @@ from ghasi.webhooks import redaction
 from ghasi.webhooks.delivering import delivery_queries
 from ghasi.webhooks.delivering.lane import Job, Lane
 from ghasi.webhooks.delivering.lanes import Lanes, find_lane
-from ghasi.webhooks.delivering.matching import fields_of, order_key, wanting
+from ghasi.webhooks.delivering.matching import fields_of, order_key, there_at, wanting
 from ghasi.webhooks.delivering.targets import Targets, by_account
 from ghasi.webhooks.endpoints import queries
 from ghasi.webhooks.model import Fed, Pace, SealedEndpoint
@@ -63,7 +63,7 @@ class Feed:
             return
         wanted: list[tuple[Event, list[SealedEndpoint]]] = []
         for event in events:
-            reached = wanting(endpoints.get(event.account_id, ()), event.type, event.data)
+            reached = wanting(there_at(endpoints.get(event.account_id, ()), event.at), event.type, event.data)
             if reached:
                 wanted.append((event, reached))
         if not wanted:

@@ -1,13 +1,18 @@
 """Which endpoints an event reaches: by its type, and by the endpoint's filter. Keeps and sends nothing."""
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Literal
 
 import msgspec
 from msgspec import Struct
 
 from ghasi.contract.shapes import EventFilter, Fifo, FilterField
+from ghasi.contract.values import first_id
 from ghasi.webhooks.model import Endpoint, SealedEndpoint
+
+CLOCKS_DIFFER = timedelta(seconds=5)
+"""By less than that do the clocks of machines."""
 
 
 class EventFields(Struct, frozen=True, rename={"sender": "from"}):
@@ -36,6 +41,12 @@ _decode_body = msgspec.json.Decoder(_Body).decode
 def fields_of_body(body: str) -> EventFields:
     """Read the fields from the whole of what is sent of an event."""
     return _decode_body(body).data
+
+
+def there_at(endpoints: Sequence[SealedEndpoint], at: datetime) -> list[SealedEndpoint]:
+    """Return the endpoints that were there when something happened: events may be read again long after."""
+    made_later = first_id(at + CLOCKS_DIFFER)
+    return [one for one in endpoints if one.id < made_later]
 
 
 def wanting(endpoints: Sequence[SealedEndpoint], event_type: str, data: str) -> list[SealedEndpoint]:
