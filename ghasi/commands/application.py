@@ -22,6 +22,7 @@ ADMIN = {
     "accounts": ("admin_ledger", "Customers: their status, limits, countries and cap."),
     "audit": ("admin_accounts", "What operators and customers changed."),
     "carriers": ("admin_carriers", "Connections to operators: what they do, and pausing and draining them."),
+    "events": ("admin_events", "Events between services: how far each has read, and reading again."),
     "invoices": ("admin_billing", "Invoices, by number; closing months."),
     "keys": ("admin_accounts", "The keys that sign access tokens, and those that seal secrets in the database."),
     "ledger": ("admin_ledger", "Accounts' books: what moved, and whether they are right."),

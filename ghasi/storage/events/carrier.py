@@ -10,13 +10,14 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import structlog
 from prometheus_client import Counter, Gauge
 
 from ghasi.storage.events.outbox import Handler
+from ghasi.storage.pool import Connection
 
 POLL_S = 0.25
 LONGEST_BACKOFF_S = 10.0
@@ -54,6 +55,13 @@ class Standing:
     behind: int | None
     read_until: datetime | None
 
+    @property
+    def lag_s(self) -> float | None:
+        """How old what it has not read may be; None: not known."""
+        if self.behind == 0:
+            return 0.0
+        return None if self.read_until is None else (datetime.now(UTC) - self.read_until).total_seconds()
+
 
 class Events(Protocol):
     """Events between services, as one service sees them: it reads others' as a consumer, and its own are a source.
@@ -88,8 +96,11 @@ class Events(Protocol):
     async def prune(self, source: str, keep: timedelta, most: int = 10_000) -> int:
         """Delete up to `most` events of an outbox that were handed on and are older than `keep`; return how many."""
 
-    async def replay(self, source: str, consumer: str, since: datetime) -> None:
-        """Let a consumer read again what happened since then, as far as it is kept; harmless: it is idempotent."""
+    async def replay(self, connection: Connection, source: str, consumer: str, since: datetime) -> None:
+        """Let a consumer read again what happened since then, as far as it is kept; harmless: it is idempotent.
+
+        Within the caller's transaction, on the consumer's database.
+        """
 
     async def standing(self, source: str, consumer: str) -> Standing:
         """Return how far a consumer has read; the relay's is a source's own, by the name of RELAY."""

@@ -22,7 +22,7 @@ from ghasi.storage.events.positions import BEGINNING, Position
 from ghasi.storage.events.reader import Message, Reader, open_reader
 from ghasi.storage.events.relay import Relay
 from ghasi.storage.events.stream import Streams, find_stream, read_payload
-from ghasi.storage.pool import Pool
+from ghasi.storage.pool import Connection, Pool
 
 TOLD_WITHIN_S = 10.0
 """Without a watermark for so long, a consumer does not know that it has read all: its lag counts from the last."""
@@ -80,11 +80,10 @@ class JetStreamEvents:
         )
         return pruned
 
-    async def replay(self, source: str, consumer: str, since: datetime) -> None:
+    async def replay(self, connection: Connection, source: str, consumer: str, since: datetime) -> None:
         """See Events; as far back as the stream keeps."""
-        async with self._pool.acquire() as connection, connection.transaction():
-            await positions.make(connection, consumer, source)
-            await positions.go_back(connection, consumer, source, since)
+        await positions.make(connection, consumer, source)
+        await positions.go_back(connection, consumer, source, since)
 
     async def standing(self, source: str, consumer: str) -> Standing:
         """See Events; how much lies before a consumer NATS says, if it is there."""

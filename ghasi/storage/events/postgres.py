@@ -56,20 +56,19 @@ class PostgresEvents:
         """Delete up to `most` events that every consumer has read and that are older than `keep`."""
         return await prune(self._pool, source, keep, most)
 
-    async def replay(self, source: str, consumer: str, since: datetime) -> None:
+    async def replay(self, connection: Connection, source: str, consumer: str, since: datetime) -> None:
         """See Events; what was pruned is gone."""
-        async with self._pool.acquire() as connection, connection.transaction():
-            await positions.make(connection, consumer, source)
-            await connection.execute(
-                f"""
-                UPDATE {consumer}.positions AS position SET xid = first.xid, id = $3
-                FROM (SELECT min(xid) AS xid FROM {source}.outbox WHERE at >= $2) AS first
-                WHERE position.source = $1 AND (first.xid, $3::uuid) < (position.xid, position.id)
-                """,
-                source,
-                since,
-                NIL,
-            )
+        await positions.make(connection, consumer, source)
+        await connection.execute(
+            f"""
+            UPDATE {consumer}.positions AS position SET xid = first.xid, id = $3
+            FROM (SELECT min(xid) AS xid FROM {source}.outbox WHERE at >= $2) AS first
+            WHERE position.source = $1 AND (first.xid, $3::uuid) < (position.xid, position.id)
+            """,
+            source,
+            since,
+            NIL,
+        )
 
     async def standing(self, source: str, consumer: str) -> Standing:
         """See Events."""

@@ -186,7 +186,8 @@ async def test_a_consumer_reads_again_since_a_time(pool: Pool, start: Start) -> 
     await append(pool, *old)
     await append(pool, *recent)
     await until(lambda: len(seen.applied) == 4)
-    await process.events.replay(SOURCE, CONSUMER, now - timedelta(minutes=2))
+    async with pool.acquire() as connection, connection.transaction():
+        await process.events.replay(connection, SOURCE, CONSUMER, now - timedelta(minutes=2))
     await until(lambda: len(seen.applied) >= 7)
     assert seen.ids[-3:] == [one.id for one in recent]
     await append(pool, event())
