@@ -98,12 +98,22 @@ def _running(url: str, port: int, command: list[str], folder: Path) -> Iterator[
 
 
 @contextlib.contextmanager
-def nats_server() -> Iterator[Engine]:
-    """Run a NATS server that keeps its streams in a folder."""
+def nats_server(*flags: str) -> Iterator[Engine]:
+    """Run a NATS server that keeps its streams in a folder; `flags` are the server's own."""
     program = found("nats-server")
     folder = Path(tempfile.mkdtemp(prefix="ghasi-nats-"))
     with reserved_ports(1) as (port,):
-        command = [program, "--addr", "127.0.0.1", "--port", str(port), "--jetstream", "--store_dir", str(folder)]
+        command = [
+            program,
+            "--addr",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--jetstream",
+            "--store_dir",
+            str(folder),
+            *flags,
+        ]
         with _running(f"nats://127.0.0.1:{port}", port, command, folder) as engine:
             yield engine
 

@@ -11,7 +11,9 @@ import random
 import time
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, Self, TypeVar
+from urllib.parse import unquote, urlsplit
 
 import nats.errors
 import structlog
@@ -53,6 +55,28 @@ def _succeeded(task: asyncio.Task[None]) -> bool:
     return task.done() and not task.cancelled() and task.exception() is None
 
 
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One of the servers in GHASI_NATS_URL; `url` is without the credentials, which are percent-decoded."""
+
+    url: str
+    wants_tls: bool
+    user: str | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
+    token: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, url: str) -> Self:
+        """Read nats://host, nats://token@host, nats://user:password@host, or tls:// with any of these."""
+        parts = urlsplit(url)
+        server = cls(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", parts.scheme == "tls")
+        if parts.username is None:
+            return server
+        if parts.password is None:
+            return replace(server, token=unquote(parts.username))
+        return replace(server, user=unquote(parts.username), password=unquote(parts.password))
+
+
 class Connection:
     """One connection, as long as it lasts; everything that waits for an answer waits in `within`."""
 
@@ -63,7 +87,7 @@ class Connection:
         self._closing: asyncio.Task[None] | None = None
         self._forgetting: set[asyncio.Task[None]] = set()
 
-    async def open(self, server: str, name: str) -> None:
+    async def open(self, server: Server, name: str) -> None:
         """Connect; raises what nats-py raises, or TimeoutError, having dropped what was opened."""
 
         async def on_closed() -> None:
@@ -74,8 +98,9 @@ class Connection:
 
         connecting = asyncio.create_task(
             self.client.connect(
-                [server], name=name, allow_reconnect=False, connect_timeout=CONNECT_S, reconnect_time_wait=0,
-                max_reconnect_attempts=1, pending_size=_PENDING_BYTES, error_cb=on_error, closed_cb=on_closed,
+                [server.url], name=name, user=server.user, password=server.password, token=server.token,
+                allow_reconnect=False, connect_timeout=CONNECT_S, reconnect_time_wait=0, max_reconnect_attempts=1,
+                pending_size=_PENDING_BYTES, error_cb=on_error, closed_cb=on_closed,
             )
         )  # fmt: skip
         try:
@@ -87,6 +112,17 @@ class Connection:
         if not connecting.done():
             raise TimeoutError
         connecting.result()
+        if server.wants_tls and not self._is_encrypted():  # nats-py leaves that to the server
+            self.drop()
+            raise ConnectionError("the server offers no TLS")
+
+    def _writer(self) -> asyncio.StreamWriter | None:
+        transport = self.client._transport  # noqa: SLF001 - nats-py shows it to nobody
+        return transport._io_writer if isinstance(transport, TcpTransport) else None  # noqa: SLF001 - likewise
+
+    def _is_encrypted(self) -> bool:
+        writer = self._writer()
+        return writer is not None and writer.get_extra_info("ssl_object") is not None
 
     @property
     def is_open(self) -> bool:
@@ -104,9 +140,8 @@ class Connection:
         await asyncio.wait([closing], timeout=CLOSE_S)
         if not _succeeded(closing):  # a server that hangs takes no goodbye
             closing.cancel()
-            transport = self.client._transport  # noqa: SLF001 - nats-py has no way to close at once
-            if isinstance(transport, TcpTransport) and transport._io_writer is not None:  # noqa: SLF001 - likewise
-                transport._io_writer.transport.abort()  # noqa: SLF001 - likewise
+            if (writer := self._writer()) is not None:
+                writer.transport.abort()
 
     async def closed(self) -> None:
         """Drop it and wait until it is closed."""
@@ -158,7 +193,7 @@ class Link:
     """Keeps at most one connection of the process. `url` is one server or several, by commas."""
 
     def __init__(self, url: str, name: str = "ghasi") -> None:
-        self._servers = [server.strip() for server in url.split(",") if server.strip()]
+        self._servers = [Server.of(server.strip()) for server in url.split(",") if server.strip()]
         self._name = name
         self._connection: Connection | None = None
         self._connecting: asyncio.Task[Connection] | None = None
