@@ -154,6 +154,11 @@ class Fleet(Generic[C]):
         """The name of the only carrier, where there is only one."""
         return next(iter(self.members)) if len(self.members) == 1 else None
 
+    @property
+    def shared(self) -> bool:
+        """Whether another process has any of the carriers bound; without one, no message is for elsewhere."""
+        return any(member.elsewhere for member in self.members.values())
+
     def usable(self, name: str) -> bool:
         """Whether a carrier may be given messages now, here."""
         member = self.members.get(name)

@@ -110,6 +110,8 @@ class Chooser:
 
     def is_elsewhere(self, candidates: Sequence[str]) -> bool:
         """Return whether the first carrier that is up is another worker's."""
+        if not self.fleet.shared:
+            return False
         first = self.first_up(candidates)
         return first is not None and not self.fleet.usable(first)
 

@@ -149,7 +149,7 @@ class Claimer:
             (claim, choice) for claim in claims
             if (choice := self._choose(claim, settled.get(claim.message.id, ()), held_for)) is not None
         ]  # fmt: skip
-        if held_for is None and chosen:
+        if held_for is None and chosen and self._fleet.shared:
             others = sum(self._chooser.is_elsewhere(choice.candidates) for _, choice in chosen) / len(chosen)
             self._others += (others - self._others) * min(1.0, len(chosen) / LEARNT_FROM)
         waiting = self._waiting() if self._fleet.sole is None else {}
@@ -221,7 +221,7 @@ class Claimer:
         self._aside.update(names for _, names in aside)
         for claim, _ in aside:
             self._ends.forget(claim)
-        if any(member.elsewhere for member in self._fleet.members.values()):
+        if self._fleet.shared:
             self._bells.ring("aside")
 
 

@@ -184,7 +184,7 @@ class Dispatcher:
             return
         now = time.monotonic()
         room: dict[Crew, int] = {}
-        is_shared = any(member.elsewhere for member in self._fleet.members.values())
+        is_shared = self._fleet.shared
         for lane, flights in self._lanes.items():
             while flights and (now > flights[0].submit_until or (is_shared and self._has_moved(lane))):
                 self._give_back(flights.popleft())
