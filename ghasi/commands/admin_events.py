@@ -1,14 +1,16 @@
 """`ghasi admin events`: how far each service has read what others say, and letting one read again."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from ghasi.commands.operator import Operator, OperatorFlags, do
+from ghasi.commands.operator import Operator, OperatorFlags, do, do_with
 from ghasi.commands.output import print_line, print_rows
 from ghasi.contract.errors import Problem
 from ghasi.storage import audit
+from ghasi.storage.databases import SERVICES
 from ghasi.storage.events.carrier import RELAY, Standing
 from ghasi.storage.events.outbox import CONSUMERS
 from ghasi.storage.resources import Resources
@@ -23,16 +25,16 @@ Since = Annotated[str, Parameter(help="When what is read again happened; UTC, wh
 @events.command(name="list")
 def list_events(*, operator: OperatorFlags = HERE) -> None:
     """List who reads whom: how many events lie before it, and up to when it has read all that happened."""
-    rows = [_row(one) for one in do(operator, _list)]
+    rows = [_row(one) for one in do_with(operator, SERVICES, _list)]
     print_rows(rows, as_json=operator.json, columns=COLUMNS)
 
 
-async def _list(it: Resources) -> list[Standing]:
+async def _list(its: Mapping[str, Resources]) -> list[Standing]:
     found: list[Standing] = []
     for source, consumers in CONSUMERS.items():
-        if it.settings.nats_url is not None:
-            found.append(await it.events.standing(source, RELAY))
-        found += [await it.events.standing(source, consumer) for consumer in consumers]
+        if its[source].settings.nats_url is not None:
+            found.append(await its[source].events.standing(source, RELAY))
+        found += [await its[consumer].events.standing(source, consumer) for consumer in consumers]
     return found
 
 
@@ -56,7 +58,7 @@ def replay(source: str, consumer: str, *, since: Since, operator: OperatorFlags 
                 connection, actor=operator.actor, action="events.replayed", subject=f"{source}/{consumer}", since=at
             )
 
-    do(operator, go_back)
+    do(operator, consumer, go_back)
     said = {"source": source, "consumer": consumer, "since": at}
     print_line(f"{consumer} reads {source} again since {at:%Y-%m-%d %H:%M:%S}", said, as_json=operator.json)
 
