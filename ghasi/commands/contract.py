@@ -22,6 +22,9 @@ contract.command(
     "ghasi.commands.contract_diff:diff",
     name="diff", help="Say what breaks between two versions of the contract.",
 )  # fmt: skip
+contract.command(
+    "ghasi.commands.contract_mock:mock", name="mock", help="Serve the contract with examples, for front-end work.",
+)  # fmt: skip
 
 
 @contract.command

@@ -91,7 +91,7 @@ async def send_batch(
     """
     digest = _digest(body, faults) if idempotency_key else b""
     sending = batches.sending
-    requests = _in_order(list_requests(body), faults)
+    requests = in_order(list_requests(body), faults)
     rules = await sending.accounts.rules_of(caller.account_id, now)
     if rules.status != "active":
         replay = await _find_replay(sending.pool, caller.account_id, idempotency_key, digest)
@@ -102,7 +102,7 @@ async def send_batch(
     clock = asyncio.get_running_loop().time
     pause_at = clock() + WITHOUT_PAUSE_S
     for request in requests:
-        messages.append(request if isinstance(request, Problem) else _compose(caller, request))
+        messages.append(request if isinstance(request, Problem) else compose_request(caller, request))
         if clock() > pause_at:
             await asyncio.sleep(0)
             pause_at = clock() + WITHOUT_PAUSE_S
@@ -126,7 +126,7 @@ def _digest(body: NewBatch, faults: Mapping[int, Problem]) -> bytes:
     return hashlib.sha256(_encode(body) + (_encode(unread) if unread else b"")).digest()
 
 
-def _in_order(
+def in_order(
     requests: Sequence["NewMessage | OfRecipient"], faults: Mapping[int, Problem]
 ) -> list["NewMessage | OfRecipient | Problem"]:
     """Put what could not be read back into its places."""
@@ -173,7 +173,8 @@ def list_requests(body: NewBatch) -> Sequence[NewMessage | OfRecipient]:
     ]
 
 
-def _compose(caller: Caller, request: NewMessage | OfRecipient) -> Draft | Problem:
+def compose_request(caller: Caller, request: NewMessage | OfRecipient) -> Draft | Problem:
+    """Make a draft of one message of a batch, or the refusal of it."""
     try:
         if isinstance(request, NewMessage):
             return compose(caller, request)
@@ -233,7 +234,7 @@ async def write_batch(pool: Pool, job: Job, *, again: bool) -> bytes:
         await choose_senders(connection, drafts)
         refused = await list_refused(connection, drafts)
         await insert(connection, [draft for draft in drafts if draft.id not in refused])
-        batch = _answer(job, refused)
+        batch = answer(job, refused)
         job.response, job.accepted = msgspec.json.encode(batch), batch.accepted
         if job.idempotency_key is not None:
             await queries.set_idempotent_response(connection, job, BATCH_ROUTE)
@@ -252,7 +253,8 @@ async def _known_response(connection: Connection, job: Job) -> bytes | None:
     return response
 
 
-def _answer(job: Job, refused: Mapping[UUID, Problem]) -> Batch:
+def answer(job: Job, refused: Mapping[UUID, Problem]) -> Batch:
+    """Return what became of each message; `refused` are those that were refused as they were written, by their ids."""
     items: list[BatchItem] = []
     for index, one in enumerate(job.messages):
         problem = one if isinstance(one, Problem) else refused.get(one.id)
