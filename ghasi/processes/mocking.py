@@ -14,9 +14,9 @@ from ghasi.processes.listening import HttpServer, bind, port_of
 
 _READY = """\
 ready
-  API           {url}
-  API key       {key}
-  access token  {token}
+  API    {url}
+  key    {key}
+  token  {token}
 
 Try it:
   curl {url}/v1/messages -H "Authorization: Bearer {key}"

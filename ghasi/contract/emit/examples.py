@@ -149,6 +149,14 @@ _EXAMPLES: tuple[Any, ...] = (
         account=_ACCOUNT,
     ),
     shapes.Me(user=_USER, account=_ACCOUNT),
+    shapes.JsonWebKeySet(
+        keys=[
+            shapes.JsonWebKey(
+                kty="RSA", use="sig", alg="RS256", kid="NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs",
+                n="0vx7agoebGc...", e="AQAB",
+            )
+        ]
+    ),
     shapes.NewApiKey(name="Orders", scopes=["messages:send", "messages:read"]),
     _API_KEY,
     shapes.CreatedApiKey(**msgspec.structs.asdict(_API_KEY), key="ghk_4fQ9..."),

@@ -66,14 +66,6 @@ class Memory:
                 self._refresh(place, found)
         return found
 
-    def remove(self, row: Row, path: Mapping[str, str]) -> Json:
-        """Forget the thing that a path ends in, and return it; raises Problem not_found."""
-        place, _, parameter = row.path.rpartition("/")
-        try:
-            return self.lists[place].pop(path[parameter.strip("{}")])
-        except KeyError:
-            raise Problem("not_found") from None
-
     def page(self, row: Row, query: Any) -> Json:
         """Return a page of a row's list, newest first, by the filters that its things have fields for."""
         [shape] = get_args(row.response)
@@ -104,7 +96,7 @@ def _shows_one_of(row: Row, of: Row) -> bool:
 
 def project(item: Json, shape: Any) -> Json:
     """Return of a thing what a shape shows, by the shape's example where the thing lacks it."""
-    example = EXAMPLES[shape_name(shape)]
+    example = EXAMPLES.get(shape_name(shape), {})
     names = (field.encode_name for field in msgspec.structs.fields(shape))
     return {name: item.get(name, example.get(name)) for name in names}
 

@@ -6,7 +6,6 @@ Owns the one account and its one person, who is called what the last ID token sa
 import base64
 import secrets
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,32 +20,40 @@ from ghasi.contract.errors import Problem
 from ghasi.contract.keys import key_hash
 from ghasi.contract.serving import Call, Reply
 from ghasi.contract.shapes import ApiKeyGrant, GatewayState, JsonWebKey, JsonWebKeySet
-from ghasi.gateway.mock.memory import Json
+from ghasi.contract.table import BY_OPERATION
+from ghasi.gateway.mock.memory import Json, Memory
 from ghasi.settings import Settings
 
 API_KEY = "ghk_MockMockMockMockMockMockMockMo3OtHm9"
 """The ready key, the same at every start, so that it can stand in scripts."""
 ACCESS_LIFETIME_S, READY_LIFETIME_S, REFRESH_DAYS = 900, 86_400, 30
-KEY_ID = "mock"
+USERS = "/v1/users"
+OTHER = {
+    "id": "01936f06-9c4d-7a21-8e5f-4b3c2d1e0f9a", "email": "omid@example.com", "name": "Omid", "role": "member",
+}  # fmt: skip
+"""Somebody else in the account, on whom to try roles and removal."""
 MOST_SESSIONS = 1000
 
 
 class People:
     """Who may call: `user` and `account` as the contract shows them, and the keys' grants by their hashes."""
 
-    def __init__(self, settings: Settings, account: Callable[[], Json]) -> None:
+    def __init__(self, settings: Settings, memory: Memory) -> None:
         self._private_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self._kid = f"mock-{secrets.token_hex(4)}"  # whoever has kept another start's key must not look there
         self._issuer = settings.issuer
         self._cookie = RefreshCookie.of(settings)
         self._refresh_tokens: dict[str, None] = {}
-        self._account = account
+        self._memory = memory
         self._grants: dict[str, ApiKeyGrant] = {}
         self.user: Json = dict(EXAMPLES["Session"]["user"])
+        memory.add(USERS, {**memory.lists[USERS][self.user["id"]], **OTHER})
 
     @property
     def account(self) -> Json:
         """The account as sessions show it."""
-        return {name: self._account()[name] for name in ("id", "name")}
+        account = self._memory.document(BY_OPERATION["get_account"])
+        return {name: account[name] for name in ("id", "name")}
 
     def access_token(self, lifetime_s: int = ACCESS_LIFETIME_S) -> str:
         """Make an access token of the person with the contract's claims."""
@@ -60,7 +67,7 @@ class People:
 
     def sign(self, claims: Json) -> str:
         """Sign a token of any claims by the published key."""
-        return jwt.encode(claims, self._private_key, algorithm="RS256", headers={"kid": KEY_ID})
+        return jwt.encode(claims, self._private_key, algorithm="RS256", headers={"kid": self._kid})
 
     def grant(self, key: str, item: Json) -> None:
         """Let an API key be used."""
@@ -74,6 +81,12 @@ class People:
         """Let an API key be used no more."""
         self._grants = {digest: grant for digest, grant in self._grants.items() if grant.id != key_id}
 
+    def require_other_owner(self, user_id: str) -> None:
+        """Raise Problem last_owner where nobody else owns the account."""
+        owners = [one["id"] for one in self._memory.lists[USERS].values() if one["role"] == "owner"]
+        if owners == [user_id]:
+            raise Problem("last_owner")
+
     # operations
 
     async def sign_in_with_firebase(self, call: Call) -> Reply:
@@ -81,7 +94,7 @@ class People:
         claims = read_claims(call.body.id_token)
         for name in ("email", "name"):
             if isinstance(claims.get(name), str) and claims[name]:
-                self.user[name] = claims[name]
+                self.user[name] = self._memory.lists[USERS][self.user["id"]][name] = claims[name]
         return self._session()
 
     async def refresh_session(self, call: Call) -> Reply:
@@ -108,7 +121,7 @@ class People:
         """Publish the key."""
         del call
         numbers = RSAAlgorithm.to_jwk(self._private_key.public_key(), as_dict=True)
-        key = JsonWebKey(kty="RSA", use="sig", alg="RS256", kid=KEY_ID, n=numbers["n"], e=numbers["e"])
+        key = JsonWebKey(kty="RSA", use="sig", alg="RS256", kid=self._kid, n=numbers["n"], e=numbers["e"])
         return Reply(JsonWebKeySet(keys=[key]))
 
     async def find_api_key(self, call: Call) -> Reply:

@@ -19,7 +19,7 @@ from ghasi.contract.keys import key_prefix, new_key
 from ghasi.contract.row import Row
 from ghasi.contract.serving import Call, Handler, Receive, Reply, Scope, Send, ServiceApp
 from ghasi.contract.shapes import SCOPES
-from ghasi.contract.table import BY_OPERATION, ROWS
+from ghasi.contract.table import ROWS
 from ghasi.contract.values import new_id, rfc3339
 from ghasi.gateway.mock.answers import example_body, shape_name
 from ghasi.gateway.mock.memory import Json, Memory, fields_of, is_list, project
@@ -59,8 +59,7 @@ class Services:
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self.memory = Memory()
-        account = BY_OPERATION["get_account"]
-        self.people = People(settings, lambda: self.memory.document(account))
+        self.people = People(settings, self.memory)
         self._messages = Messages(self.memory, clock)
         self._sleep = sleep
         self._answered: dict[tuple[str, str], tuple[bytes, Reply]] = {}
@@ -112,8 +111,8 @@ class Services:
         """Answer as the row says."""
         row = call.row
         thing = self.memory.find(row, call.path)
-        if row.method == "DELETE":
-            self._delete(row, call.path)
+        if row.method == "DELETE" and thing is not None:
+            self._delete(row, thing)
         if row.media is not None:
             return Reply(example_body(row))
         return Reply(None if row.response is None else self._resource(call, thing))
@@ -125,12 +124,16 @@ class Services:
             return memory.page(row, call.query)
         if row.method == "POST" and row.path in memory.lists:
             return self._create(call)
-        if row.method == "POST" and row.operation != "rotate_webhook_secret":
+        if thing is not None and row.operation == "rotate_webhook_secret":
+            return project({**thing, "secret": new_secret()}, row.response)
+        if row.method == "POST":
             return dict(EXAMPLES[shape_name(row.response)])
-        shown = memory.document(row) if thing is None else thing
+        shown = thing if thing is not None and row.path.endswith("}") else memory.document(row)
+        if row.operation == "update_user" and call.body.role != "owner":
+            self.people.require_other_owner(shown["id"])
         if row.method == "PUT":
             self._update(call, shown)
-        return project({**shown, "secret": new_secret()}, row.response)
+        return project(shown, row.response)
 
     # what people expect to be remembered
 
@@ -168,10 +171,12 @@ class Services:
         if item.get("metadata", {}) is None:
             item["metadata"] = {}
 
-    def _delete(self, row: Row, path: Mapping[str, str]) -> None:
-        removed = self.memory.remove(row, path)
+    def _delete(self, row: Row, thing: Json) -> None:
+        if row.operation == "remove_user":
+            self.people.require_other_owner(thing["id"])
         if row.operation == "revoke_api_key":
-            self.people.revoke(removed["id"])
+            self.people.revoke(thing["id"])
+        del self.memory.lists[row.path.rpartition("/")[0]][thing["id"]]
 
     async def _send(self, call: Call) -> Reply:
         return Reply(project(self._messages.send(call), call.row.response))

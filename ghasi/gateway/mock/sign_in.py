@@ -6,6 +6,7 @@ when GHASI_FIREBASE_AUTH_URL says so.
 
 import time
 from typing import Any
+from urllib.parse import parse_qsl
 from uuid import NAMESPACE_URL, uuid5
 
 import msgspec
@@ -33,7 +34,7 @@ def sign_in_app(people: People) -> Starlette:
             return JSONResponse({"error": {"code": 404, "message": "NOT_FOUND"}}, 404)
         claims = read_claims(str(body.get("idToken", "")))
         email = str(body.get("email") or claims.get("email") or people.user["email"])
-        name = str(body.get("displayName") or claims.get("name") or people.user["name"])
+        name = str(body.get("displayName") or claims.get("name") or email.partition("@")[0].title())
         if action in {"signUp", "signInWithPassword"} and not body.get("password"):
             return JSONResponse({"error": {"code": 400, "message": "MISSING_PASSWORD"}}, 400)
         user = {"localId": _local_id(email), "email": email, "displayName": name, "emailVerified": True}
@@ -42,13 +43,15 @@ def sign_in_app(people: People) -> Starlette:
         return JSONResponse({**user, "registered": True, **_tokens(people, email, name)})
 
     async def exchange(request: Request) -> Response:
-        del request
-        tokens = _tokens(people, people.user["email"], people.user["name"])
+        form = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
+        claims = read_claims(form.get("refresh_token", ""))
+        email, name = (str(claims.get(field) or people.user[field]) for field in ("email", "name"))
+        tokens = _tokens(people, email, name)
         return JSONResponse(
             {
                 "id_token": tokens["idToken"], "access_token": tokens["idToken"], "token_type": "Bearer",
                 "refresh_token": tokens["refreshToken"], "expires_in": tokens["expiresIn"], "project_id": PROJECT_ID,
-                "user_id": _local_id(people.user["email"]),
+                "user_id": _local_id(email),
             }
         )  # fmt: skip
 
@@ -86,4 +89,4 @@ def _tokens(people: People, email: str, name: str) -> dict[str, str]:
             "firebase": {"identities": {"email": [email]}, "sign_in_provider": "password"},
         }
     )  # fmt: skip
-    return {"idToken": token, "refreshToken": "mock", "expiresIn": str(_LIFETIME_S)}
+    return {"idToken": token, "refreshToken": token, "expiresIn": str(_LIFETIME_S)}
