@@ -103,17 +103,8 @@ def nats_server(*flags: str) -> Iterator[Engine]:
     program = found("nats-server")
     folder = Path(tempfile.mkdtemp(prefix="ghasi-nats-"))
     with reserved_ports(1) as (port,):
-        command = [
-            program,
-            "--addr",
-            "127.0.0.1",
-            "--port",
-            str(port),
-            "--jetstream",
-            "--store_dir",
-            str(folder),
-            *flags,
-        ]
+        command = [program, "--addr", "127.0.0.1", "--port", str(port), "--jetstream", "--store_dir", str(folder)]
+        command += flags
         with _running(f"nats://127.0.0.1:{port}", port, command, folder) as engine:
             yield engine
 

@@ -45,6 +45,11 @@ async def append(pool: Pool, *events: Event, source: str = SOURCE) -> None:
         await outbox.append(connection, source, events)
 
 
+async def applied_in(pool: Pool) -> list[UUID]:
+    """What collectors have committed; what one has `applied` may yet be rolled back."""
+    return [row["id"] for row in await pool.fetch("SELECT id FROM public.applied ORDER BY place")]
+
+
 @dataclass
 class Collector:
     """A consumer that writes down what it applied, in the transaction that it is given."""

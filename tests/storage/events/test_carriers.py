@@ -19,6 +19,7 @@ from tests.storage.events.conftest import (
     Collector,
     Start,
     append,
+    applied_in,
     event,
     starting,
     until,
@@ -29,10 +30,6 @@ from tests.storage.events.conftest import (
 async def start(request: pytest.FixtureRequest, pool: Pool, nats: Engine) -> AsyncIterator[Start]:
     async with starting(pool, request.param, nats.url) as start:
         yield start
-
-
-async def applied_in(pool: Pool) -> list[UUID]:
-    return [row["id"] for row in await pool.fetch("SELECT id FROM public.applied ORDER BY place")]
 
 
 async def test_an_event_arrives_as_it_was_written_and_soon(pool: Pool, start: Start) -> None:

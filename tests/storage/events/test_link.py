@@ -34,15 +34,10 @@ async def test_credentials_are_those_of_the_url_and_no_log_has_them() -> None:
         address = f"127.0.0.1:{nats.port}"
         assert await connects(f"nats://ghasi:p%40ss%3Aw%2Frd@{address}")
         with capture_logs() as logs:
-            for wrong in (
-                f"nats://ghasi:wrong-secret@{address}",
-                f"nats://wrong-secret@{address}",
-                f"nats://{address}",
-            ):
-                assert not await connects(wrong)
-        assert {entry["reason"] for entry in logs if entry["event"] == "nats_away"} == {
-            "nats: 'Authorization Violation'"
-        }
+            for wrong in ("ghasi:wrong-secret@", "wrong-secret@", ""):
+                assert not await connects(f"nats://{wrong}{address}")
+        reasons = {entry["reason"] for entry in logs if entry["event"] == "nats_away"}
+        assert reasons == {"nats: 'Authorization Violation'"}
         assert "secret" not in str(logs)
     assert "secret" not in repr(Server.of("nats://ghasi:secret@host"))
 
