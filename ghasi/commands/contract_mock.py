@@ -23,10 +23,10 @@ def mock(
 ) -> int:
     """Serve the contract with examples, for front-end work: no database, nothing kept, nothing sent.
 
-    Tokens, limits and errors are the real gateway's. `Prefer: code=429` forces an answer; docs/mock.md says how.
+    Tokens, limits and errors are the real gateway's. `Prefer: code=429` forces an answer.
     """
-    configure_logs("mock", "error")
     limits = _read_limits(limit)
+    configure_logs("mock", "error")
     return run(lambda: serve_mock(host, API_PORT if port is None else port, origin, limits, tell))
 
 

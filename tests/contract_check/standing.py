@@ -138,7 +138,7 @@ async def stand(database_url: str) -> AsyncIterator[Standing]:
         await _sign_two_in(standing)
         account_id = jwt.decode(standing.options["token"], options={"verify_signature": False})["account_id"]
         await Messages(resources.pool).happen(Sms(account_id=account_id, at=LAST_MONTH))
-        await billing_admin.close_period(resources.pool, f"{LAST_MONTH:%Y-%m}", actor="operator:ann")
+        await billing_admin.close_period(resources.pool, resources.events, f"{LAST_MONTH:%Y-%m}", actor="operator:ann")
         past = datetime.now(UTC) - timedelta(hours=1)
         standing.options["expired_token"] = standing.sign(exp=int(past.timestamp()))
         yield standing

@@ -32,6 +32,7 @@ from tests.billing.invoices.months import (
     give_plan,
     told,
 )
+from tests.carrying import events_of
 
 HOUR = timedelta(hours=1)
 
@@ -113,7 +114,7 @@ async def test_an_operator_may_close_within_the_grace(pool: Pool, messages: Mess
 async def test_where_operators_alone_close_there_are_drafts_for_ever(pool: Pool, messages: Messages) -> None:
     await messages.happen(Sms())
     for later in (timedelta(hours=72), timedelta(days=400)):
-        await automatic.advance(pool, Calendar(None, SELLER), END + later)
+        await automatic.advance(pool, events_of(pool), Calendar(None, SELLER), END + later)
         assert [invoice.status for invoice in await stored(pool)] == ["draft"]
     assert [invoice.status for invoice in await close(pool)] == ["open"]
 

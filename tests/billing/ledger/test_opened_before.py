@@ -26,7 +26,7 @@ async def old(server_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
     await run(server_url, f"CREATE DATABASE {name}")
     before = [one for one in list_migrations() if one.schema != "billing" or one.name < "0005"]
     with monkeypatch.context() as then:
-        then.setattr(migrations, "list_migrations", lambda: before)
+        then.setattr(migrations, "list_migrations", lambda _schemas: before)
         await migrate(named(server_url, name))
     pool = await open_pool(named(server_url, name), size=2)
     yield pool
