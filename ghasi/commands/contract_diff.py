@@ -1,26 +1,24 @@
 """`ghasi contract diff`: which documents, what it prints, and what its exit status says."""
 
-import asyncio
 import sys
-from pathlib import Path
+from collections import Counter
 from typing import Annotated, Any
 
-import aiohttp
-import msgspec
 from cyclopts import Parameter
 
 from ghasi.commands.failures import FAILED, USAGE
-from ghasi.commands.output import count, print_rows
-from ghasi.contract.comparing import NotAContractError, Weight, compare
-from ghasi.contract.emit.openapi import openapi
+from ghasi.commands.output import print_rows
+from ghasi.contract.comparing import DocumentUnreadable, Level, compare, read_document
 
 CURRENT = "current"
-WITHIN_S = 20.0
-Document = Annotated[str, Parameter(help="An OpenAPI document: a file, a URL, `-`, or `current`, which this Ghasi has")]
-
-
-class CannotReadError(Exception):
-    """A document that can't be had; the text names it and says why."""
+SHOWN_ROUTES = 2
+Document = Annotated[
+    str,
+    Parameter(
+        allow_leading_hyphen=True,
+        help="An OpenAPI document: a file, a URL, `-`, or `current`, which this Ghasi has",
+    ),
+]
 
 
 def diff(
@@ -29,48 +27,32 @@ def diff(
     /,
     *,
     json: Annotated[bool, Parameter(help="Print JSON", negative="")] = False,
+    strict: Annotated[bool, Parameter(help="Exit with 1 for risky changes too", negative="")] = False,
 ) -> int:
     """Say what a client of an old version of the contract would notice of a new one; breaking changes first.
 
     Exits with 1 when something breaks, with 2 when a document can't be read.
     """
     try:
-        changes = compare(*(_read(one) for one in (old, new)))
-    except (CannotReadError, NotAContractError) as error:
+        changes = compare(read_document(old), read_document(new))
+    except DocumentUnreadable as error:
         sys.stderr.write(f"ghasi: {error}\n")
         return USAGE
-    rows = [{"weight": change.weight.value, "where": change.where, "what": change.what} for change in changes]
-    print_rows(rows, as_json=json, columns=("weight", "where", "what"))
-    breaking = sum(change.weight is Weight.BREAKING for change in changes)
+    rows: list[dict[str, Any]] = [
+        {
+            "level": one.level.value, "change": one.kind, "what": one.place, "old": one.old, "new": one.new,
+            "routes": one.routes if json else _some(one.routes),
+        }
+        for one in changes
+    ]  # fmt: skip
+    print_rows(rows, as_json=json, columns=("level", "change", "what", "old", "new", "routes"))
+    found = Counter(one.level for one in changes)
     if not json:
-        sys.stdout.write(f"\n{count(len(changes), 'change')}, {breaking} breaking\n")
-    return FAILED if breaking else 0
+        sys.stdout.write("\n" + ", ".join(f"{found[level]} {level.value}" for level in Level) + "\n")
+    return FAILED if found[Level.BREAKING] or (strict and found[Level.RISKY]) else 0
 
 
-def _read(name: str) -> dict[str, Any]:
-    if name == CURRENT:
-        return openapi()
-    try:
-        if name == "-":
-            content = sys.stdin.buffer.read()
-        elif name.startswith(("http://", "https://")):
-            content = asyncio.run(_fetch(name))
-        else:
-            content = Path(name).read_bytes()
-        document: dict[str, Any] = msgspec.json.decode(content)
-    except OSError as error:
-        raise CannotReadError(f"{name}: {error.strerror or error}") from error
-    except (aiohttp.ClientError, TimeoutError) as error:
-        raise CannotReadError(f"{name}: {error or 'no answer in time'}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise CannotReadError(f"{name} is not JSON: {error}") from error
-    return document
-
-
-async def _fetch(url: str) -> bytes:
-    timeout = aiohttp.ClientTimeout(total=WITHIN_S)
-    async with (
-        aiohttp.ClientSession(timeout=timeout, raise_for_status=True) as session,
-        session.get(url) as response,
-    ):
-        return await response.read()
+def _some(routes: tuple[str, ...]) -> str:
+    """Write the first routes, and how many more there are."""
+    more = f" and {len(routes) - SHOWN_ROUTES} more" if len(routes) > SHOWN_ROUTES else ""
+    return ", ".join(routes[:SHOWN_ROUTES]) + more
