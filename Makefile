@@ -103,6 +103,10 @@ bench-webhooks: $(DEVELOPMENT) ## Measure webhooks a second beside a bare loop, 
 bench-billing: $(DEVELOPMENT) ## Measure a month of a million messages: its rating, its usage, its closing (2 GB of disk)
 	@exec $(BIN)/python -m benchmarks.billing_month $(ARGS)
 
+.PHONY: bench-events
+bench-events: $(DEVELOPMENT) $(ENGINES) ## Measure events a second between services, by NATS beside PostgreSQL
+	@exec $(BIN)/python -m benchmarks.event_rate $(ARGS)
+
 .PHONY: bench-submit
 bench-submit: $(DEVELOPMENT) ## Measure the SMPP client beside others from PyPI
 	@$(PIP) install --quiet --group bench

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 import msgspec
 import structlog
@@ -47,8 +46,6 @@ SESSION_ENDS_MS = 15_000
 SETTLED = timedelta(seconds=3)
 """Transactions that write are over by then, and clocks differ by less."""
 WATERMARK_S = 1.0
-_ATTEMPTS = 3
-_WRONG_LAST_MESSAGE = 10070
 log = structlog.get_logger("ghasi.storage")
 
 
@@ -79,10 +76,10 @@ class Publisher:
         self._source = source
         self._inbox = connection.client.new_inbox()
         self._attempt = 0
-        self._answers: list[_Acknowledgement | None] = []
-        self._waiting = 0
-        self._all_answered: asyncio.Future[None] | None = None
-        self._last: UUID | None = None
+        self._answers: dict[int, _Acknowledgement] = {}
+        self._awaited = 0
+        self._answered: asyncio.Future[None] | None = None
+        self._last: str | None = None
 
     async def open(self) -> None:
         """Listen for acknowledgements."""
@@ -91,51 +88,55 @@ class Publisher:
     async def publish(self, rows: Sequence[Record]) -> int:
         """Publish rows of the outbox in order, and return the sequence of the last once all of them are stored.
 
-        Raises NatsAwayError or PublishError; some may be stored then, the first of them.
+        Raises NatsAwayError or PublishError; some may be stored then, the first of them. That the last is stored says
+        that all are: each says which it follows. So it alone is asked for, and all only where it was refused.
         """
-        sequence, refusal = 0, ""
-        for _ in range(_ATTEMPTS):
-            answers = await self._send(rows)
-            stored = next((i for i, answer in enumerate(answers) if answer.error is not None), len(rows))
-            if stored:
-                sequence, self._last = answers[stored - 1].seq, rows[stored - 1]["id"]
-            if stored == len(rows):
-                return sequence
-            error = answers[stored].error
-            refusal = error.description if error else ""
-            if error is None or error.err_code != _WRONG_LAST_MESSAGE:
-                break
+        refusal = ""
+        for each in (False, True, True):
+            answers = await self._send(rows, each=each)
+            last = answers.get(len(rows) - 1)
+            if last is not None and last.error is None:
+                self._last = str(rows[-1]["id"])
+                return last.seq
+            stored = next((number for number, answer in sorted(answers.items()) if answer.error is not None), 0)
+            if each and stored:
+                rows = rows[stored:]
             # somebody else has published, or the server was started again and has forgotten its last id
-            rows, self._last = rows[stored:], None
+            self._last = None
+            error = answers[stored if each else len(rows) - 1].error if answers else None
+            refusal = "" if error is None else error.description
         raise PublishError(refusal)
 
-    async def _send(self, rows: Sequence[Record]) -> Sequence[_Acknowledgement]:
+    async def _send(self, rows: Sequence[Record], *, each: bool) -> dict[int, _Acknowledgement]:
+        """Publish rows and return the acknowledgements by number: of each, or of the last alone."""
         self._attempt += 1
-        self._answers, self._waiting = [None] * len(rows), len(rows)
-        self._all_answered = asyncio.get_running_loop().create_future()
+        self._answers, self._awaited = {}, len(rows) if each else 1
+        self._answered = asyncio.get_running_loop().create_future()
         client, previous, reply = self.connection.client, self._last, f"{self._inbox}.{self._attempt}."
         with self.connection.guarded():
             for number, row in enumerate(rows):
                 headers = {MESSAGE_ID: str(row["id"]), TRANSACTION: str(row["xid"])}
                 if previous is not None:
-                    headers[LAST_MESSAGE_ID] = str(previous)
-                previous = row["id"]
+                    headers[LAST_MESSAGE_ID] = previous
+                previous = headers[MESSAGE_ID]
                 subject = self._streams.subject(self._source, row["account_id"], row["type"])
-                await client.publish(subject, payload_of(row), reply=f"{reply}{number}", headers=headers)
-        await self.connection.within(self._all_answered, ACKNOWLEDGED_S)
-        return [answer for answer in self._answers if answer is not None]
+                asked = each or number == len(rows) - 1
+                await client.publish(
+                    subject, payload_of(row), reply=f"{reply}{number}" if asked else "", headers=headers
+                )
+        await self.connection.within(self._answered, ACKNOWLEDGED_S)
+        return self._answers
 
     async def _on_answer(self, message: Msg) -> None:
         _, attempt, number = message.subject.rsplit(".", 2)
-        if int(attempt) != self._attempt or self._answers[int(number)] is not None:
+        if int(attempt) != self._attempt or self._answered is None or self._answered.done():
             return
         if not message.data:  # 503: nobody serves the subject
             self.connection.drop()
             return
         self._answers[int(number)] = _read_acknowledgement(message.data)
-        self._waiting -= 1
-        if self._waiting == 0 and self._all_answered is not None and not self._all_answered.done():
-            self._all_answered.set_result(None)
+        if len(self._answers) == self._awaited:
+            self._answered.set_result(None)
 
     async def tell(self, watermark: Watermark) -> None:
         """Say how far the stream goes; who does not hear it hears the next."""
