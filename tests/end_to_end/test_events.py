@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.end_to_end.customer import receiving, signed_up
-from tests.end_to_end.deployment import SHAPES, Deployment, until
+from tests.end_to_end.deployment import Deployment, together, until
 from tests.engines import Engine, nats_server
 
 
@@ -16,9 +16,9 @@ def nats() -> Iterator[Engine]:
         yield engine
 
 
-@pytest.fixture(scope="module", params=SHAPES)
-def deployment(request: pytest.FixtureRequest, nats: Engine) -> Iterator[Deployment]:
-    with SHAPES[request.param](GHASI_NATS_URL=nats.url, GHASI_LIMIT_SENDS="1000") as deployment:
+@pytest.fixture(scope="module")
+def deployment(nats: Engine) -> Iterator[Deployment]:
+    with together(GHASI_NATS_URL=nats.url, GHASI_LIMIT_SENDS="1000") as deployment:
         yield deployment
 
 
@@ -59,3 +59,16 @@ async def test_messages_are_charged_and_told_while_nats_dies_hangs_and_forgets(
         await until(arrived, within_s=10)
         # what came again was neither charged nor told again
         assert len(receiver.ids) == len(sent)
+        listed = deployment.admin("events", "list")
+        assert {one["carried_by"] for one in listed} == {"NATS"}
+        assert len([one for one in listed if one["consumer"] == "relay"]) == 3
+        secret = await customer.good("POST", "/v1/messages", {"to": "+93701234567", "body": "only for you"})
+        sent.append(secret["id"])
+        await until(arrived)
+        await customer.good("POST", f"/v1/messages/{secret['id']}/redact")
+        assert b"only for you" in nats.stored()
+
+        async def gone() -> bool:
+            return b"only for you" not in nats.stored()
+
+        await until(gone, within_s=90)

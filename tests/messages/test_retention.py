@@ -281,7 +281,7 @@ async def test_a_text_of_its_age_is_nowhere(
             await until(lambda: deliveries_over(pool, 6))
         assert "webhooks.events" in await places_of(pool, SECRET)
         await retention.delete_bodies(pool, 1, now)
-        await redaction.delete_copies(pool, resources.bells)
+        await redaction.delete_copies(pool, resources.bells, resources.events)
         await pool.execute("DELETE FROM messages.outbox WHERE type <> 'message.redacted'")  # of their age, too
         async with working(resources, QUICK):
             await until(lambda: nowhere(pool))

@@ -221,10 +221,19 @@ async def take_untold(connection: Connection, most: int) -> list[Stored]:
     return [stored(row) for row in rows]
 
 
-async def list_told(pool: Pool, most: int) -> list[UUID]:
-    """Return messages whose text is deleted and of which webhooks has been told."""
-    rows = await pool.fetch("SELECT message_id FROM messages.redactions WHERE told ORDER BY message_id LIMIT $1", most)
-    return [row["message_id"] for row in rows]
+async def list_told(pool: Pool, most: int) -> dict[UUID, UUID | None]:
+    """Return messages whose text is deleted and of which webhooks has been told, with their accounts.
+
+    Of one in a month that was detached the account is None.
+    """
+    rows = await pool.fetch(
+        """
+        SELECT message_id, account_id FROM messages.redactions LEFT JOIN messages.messages ON id = message_id
+        WHERE told ORDER BY message_id LIMIT $1
+        """,
+        most,
+    )
+    return {row["message_id"]: row["account_id"] for row in rows}
 
 
 async def list_events_with_text(pool: Pool, ids: Sequence[UUID], most: int) -> list[Record]:

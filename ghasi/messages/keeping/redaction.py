@@ -21,6 +21,7 @@ from ghasi.messages.sending.queries import lock_message
 from ghasi.storage import audit
 from ghasi.storage.bells import Bells
 from ghasi.storage.events import outbox
+from ghasi.storage.events.carrier import Events
 from ghasi.storage.events.outbox import Event
 from ghasi.storage.pool import Connection, Pool
 
@@ -97,17 +98,26 @@ def _event(message: Stored, now: datetime) -> Event:
     return Event(new_id(), REDACTED_EVENT, message.account_id, message.id, message.sequence, now, data)
 
 
-async def delete_copies(pool: Pool, bells: Bells) -> None:
-    """Tell of deleted texts and take them out of the outbox; a text of which none is left there is done with."""
+async def delete_copies(pool: Pool, bells: Bells, events: Events) -> None:
+    """Tell of deleted texts and take them out of events; a text of which none is left there is done with."""
     await tell(pool, bells)
-    while ids := await queries.list_told(pool, REWRITTEN_AT_ONCE):
+    while told := await queries.list_told(pool, REWRITTEN_AT_ONCE):
+        ids = list(told)
         while rows := await queries.list_events_with_text(pool, ids, REWRITTEN_AT_ONCE):
-            await queries.rewrite_events(pool, [(xid, event_id, _without_text(data)) for xid, event_id, data in rows])
+            await queries.rewrite_events(
+                pool, [(xid, event_id, _without_text(data) or data) for xid, event_id, data in rows]
+            )
+        # a month is detached long after anybody has kept its events
+        known = {message_id: account_id for message_id, account_id in told.items() if account_id is not None}
+        await events.rewrite("messages", known, _without_text)
         await queries.delete_redactions(pool, ids)
         log.info("copies_deleted", messages=len(ids))
 
 
-def _without_text(data: str) -> str:
+def _without_text(data: str) -> str | None:
+    """Return a message without its text, None where it has none."""
     message: dict[str, Any] = msgspec.json.decode(data)
+    if message.get("body") is None:
+        return None
     message["body"] = None
     return msgspec.json.encode(message).decode()

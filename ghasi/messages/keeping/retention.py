@@ -54,7 +54,7 @@ async def keep_house(resources: Resources) -> None:
         ("expired", partial(_forget_expired, pool)),
         ("submissions", partial(forget_submissions, pool, now)),
         ("bodies", partial(delete_bodies, pool, resources.settings.body_retention_days, now)),
-        ("copies", partial(redaction.delete_copies, pool, resources.bells)),
+        ("copies", partial(redaction.delete_copies, pool, resources.bells, resources.events)),
         ("outbox", partial(_prune_outbox, resources.events)),
         ("partitions", partial(partition_queries.make_partitions, pool)),
     ]

@@ -8,10 +8,11 @@ another goes on when it dies. An event may come again: handlers are idempotent b
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
+from uuid import UUID
 
 import structlog
 from prometheus_client import Counter, Gauge
@@ -100,6 +101,13 @@ class Events(Protocol):
         """Let a consumer read again what happened since then, as far as it is kept; harmless: it is idempotent.
 
         Within the caller's transaction, on the consumer's database.
+        """
+
+    async def rewrite(self, source: str, subjects: Mapping[UUID, UUID], change: Callable[[str], str | None]) -> None:
+        """Change the data of subjects' events, given with their accounts, in all that keeps them but the outbox.
+
+        `change` returns what the data shall be instead, or None where it may stay. The outbox has been changed before,
+        and is its service's. Raises CarrierAwayError; safe to repeat.
         """
 
     async def standing(self, source: str, consumer: str) -> Standing:

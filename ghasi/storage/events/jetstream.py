@@ -8,10 +8,13 @@ waits until the position stands still.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
+
+import structlog
 
 from ghasi.storage.bells import Bells
 from ghasi.storage.events import carrier, positions
@@ -20,12 +23,16 @@ from ghasi.storage.events.link import Link
 from ghasi.storage.events.outbox import Event, Handler, count_after
 from ghasi.storage.events.positions import BEGINNING, Position
 from ghasi.storage.events.reader import Message, Reader, open_reader
-from ghasi.storage.events.relay import Relay
+from ghasi.storage.events.relay import LOCK, Relay
+from ghasi.storage.events.rewriting import Change, rewrite
 from ghasi.storage.events.stream import Streams, find_stream, read_payload
 from ghasi.storage.pool import Connection, Pool
 
 TOLD_WITHIN_S = 10.0
 """Without a watermark for so long, a consumer does not know that it has read all: its lag counts from the last."""
+
+
+log = structlog.get_logger("ghasi.storage")
 
 
 class JetStreamEvents:
@@ -84,6 +91,14 @@ class JetStreamEvents:
         """See Events; as far back as the stream keeps."""
         await positions.make(connection, consumer, source)
         await positions.go_back(connection, consumer, source, since)
+
+    async def rewrite(self, source: str, subjects: Mapping[UUID, UUID], change: Change) -> None:
+        """See Events. Begins when the relay has published what it may have read before the outbox was changed."""
+        async with self._pool.acquire() as database, database.transaction():
+            await database.execute(f"SELECT pg_advisory_xact_lock({LOCK})", source)
+        connection = await self._link.connection()
+        count = await rewrite(connection, self._streams, source, subjects, change)
+        log.info("events_rewritten", source=source, events=count)
 
     async def standing(self, source: str, consumer: str) -> Standing:
         """See Events; how much lies before a consumer NATS says, if it is there."""

@@ -21,5 +21,7 @@ def open_events(settings: Settings, pool: Pool, bells: Bells, link: Link | None)
     """Return the events of a service, which is in the pool's database; services of a process share the link."""
     if link is None:
         return PostgresEvents(pool, bells)
-    streams = Streams(timedelta(days=settings.nats_keep_days), settings.nats_replicas)
+    # a text that is deleted because of its age is not kept for longer by an event
+    days = min(settings.nats_keep_days, settings.body_retention_days or settings.nats_keep_days)
+    streams = Streams(timedelta(days=days), settings.nats_replicas)
     return JetStreamEvents(pool, bells, link, streams)

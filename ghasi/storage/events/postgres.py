@@ -1,7 +1,8 @@
 """Events carried by PostgreSQL: all services share a database, and a consumer reads the source's outbox itself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import structlog
 
@@ -69,6 +70,9 @@ class PostgresEvents:
             since,
             NIL,
         )
+
+    async def rewrite(self, source: str, subjects: Mapping[UUID, UUID], change: Callable[[str], str | None]) -> None:
+        """Do nothing: the outbox is all that keeps events."""
 
     async def standing(self, source: str, consumer: str) -> Standing:
         """See Events."""

@@ -5,6 +5,7 @@ is asked for what there is, up to a batch, and answers as soon as there is anyth
 """
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -34,6 +35,13 @@ FORGOTTEN_S = 30.0
 CLOCKS_DIFFER = timedelta(minutes=5)
 """By less do the clocks of NATS and of those who tell when something happened."""
 _NANOSECONDS = 1_000_000_000
+_CONSUMER = {
+    "ack_policy": "none",
+    "inactive_threshold": int(FORGOTTEN_S * _NANOSECONDS),
+    "mem_storage": True,
+    "num_replicas": 1,
+    "replay_policy": "instant",
+}
 _read_watermark = msgspec.json.Decoder(Watermark).decode
 log = structlog.get_logger("ghasi.storage")
 _missed = Counter(
@@ -52,12 +60,16 @@ class Message:
 
 
 class Reader:
-    """Where one process is in a stream: `sequence` is the last that was fetched."""
+    """Where one process is in a stream: `sequence` is the last that was fetched.
+
+    `pending` is how many there were to be read when it was opened.
+    """
 
     def __init__(self, connection: Connection, name: str, stream: datetime) -> None:
         self.connection = connection
         self.stream = stream
         self.sequence = 0
+        self.pending = 0
         self._name = name
         self._inbox = connection.client.new_inbox()
         self._subscriptions: list[Subscription] = []
@@ -68,19 +80,23 @@ class Reader:
         self._awaited: Watermark | None = None
         self._newest: Watermark | None = None
 
-    async def open(self, watermarks: str, config: dict[str, object]) -> None:
-        """Make the consumer and listen."""
+    async def heed(self, watermarks: str) -> None:
+        """Listen to the relay's watermarks; before it is opened, so that none is too old."""
+        listening = self.connection.client.subscribe(watermarks, cb=self._on_watermark)
+        self._subscriptions.append(await self.connection.ask(listening))
+
+    async def open(self, begins: Mapping[str, object]) -> None:
+        """Make the consumer, with where it begins, and listen."""
         client = self.connection.client
-        for subject, callback in ((watermarks, self._on_watermark), (self._inbox, self._on_message)):
-            self._subscriptions.append(await self.connection.ask(client.subscribe(subject, cb=callback)))
-        question = msgspec.json.encode({"stream_name": self._name, "config": config})
+        self._subscriptions.append(await self.connection.ask(client.subscribe(self._inbox, cb=self._on_message)))
+        question = msgspec.json.encode({"stream_name": self._name, "config": {**_CONSUMER, **begins}})
         answer = await self.connection.ask(
             client.request(f"$JS.API.CONSUMER.CREATE.{self._name}", question, timeout=ANSWER_S)
         )
         made = msgspec.json.decode(answer.data)
         if "error" in made:
             raise APIError.from_error(made["error"])
-        self.sequence = made["delivered"]["stream_seq"]
+        self.sequence, self.pending = made["delivered"]["stream_seq"], made["num_pending"]
         self._next = f"$JS.API.CONSUMER.MSG.NEXT.{self._name}.{made['name']}"
 
     async def fetch(self, most: int) -> list[Message]:
@@ -154,25 +170,23 @@ async def open_reader(connection: Connection, streams: Streams, source: str, pos
     if info is None:
         return None
     reader = Reader(connection, streams.name(source), created_at(info))
-    config: dict[str, object] = {
-        "ack_policy": "none",
-        "inactive_threshold": int(FORGOTTEN_S * _NANOSECONDS),
-        "mem_storage": True,
-        "num_replicas": 1,
-        "replay_policy": "instant",
-        **await _begins(connection, info, position),
-    }
-    await reader.open(streams.watermarks(source), config)
+    await reader.heed(streams.watermarks(source))
+    await reader.open(await _begins(connection, info, position))
     if info.created == position.stream and position.sequence < reader.sequence == info.state.first_seq - 1:
         log.error("events_missed", source=source, after=position.sequence, before=info.state.first_seq)
         _missed.labels(source).inc(reader.sequence - position.sequence)
     return reader
 
 
+def since(at: datetime) -> dict[str, object]:
+    """Return where a reader begins that is to read all that happened from a time on."""
+    start = (at - CLOCKS_DIFFER).astimezone(UTC)
+    return {"deliver_policy": "by_start_time", "opt_start_time": start.isoformat().replace("+00:00", "Z")}
+
+
 async def _begins(connection: Connection, info: StreamInfo, position: Position) -> dict[str, object]:
     if await is_history_of(connection, info, position):
         return {"deliver_policy": "by_start_sequence", "opt_start_seq": position.sequence + 1}
     if position.watermark is not None and position.watermark > BEGINNING:
-        start = (position.watermark - CLOCKS_DIFFER).astimezone(UTC)
-        return {"deliver_policy": "by_start_time", "opt_start_time": start.isoformat().replace("+00:00", "Z")}
+        return since(position.watermark)
     return {"deliver_policy": "all"}

@@ -24,7 +24,7 @@ from ghasi.storage.bells import Bells
 from ghasi.storage.events import carrier, positions
 from ghasi.storage.events.carrier import RELAY
 from ghasi.storage.events.link import Connection, Link
-from ghasi.storage.events.outbox import read_after
+from ghasi.storage.events.outbox import event_of, read_after
 from ghasi.storage.events.positions import NIL, Position, Watermark
 from ghasi.storage.events.stream import (
     LAST_MESSAGE_ID,
@@ -34,7 +34,7 @@ from ghasi.storage.events.stream import (
     created_at,
     is_history_of,
     make_stream,
-    payload_of,
+    write_payload,
 )
 from ghasi.storage.pool import Connection as Database
 from ghasi.storage.pool import Pool, Record
@@ -46,6 +46,8 @@ SESSION_ENDS_MS = 15_000
 SETTLED = timedelta(seconds=3)
 """Transactions that write are over by then, and clocks differ by less."""
 WATERMARK_S = 1.0
+LOCK = "hashtextextended('events.relay:' || $1, 0)"
+"""The advisory lock of a source's relay."""
 log = structlog.get_logger("ghasi.storage")
 
 
@@ -122,7 +124,7 @@ class Publisher:
                 subject = self._streams.subject(self._source, row["account_id"], row["type"])
                 asked = each or number == len(rows) - 1
                 await client.publish(
-                    subject, payload_of(row), reply=f"{reply}{number}" if asked else "", headers=headers
+                    subject, write_payload(event_of(row)), reply=f"{reply}{number}" if asked else "", headers=headers
                 )
         await self.connection.within(self._answered, ACKNOWLEDGED_S)
         return self._answers
@@ -193,9 +195,7 @@ class Relay:
 
     async def _lock(self, database: Database) -> Position | None:
         """Return the position if no other process relays, until the transaction ends."""
-        if not await database.fetchval(
-            "SELECT pg_try_advisory_xact_lock(hashtextextended('events.relay:' || $1, 0))", self._source
-        ):
+        if not await database.fetchval(f"SELECT pg_try_advisory_xact_lock({LOCK})", self._source):
             return None
         position = await positions.find(database, self._source, self._source)
         if position is None:

@@ -18,7 +18,6 @@ from nats.js.errors import NotFoundError
 from ghasi.storage.events.link import Connection
 from ghasi.storage.events.outbox import Event
 from ghasi.storage.events.positions import Position
-from ghasi.storage.pool import Record
 
 DUPLICATES_S = 120.0
 """How long JetStream knows an id again."""
@@ -83,20 +82,19 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(_Envelope).decode
 
 
-def payload_of(row: Record) -> bytes:
-    """Return what is published of a row of the outbox."""
-    private = row["private"]
+def write_payload(event: Event) -> bytes:
+    """Return what is published of an event."""
     return _encode(
         _Envelope(
-            row["id"],
-            row["type"],
-            row["account_id"],
-            row["subject_id"],
-            row["sequence"],
-            row["at"],
-            msgspec.Raw(row["data"].encode()),
-            row["version"],
-            _NULL if private is None else msgspec.Raw(private.encode()),
+            event.id,
+            event.type,
+            event.account_id,
+            event.subject_id,
+            event.sequence,
+            event.at,
+            msgspec.Raw(event.data.encode()),
+            event.version,
+            _NULL if event.private is None else msgspec.Raw(event.private.encode()),
         )
     )
 

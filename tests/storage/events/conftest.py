@@ -26,18 +26,15 @@ SOURCE, CONSUMER, OTHER = "messages", "billing", "webhooks"
 QUICK = {"settled": timedelta(milliseconds=200), "watermark_s": 0.1}
 
 
-def event(subject: UUID | None = None, sequence: int = 1, at: datetime | None = None, **more: Any) -> Event:
+def event(
+    subject: UUID | None = None,
+    sequence: int = 1,
+    at: datetime | None = None,
+    data: str = '{"to": "+93", "b":"سلام"}',
+    **more: Any,
+) -> Event:
     happened = at or datetime.now(UTC)
-    return Event(
-        new_id(),
-        "message.accepted",
-        new_id(),
-        subject or new_id(),
-        sequence,
-        happened,
-        '{"to": "+93", "b":"سلام"}',
-        **more,
-    )
+    return Event(new_id(), "message.accepted", new_id(), subject or new_id(), sequence, happened, data, **more)
 
 
 async def append(pool: Pool, *events: Event, source: str = SOURCE) -> None:

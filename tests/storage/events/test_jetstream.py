@@ -4,6 +4,7 @@ import asyncio
 import json
 import shutil
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
@@ -21,6 +22,7 @@ from ghasi.storage.pool import Connection, Pool
 from tests.engines import Engine
 from tests.storage.events.conftest import (
     CONSUMER,
+    OTHER,
     QUICK,
     SOURCE,
     Collector,
@@ -284,9 +286,10 @@ async def test_a_stream_that_is_deleted_while_it_is_used_is_made_again(pool: Poo
 
 async def test_a_consumer_behind_one_that_hangs_goes_on_elsewhere(pool: Pool, start: Start) -> None:
     """One process holds the position; it is not waited for once its transaction is over."""
-    released, seen = asyncio.Event(), Collector()
+    holds, released, seen = asyncio.Event(), asyncio.Event(), Collector()
 
     async def hang(connection: Connection, events: Sequence[Event]) -> None:
+        holds.set()
         await released.wait()
         await seen(connection, events)
 
@@ -294,7 +297,7 @@ async def test_a_consumer_behind_one_that_hangs_goes_on_elsewhere(pool: Pool, st
     first.relay()
     first.follow(hang)
     await append(pool, event())
-    await asyncio.sleep(0.5)
+    await holds.wait()
     second.follow(seen)
     await asyncio.sleep(0.5)
     assert not seen.applied
@@ -326,3 +329,32 @@ async def test_what_a_stream_no_longer_had_is_counted(pool: Pool, nats: Engine, 
     relaying.follow(seen)
     await until(lambda: _applied(pool, 3))
     assert (REGISTRY.get_sample_value("ghasi_outbox_missed_total", {"source": SOURCE}) or 0.0) == missed + 2
+
+
+async def test_what_is_deleted_is_taken_out_of_the_stream(pool: Pool, nats: Engine, start: Start) -> None:
+    seen, secret = Collector(), '{"id":"1","body":"a secret"}'
+    process = await both(start, seen)
+    told = [event(sequence=number, data=secret) for number in range(3)]
+    others = [event(data=secret), replace(event(data=secret), account_id=told[0].account_id)]
+    told = [replace(one, account_id=told[0].account_id, subject_id=told[0].subject_id) for one in told]
+    for one in (told[0], others[0], told[1], others[1], told[2]):
+        await append(pool, one)
+    await until(lambda: len(seen.applied) == 5)
+
+    def without(data: str) -> str | None:
+        return '{"id":"1","body":null}' if "secret" in data else None
+
+    for _ in range(2):  # the second time there is nothing left to do
+        await process.events.rewrite(SOURCE, {told[0].subject_id: told[0].account_id}, without)
+    await until(lambda: len(seen.applied) == 8)
+    assert seen.applied[5:] == [replace(one, data='{"id":"1","body":null}') for one in told]
+    await append(pool, last := event())
+    await until(lambda: seen.ids[-1] == last.id)
+    async with Asking(nats) as jetstream:
+        info = await jetstream.stream_info(STREAM)
+        assert info.state.messages == 6
+    late = Collector()
+    process.follow(late, consumer=OTHER)
+    await until(lambda: len(late.applied) == 6)
+    assert {one.id for one in late.applied if "secret" in one.data} == {one.id for one in others}
+    assert set(late.ids) == set(seen.ids)
