@@ -299,7 +299,8 @@ def _is_nats_url(text: str) -> bool:
         port = parts.port
     except ValueError:
         return False
-    return parts.scheme in {"nats", "tls"} and bool(parts.hostname) and port != 0
+    named = parts.scheme in {"nats", "tls"} and bool(parts.hostname) and port != 0
+    return named and _is_visible(text.strip(), spaces=False)
 
 
 def _is_proxy(text: str) -> bool:

@@ -36,6 +36,14 @@ def test_a_url_has_a_host_and_a_valid_port(name: str) -> None:
         assert getattr(Settings(**{name: value}), name) == value
 
 
+def test_nats_is_one_server_or_several_and_its_password_never_repeated() -> None:
+    for value in ("hunter2", "http://x", "nats://", "nats://x:0", "nats://hunter2@x,", "nats://u:hunter2 @x"):
+        said = refusal(nats_url=value)
+        assert said == "GHASI_NATS_URL: must be nats://host:port or tls://host:port, or several of them by commas"
+    for value in ("nats://x", "tls://u:p%40@x:4222, nats://token@y"):
+        assert Settings(nats_url=value).nats_url == value
+
+
 @pytest.mark.parametrize("value", ["garbage", "10.0.0.0/8,x", "10.0.0.0/33"])
 def test_trusted_proxies_are_networks(value: str) -> None:
     assert refusal(trusted_proxies=value).startswith("GHASI_TRUSTED_PROXIES: ")

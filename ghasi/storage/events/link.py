@@ -12,6 +12,7 @@ import time
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -44,7 +45,12 @@ _AWAY = (
     ServiceUnavailableError,
 )
 log = structlog.get_logger("ghasi.storage")
-_up = Gauge("ghasi_nats_up", "Whether this process is connected to NATS", multiprocess_mode="livemin")
+
+
+@cache
+def _up() -> Gauge:
+    """Return the metric, made by who connects: of another process it would say that NATS is away."""
+    return Gauge("ghasi_nats_up", "Whether this process is connected to NATS", multiprocess_mode="livemin")
 
 
 class NatsAwayError(CarrierAwayError):
@@ -206,7 +212,7 @@ class Link:
         if self._connection is not None and self._connection.is_open:
             return self._connection
         if self._connecting is None or self._connecting.done():
-            _up.set(0)
+            _up().set(0)
             if time.monotonic() < self._not_before:
                 raise NatsAwayError("tried a moment ago")
             self._connecting = asyncio.create_task(self._connect())
@@ -224,7 +230,7 @@ class Link:
                 reason = str(error) or type(error).__name__
                 continue
             self._connection = connection
-            _up.set(1)
+            _up().set(1)
             self._backoff_s = FIRST_BACKOFF_S
             if self._was_away:
                 log.info("nats_back")

@@ -60,6 +60,8 @@ class PostgresEvents:
     async def replay(self, connection: Connection, source: str, consumer: str, since: datetime) -> None:
         """See Events; what was pruned is gone."""
         await positions.make(connection, consumer, source)
+        # a batch under way has not moved the position yet: it must, before it is compared
+        await connection.execute(f"SELECT FROM {consumer}.positions WHERE source = $1 FOR UPDATE", source)
         await connection.execute(
             f"""
             UPDATE {consumer}.positions AS position SET xid = first.xid, id = $3
