@@ -191,6 +191,31 @@ async def test_a_consumer_reads_again_since_a_time(pool: Pool, start: Start) -> 
     await until(lambda: seen.ids[-1] not in seen.ids[:-1])
 
 
+async def test_a_consumer_is_sent_back_while_it_applies(pool: Pool, start: Start) -> None:
+    process, seen = start(), Collector()
+    under_way, go_on = asyncio.Event(), asyncio.Event()
+
+    async def wait(connection: Connection, events: Sequence[Event]) -> None:
+        await seen(connection, events)
+        under_way.set()
+        await go_on.wait()
+
+    process.relay()
+    process.follow(wait)
+    await append(pool, event())
+    await under_way.wait()
+
+    async def send_back() -> None:
+        async with pool.acquire() as connection, connection.transaction():
+            await process.events.replay(connection, SOURCE, CONSUMER, datetime.now(UTC) - timedelta(minutes=1))
+
+    sending = asyncio.create_task(send_back())
+    await asyncio.sleep(0.2)
+    go_on.set()
+    await sending
+    await until(lambda: len(seen.applied) == 2)
+
+
 async def test_what_was_handed_on_is_pruned_when_it_is_old(pool: Pool, start: Start) -> None:
     process, seen, other = start(), Collector(), Collector()
     old = datetime.now(UTC) - timedelta(days=2)
