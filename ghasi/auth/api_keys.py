@@ -144,10 +144,7 @@ async def authorize(
         grant = await get_grant(pool, keys.key_hash(key), now=now)
     except Problem as problem:
         raise Problem("invalid_api_key") from problem
-    if scope is None:
-        raise Problem("user_required")
-    if scope not in grant.scopes:
-        raise Problem("insufficient_scope", f"This operation needs the scope {scope}.")
+    keys.require_scope(scope, grant.scopes)
     return grant
 
 

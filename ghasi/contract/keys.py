@@ -6,6 +6,9 @@ The checksum lets a typing error or a scanner's false find be refused without as
 import hashlib
 import secrets
 import zlib
+from collections.abc import Container
+
+from ghasi.contract.errors import Problem
 
 PREFIX = "ghk_"
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -37,6 +40,19 @@ def key_hash(key: str) -> str:
 def key_prefix(key: str) -> str:
     """Return a key's beginning, which may be shown and stored."""
     return key[:SHOWN_CHARACTERS]
+
+
+def require_scope(scope: str | None, held: Container[str]) -> None:
+    """Hold a key to an operation's scope; raises Problem user_required where it has none, or insufficient_scope."""
+    if scope is None or scope not in held:
+        raise scope_lacking(scope)
+
+
+def scope_lacking(scope: str | None) -> Problem:
+    """Return what a key hears that has no scope for an operation, or that no key may call."""
+    if scope is None:
+        return Problem("user_required")
+    return Problem("insufficient_scope", f"This operation needs the scope {scope}.")
 
 
 def _checksum(text: str) -> str:

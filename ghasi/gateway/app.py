@@ -9,12 +9,12 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import structlog
 
 from ghasi.contract.errors import Problem
+from ghasi.contract.keys import require_scope
 from ghasi.contract.row import Auth, Row, Upstream
 from ghasi.contract.serving import JSON, ClientLeft, RawHeaders, Receive, Scope, Send, run_while_present
 from ghasi.contract.table import ROWS, Matcher
@@ -24,6 +24,7 @@ from ghasi.gateway.answers import ProblemRefusal, Refusal
 from ghasi.gateway.api_keys import ApiKeys, looks_like_api_key
 from ghasi.gateway.auth_service import AuthService, AuthServiceAway
 from ghasi.gateway.cors import Cors
+from ghasi.gateway.exchange import KONG_REQUEST_ID, Exchange, count, forwarded_headers, read_body, send_piece
 from ghasi.gateway.headers import Incoming, bearer_tokens, read_headers, returned_headers
 from ghasi.gateway.limits import Limits
 from ghasi.gateway.redis_client import open_redis
@@ -42,33 +43,11 @@ from ghasi.gateway.upstreams import (
 from ghasi.gateway.windows import MemoryWindows, Windows
 from ghasi.settings import Settings
 
-BODY_TIMEOUT_S = 60.0
-"""What a client has for sending its body, as in Kong."""
-CLIENT_TIMEOUT_S = 60.0
-"""What a client has for taking a piece of a streamed answer, as in Kong."""
 T = TypeVar("T")
-_CLIENT_GONE, _BAD_REQUEST, _SERVER_ERROR = 499, 400, 500
+_CLIENT_GONE = 499
 _WITHOUT_LENGTH = frozenset({204, 304})
-_KONG_REQUEST_ID = b"x-kong-request-id"
 log = structlog.get_logger("ghasi.gateway")
 Health = Callable[[], Awaitable[dict[str, Any]]]
-
-
-@dataclass(slots=True)
-class Exchange:
-    """One request and what is known of it so far. Times are of time.perf_counter."""
-
-    scope: Scope
-    receive: Receive
-    send: Send
-    incoming: Incoming
-    started_at: float
-    request_id: bytes
-    operation: str = "none"
-    limit_headers: RawHeaders = field(default_factory=list)
-    reading_s: float = 0.0
-    upstream_s: float = 0.0
-    answering: bool = False
 
 
 class Gateway:
@@ -175,11 +154,11 @@ class Gateway:
                     raise answers.over_limit()
         headers = incoming.kept
         headers += origin.forwarded
-        headers.append((_KONG_REQUEST_ID, exchange.request_id))
+        headers.append((KONG_REQUEST_ID, exchange.request_id))
         if identity is not None:
             _check_scope(row, identity)
             headers += identity.headers
-        body = await _read_body(exchange, row.max_body_bytes) if incoming.has_body else b""
+        body = await read_body(exchange, row.max_body_bytes) if incoming.has_body else b""
         request = UpstreamRequest(row.method, scope["path"], scope["query_string"], headers, body)
         if row.streams:
             await run_while_present(exchange.receive, self._stream(exchange, row, request))
@@ -256,12 +235,12 @@ class Gateway:
                 await self._pass_on(exchange, answer)
                 return
             headers = self._passed_headers(exchange, answer.headers)
-            _count(exchange, answer.status, headers)
+            count(exchange, answer.status, headers)
             await exchange.send({"type": "http.response.start", "status": answer.status, "headers": headers})
             while piece := await _next_piece(exchange, row, answer):
-                await _send_piece(exchange, piece)
+                await send_piece(exchange, piece)
             if piece is not None:
-                await _send_piece(exchange, b"")
+                await send_piece(exchange, b"")
 
     async def _forward(self, exchange: Exchange, row: Row, ask: Callable[[UpstreamClient], Awaitable[T]]) -> T:
         """Ask the row's upstreams, in order, within what is left of the row's time; raises Refusal."""
@@ -294,13 +273,13 @@ class Gateway:
         headers = returned_headers(upstreams)
         if not any(header[0] == b"server" for header in headers):
             headers.append((b"server", answers.SERVER))
-        headers += _forwarded_headers(exchange)
+        headers += forwarded_headers(exchange)
         return [*headers, *self._common_headers(exchange)]
 
     async def _refuse(self, exchange: Exchange, refusal: Refusal) -> None:
         metrics.rejected(refusal.reason)
         if refusal.forwarded:
-            headers = [(b"server", answers.SERVER), *_forwarded_headers(exchange), *self._common_headers(exchange)]
+            headers = [(b"server", answers.SERVER), *forwarded_headers(exchange), *self._common_headers(exchange)]
         else:
             headers = [*self._own_headers(exchange), *self._common_headers(exchange)]
         headers += refusal.headers
@@ -321,34 +300,9 @@ class Gateway:
     async def _send(exchange: Exchange, status: int, headers: RawHeaders, body: bytes) -> None:
         if status not in _WITHOUT_LENGTH:
             headers.append((b"content-length", b"%d" % len(body)))
-        _count(exchange, status, headers)
+        count(exchange, status, headers)
         await exchange.send({"type": "http.response.start", "status": status, "headers": headers})
         await exchange.send({"type": "http.response.body", "body": body})
-
-
-def _count(exchange: Exchange, status: int, headers: RawHeaders) -> None:
-    """Count an answer that is about to be sent, name its request in its headers, and log it where it is an error."""
-    headers.append((_KONG_REQUEST_ID, exchange.request_id))
-    elapsed_s = time.perf_counter() - exchange.started_at
-    metrics.answered(exchange.operation, status, elapsed_s)
-    if status >= _BAD_REQUEST:
-        (log.warning if status >= _SERVER_ERROR else log.debug)(
-            "request_failed",
-            status=status,
-            operation=exchange.operation,
-            request_id=exchange.request_id.decode(),
-            elapsed_ms=int(elapsed_s * 1000),
-        )
-    exchange.answering = True
-
-
-async def _send_piece(exchange: Exchange, piece: bytes) -> None:
-    """Send a piece, or by b"" the end, once the client has room for it; raises ClientLeft where it takes nothing."""
-    try:
-        async with asyncio.timeout(CLIENT_TIMEOUT_S):
-            await exchange.send({"type": "http.response.body", "body": piece, "more_body": bool(piece)})
-    except TimeoutError:
-        raise ClientLeft from None
 
 
 async def _next_piece(exchange: Exchange, row: Row, answer: UpstreamStream) -> bytes | None:
@@ -368,42 +322,7 @@ async def _next_piece(exchange: Exchange, row: Row, answer: UpstreamStream) -> b
 def _check_scope(row: Row, identity: Identity) -> None:
     if identity.scopes is None:
         return
-    if row.scope is None:
-        raise ProblemRefusal(Problem("user_required"))
-    if row.scope not in identity.scopes:
-        raise ProblemRefusal(Problem("insufficient_scope", f"This operation needs the scope {row.scope}."))
-
-
-def _forwarded_headers(exchange: Exchange) -> RawHeaders:
-    """Return what an answer carries for which an upstream was asked."""
-    upstream_s = exchange.upstream_s
-    proxy_ms = int((time.perf_counter() - exchange.started_at - upstream_s) * 1000)
-    return [
-        (b"via", answers.VIA),
-        (b"x-kong-upstream-latency", b"%d" % int(upstream_s * 1000)),
-        (b"x-kong-proxy-latency", b"%d" % proxy_ms),
-    ]
-
-
-async def _read_body(exchange: Exchange, most: int) -> bytes:
-    """Read a request's body; what it takes is not the upstream's time. Raises Refusal, ClientLeft."""
-    began_at = time.perf_counter()
-    chunks: list[bytes] = []
-    size = 0
     try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            while True:
-                message = await exchange.receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientLeft
-                chunk: bytes = message.get("body", b"")
-                size += len(chunk)
-                if size > most:
-                    raise answers.body_too_large()
-                chunks.append(chunk)
-                if not message.get("more_body", False):
-                    break
-    except TimeoutError:
-        raise answers.body_too_slow() from None
-    exchange.reading_s = time.perf_counter() - began_at
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        require_scope(row.scope, identity.scopes)
+    except Problem as problem:
+        raise ProblemRefusal(problem) from None

@@ -53,7 +53,7 @@ async def test_a_length_that_is_too_large_is_refused_before_any_of_it_is_sent(ga
 
 
 async def test_a_body_that_does_not_come_is_a_408(gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ghasi.gateway.app.BODY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("ghasi.gateway.exchange.BODY_TIMEOUT_S", 0.1)
     async with live(gateway, server_header=False) as url:
         reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
         authorization = bearer()["authorization"]

@@ -268,7 +268,7 @@ async def test_the_query_ends_when_the_client_leaves(
 async def test_a_client_that_takes_nothing_is_left(
     auth: AuthService, monkeypatch: pytest.MonkeyPatch, *, split: bool
 ) -> None:
-    monkeypatch.setattr("ghasi.gateway.app.CLIENT_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("ghasi.gateway.exchange.CLIENT_TIMEOUT_S", 0.3)
     closed = asyncio.Event()
 
     async def pieces() -> AsyncGenerator[bytes, None]:

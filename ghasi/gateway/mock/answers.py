@@ -11,6 +11,7 @@ import msgspec
 
 from ghasi.contract.emit.examples import EXAMPLES, component_name
 from ghasi.contract.errors import CODES, Problem, invalid
+from ghasi.contract.keys import scope_lacking
 from ghasi.contract.row import PDF, Auth, Row
 from ghasi.contract.serving import JSON, PROBLEM_JSON
 from ghasi.contract.statuses import gateway_messages, problem_codes
@@ -54,9 +55,7 @@ def refusal(row: Row, status: int, name: str | None) -> Refusal | None:
 
 def _forbidden(row: Row) -> Problem:
     """Return what an API key is told that may not do this."""
-    if row.scope is None:
-        return Problem("user_required")
-    return Problem("insufficient_scope", f"This operation needs the scope {row.scope}.")
+    return scope_lacking(row.scope)
 
 
 def _unauthorized(message: str | None) -> Refusal:

@@ -13,8 +13,9 @@ from typing import Any
 from ghasi.contract.cross_origin import ALLOWED_HEADERS, EXPOSED_HEADERS, MAX_AGE_S
 from ghasi.contract.row import LIMIT_GROUPS, Row, Upstream
 from ghasi.contract.serving import RawHeaders, Send
-from ghasi.gateway.app import Exchange, Gateway
+from ghasi.gateway.app import Gateway
 from ghasi.gateway.cors import Cors
+from ghasi.gateway.exchange import Exchange
 from ghasi.gateway.limits import Allowance
 from ghasi.gateway.mock import answers
 from ghasi.gateway.mock.preferences import NOTHING, read_wish
