@@ -4,7 +4,7 @@ import asyncio
 import re
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,12 @@ from structlog.testing import capture_logs
 
 from ghasi.contract.row import Upstream
 from ghasi.gateway.app import Gateway
-from ghasi.gateway.redis_client import open_redis
 from ghasi.gateway.state import GatewayExists
 from ghasi.gateway.upstreams import InProcessUpstream
 from ghasi.settings import Settings
 from tests.asgi import Answer, request
 from tests.clock import room_in_the_minute
-from tests.engines import Engine, redis_server
+from tests.engines import Engine
 from tests.gateway.services import (
     ACCOUNT_ID,
     USER_ID,
@@ -42,22 +41,6 @@ from tests.live import live
 SHARED_MINUTE_S = 10
 AT_ONCE_S = 0.05
 """Far less than asking Redis in vain takes."""
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with redis_server() as engine:
-        yield engine
-
-
-@pytest.fixture
-async def redis(engine: Engine) -> AsyncIterator[Redis]:
-    if engine.process is None:
-        engine.start()
-    client = open_redis(engine.url)
-    await client.flushall()
-    yield client
-    await client.aclose()
 
 
 def metric(name: str) -> float:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -15,7 +15,7 @@ from ghasi.gateway.redis_client import open_redis
 from ghasi.gateway.redis_windows import MAX_BATCHES, RedisWindows
 from ghasi.gateway.windows import MemoryWindows, Windows
 from ghasi.settings import Settings
-from tests.engines import Engine, redis_server
+from tests.engines import Engine
 
 ACCOUNT = "0190a0a0-0000-7000-8000-000000000001"
 MINUTE = 30_000_000
@@ -29,20 +29,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with redis_server() as engine:
-        yield engine
-
-
-@pytest.fixture
-async def redis(engine: Engine) -> AsyncIterator[Redis]:
-    client = open_redis(engine.url)
-    await client.flushall()
-    yield client
-    await client.aclose()
 
 
 @pytest.fixture
