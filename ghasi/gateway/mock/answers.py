@@ -48,14 +48,9 @@ def refusal(row: Row, status: int, name: str | None) -> Refusal | None:
     if status == _UNAUTHORIZED and (name is not None or row.auth is Auth.BEARER):
         return _unauthorized(name)
     if status == _FORBIDDEN and row.auth is Auth.BEARER:
-        return ProblemRefusal(_forbidden(row))
+        return ProblemRefusal(scope_lacking(row.scope))
     is_gateways = status in gateway_messages(row) or (status == _NOT_FOUND and status not in problem_codes(row))
     return _REFUSALS[status]() if is_gateways or name is not None else None
-
-
-def _forbidden(row: Row) -> Problem:
-    """Return what an API key is told that may not do this."""
-    return scope_lacking(row.scope)
 
 
 def _unauthorized(message: str | None) -> Refusal:
