@@ -51,7 +51,7 @@ async def test_each_status(key: Key, worlds: Worlds, monkeypatch: pytest.MonkeyP
     operation, status, code = key
     row = BY_OPERATION[operation]
     if status == 408:
-        monkeypatch.setattr("ghasi.gateway.app.BODY_TIMEOUT_S", 0.1)
+        monkeypatch.setattr("ghasi.gateway.exchange.BODY_TIMEOUT_S", 0.1)
     answer = await SCENARIOS[key](worlds)
     assert answer.status == status, answer.body
     holds_headers(row, answer, code)
