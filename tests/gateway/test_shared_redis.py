@@ -217,7 +217,7 @@ async def test_a_redis_that_hangs_is_waited_for_once(auth: AuthService, engine: 
             try:
                 began = time.monotonic()
                 first = await asyncio.gather(*(send(gateway) for _ in range(50)))
-                assert 0.05 < time.monotonic() - began < 0.4
+                assert 0.05 < time.monotonic() - began < 1.0  # one after the other they would wait for 5 s
                 assert {answer.status for answer in first} == {200}
                 for _ in range(3):
                     await pass_uncounted(gateway, 50)
