@@ -11,13 +11,14 @@ from rich.console import Console
 from ghasi.commands.failures import FAILED, USAGE
 from ghasi.commands.output import console
 from ghasi.contract import check as checking
-from ghasi.contract.check import CannotCheck, Options, Promise, Report
+from ghasi.contract.check import HELD, CannotCheck, Options, Promise, Report
 
 Token = Annotated[str | None, Parameter(help="An access token of account A")]
 OtherToken = Annotated[str | None, Parameter(help="An access token of another account, for whose things are whose")]
 ApiKey = Annotated[str | None, Parameter(help="An API key of account A; by default one is made and deleted")]
 RefreshCookie = Annotated[str | None, Parameter(help="A refresh token, which is used up")]
 ExpiredToken = Annotated[str | None, Parameter(help="An access token that has expired")]
+OtherIssuerToken = Annotated[str | None, Parameter(help="One that the deployment's key signed, with another iss")]
 Identity = Annotated[str | None, Parameter(help="Where to sign fresh people up, as Firebase does: https://.../v1")]
 IdentityKey = Annotated[str, Parameter(help="Its web API key")]
 Origin = Annotated[str | None, Parameter(help="The portal's address, whose pages may call from a browser")]
@@ -53,6 +54,7 @@ def check(
     api_key: ApiKey = None,
     refresh_cookie: RefreshCookie = None,
     expired_token: ExpiredToken = None,
+    other_issuer_token: OtherIssuerToken = None,
     identity: Identity = None,
     identity_key: IdentityKey = "local",
     origin: Origin = None,
@@ -68,27 +70,34 @@ def check(
 ) -> int:
     """Run the contract against a deployment and print what is held, broken and not checked.
 
-    Exits with 0 when nothing is broken, 1 when something is, 2 when it can't be run. Every flag may be given as
-    GHASI_CHECK_*, so that tokens need not be on the command line.
+    Exits with 0 when nothing is broken, 1 when something is, 2 when it can't be run or nothing could be checked. Every
+    flag may be given as GHASI_CHECK_*, so that tokens need not be on the command line.
     """
     try:
         options = Options(
             url=url, token=token, other_token=other_token, api_key=api_key, refresh_cookie=refresh_cookie,
-            expired_token=expired_token, identity=identity, identity_key=identity_key, origin=origin, issuer=issuer,
-            to=to, safe=safe, extensions=extensions, only=only, limits=checking.read_limits(limit),
+            expired_token=expired_token, other_issuer_token=other_issuer_token, identity=identity,
+            identity_key=identity_key, origin=origin, issuer=issuer, to=to, safe=safe,
+            extensions=extensions, only=only, limits=checking.read_limits(limit),
             upstreams=checking.read_upstreams(upstream),
         )  # fmt: skip
         report = asyncio.run(_check(options))
     except CannotCheck as error:
         sys.stderr.write(f"ghasi: {error}\n")
         return USAGE
-    if junit is not None:
-        junit.write_text(checking.as_junit(report), encoding="utf-8")
     if as_json:
         sys.stdout.write(checking.as_json(report) + "\n")
     else:
         checking.show(console(), report)
-    return FAILED if report.broken else 0
+    if junit is not None:
+        try:
+            junit.write_text(checking.as_junit(report), encoding="utf-8")
+        except OSError as error:
+            sys.stderr.write(f"ghasi: --junit: {junit}: {error.strerror}\n")
+            return USAGE
+    if report.broken:
+        return FAILED
+    return 0 if report.count(HELD) else USAGE
 
 
 async def _check(options: Options) -> Report:

@@ -14,10 +14,9 @@ from ghasi.contract.check.promises import Broken
 from ghasi.contract.row import Row
 from ghasi.contract.table import ROWS
 from tests.contract_check.spoiling import Answered, Asked, Changes
-from tests.contract_check.standing import Standing
+from tests.contract_check.standing import OTHER_ISSUER, Standing
 
 NO_ROUTE = {"message": "no Route matched with those values", "request_id": "0" * 32}
-NOT_FOUND = {"type": "about:blank", "title": "No", "status": 404, "detail": "No", "code": "gone", "request_id": "0"}
 When = Callable[[Asked, Answered], bool]
 
 
@@ -215,6 +214,7 @@ _BELIEVED: dict[str, Callable[[Asked], bool]] = {
     "empty_kid": lambda asked: _header(asked).get("kid") == "",
     "tampered_claims": lambda asked: _claims(asked).get("account_id") == "01900000-0000-7000-8000-000000000000",
     "expired": lambda asked: 0 < _claims(asked).get("exp", 0) < _claims(asked).get("iat", 0),
+    "other_issuer": lambda asked: _claims(asked).get("iss") == OTHER_ISSUER,
     "two_tokens": lambda asked: len(asked.all("authorization")) > 1,
     "query_token": lambda asked: asked.query.startswith("jwt="),
     "basic": lambda asked: asked.all("authorization")[:1] == ["Basic bm9ib2R5Om5v"],
@@ -326,7 +326,10 @@ spoil(
     editing(lambda asked, _: asked.query == "cursor=none-of-ours", lambda value: value | {"code": "invalid_request"}),
 )
 for _row in (row for row in ROWS if not row.extension and row.parameters):
-    spoil(f"errors.{_row.operation}.not_found", "another code", saying(at(_row.operation, 404), NOT_FOUND))
+    spoil(
+        f"errors.{_row.operation}.not_found", "another code",
+        editing(at(_row.operation, 404), lambda value: value | {"code": "gone"}),
+    )  # fmt: skip
 
 
 def _idempotent(operation: str, status: int, code: str | None = None) -> When:

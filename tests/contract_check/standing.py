@@ -34,6 +34,7 @@ from tests.live import live
 from tests.ports import reserved_ports
 
 PORTAL = "https://portal.ghasi.example"
+OTHER_ISSUER = "https://elsewhere.example"
 QUICKER = 5.0
 """How much sooner time-outs end where they are waited for."""
 MARGIN_S = 1.0
@@ -141,6 +142,7 @@ async def stand(database_url: str) -> AsyncIterator[Standing]:
         await billing_admin.close_period(resources.pool, resources.events, f"{LAST_MONTH:%Y-%m}", actor="operator:ann")
         past = datetime.now(UTC) - timedelta(hours=1)
         standing.options["expired_token"] = standing.sign(exp=int(past.timestamp()))
+        standing.options["other_issuer_token"] = standing.sign(iss=OTHER_ISSUER)
         yield standing
 
 

@@ -135,4 +135,5 @@ class Http:
             await self.ask("GET", "/")
         except NoAnswer as error:
             cause = error.__cause__
-            raise CannotCheck(f"{self._base} cannot be reached: {cause or error.seen}") from error
+            said = " ".join(str(cause or error.seen).split())
+            raise CannotCheck(f"{self._base} cannot be reached: {said}") from error

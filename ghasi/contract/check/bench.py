@@ -60,7 +60,10 @@ class Bench:
         self._stage = Stage(options.upstreams, clock)
         self._once: dict[str, asyncio.Task[Any]] = {}
         self._undo: list[tuple[Row, str, Person]] = []
-        given = (options.token, options.other_token, options.api_key, options.refresh_cookie, options.expired_token)
+        given = (
+            options.token, options.other_token, options.api_key, options.refresh_cookie, options.expired_token,
+            options.other_issuer_token,
+        )  # fmt: skip
         self._secrets = {secret for secret in given if secret}
 
     def real(self, row: Row) -> bool:

@@ -94,6 +94,14 @@ async def _expired(bench: Bench) -> None:
     expecting.challenge(answer, token=True)
 
 
+async def _other_issuer(bench: Bench) -> None:
+    if bench.options.other_issuer_token is None:
+        raise NotChecked("no --other-issuer-token: only the deployment's key can sign one")
+    answer = await _with(bench, f"Bearer {bench.options.other_issuer_token}")
+    expecting.kong(answer, 401, "Unauthorized")
+    expecting.challenge(answer, token=True)
+
+
 async def _unknown_key(key: str, bench: Bench) -> None:
     answer = await _with(bench, f"Bearer {key}")
     expecting.kong(answer, 401, "Unauthorized")
@@ -175,6 +183,7 @@ PROMISES: tuple[Promise, ...] = (
         )
     ),
     Promise("callers.expired", "An expired token is refused: 401 under exp", "contract 3", _expired),
+    Promise("callers.other_issuer", "A token of another iss is refused", "contract 3", _other_issuer),
     Promise("callers.two_tokens", "Two different tokens are refused", "design 5", _two_tokens),
     Promise("callers.query_token", "A token in the query (?jwt=) is none", "design 5", _query_token),
     Promise("callers.cookie_required", "Refreshing without the cookie is 401", "contract 2", _cookie_required),

@@ -15,6 +15,7 @@ from ghasi.contract.row import LIMIT_GROUPS, LimitGroup, Upstream
 
 _ADDRESS = re.compile(r"(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<host>[^:,\[\]]+)):(?P<port>[0-9]{1,5})(?:,(?P<behind>.+))?")
 _MOST_PORT = 65535
+_JWT = re.compile(r"[\w-]+\.[\w-]+\.[\w-]*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Options:
     api_key: str | None = None
     refresh_cookie: str | None = None
     expired_token: str | None = None
+    other_issuer_token: str | None = None
     identity: str | None = None
     identity_key: str = "local"
     origin: str | None = None
@@ -53,10 +55,14 @@ class Options:
     upstreams: Mapping[Upstream, Played] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse what is no URL; raises CannotCheck."""
+        """Refuse what is no URL and no JWT: a secret that is not there would pass for one; raises CannotCheck."""
         for name, url in (("URL", self.url), ("--identity", self.identity), ("--origin", self.origin)):
             if url is not None and not _is_http(url):
                 raise CannotCheck(f"{name}: {url!r} is no URL such as https://host:port")
+        for name in ("token", "other_token", "expired_token", "other_issuer_token"):
+            token = getattr(self, name)
+            if token is not None and not _JWT.fullmatch(token):
+                raise CannotCheck(f"--{name.replace('_', '-')}: it is {'no JWT' if token else 'empty'}")
 
     @property
     def base(self) -> str:

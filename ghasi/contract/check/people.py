@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from ghasi.contract.check import tokens
 from ghasi.contract.check.asking import Answer, Http, describe
-from ghasi.contract.check.promises import Broken, NoAnswer, NotChecked
+from ghasi.contract.check.promises import Broken, CannotCheck, NoAnswer, NotChecked
 
 _COOKIE = re.compile(r"^\s*((?:__Host-)?ghasi_refresh)=([^;]+)")
 COOKIE_NAMES = ("ghasi_refresh", "__Host-ghasi_refresh")
@@ -35,7 +35,7 @@ class Person:
 
 
 async def get_id_token(http: Http, identity: str, key: str) -> str:
-    """Sign a fresh person up at an identity server and return their ID token; raises NotChecked."""
+    """Sign a fresh person up at an identity server and return their ID token; raises CannotCheck: it was meant to."""
     person = {"email": f"check-{uuid4().hex}@example.com", "password": uuid4().hex, "returnSecureToken": True}
     try:
         answer = await http.ask(
@@ -45,10 +45,10 @@ async def get_id_token(http: Http, identity: str, key: str) -> str:
             body=json.dumps(person).encode(),
         )
     except NoAnswer as error:
-        raise NotChecked(f"the identity server gave no answer: {error.seen}") from error
+        raise CannotCheck(f"--identity: {identity} gave no answer: {error.seen}") from error
     id_token = answer.find("idToken")
     if not isinstance(id_token, str):
-        raise NotChecked(f"the identity server signed nobody up: {describe(answer)}")
+        raise CannotCheck(f"--identity: {identity} signed nobody up: {describe(answer)}")
     return id_token
 
 

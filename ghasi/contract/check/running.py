@@ -119,6 +119,8 @@ async def _look_at(promise: Promise, bench: Bench) -> Outcome:
         await promise.check(bench)
     except Broken as broken:
         return Outcome(promise, BROKEN, bench.redact(broken.expected), bench.redact(broken.seen))
+    except CannotCheck:
+        raise
     except NotChecked as reason:
         return Outcome(promise, NOT_CHECKED, why=bench.redact(str(reason)))
     except Exception as error:  # noqa: BLE001 - what answers are like is not ours to choose, and others are to be checked
