@@ -143,6 +143,20 @@ for _name, (_how, _way) in _WAYS.items():
     spoil(f"timeouts.{_name}", _how, _way(GROUPS[_name][1]), only=(f"timeouts.{_name}",), played=True)
 
 
+def _slow(standing: Standing) -> Changes:
+    """A list takes longer than its time-out, whoever is slow."""
+    row = BY_OPERATION["list_api_keys"]
+
+    def after(asked: Asked, _: Answered) -> Awaitable[None] | None:
+        return asyncio.sleep((row.timeout_s + MARGIN_S) / QUICKER) if asked.row is row else None
+
+    del standing
+    return Changes(after=after)
+
+
+spoil("timeouts.answers", "too late", _slow, only=("timeouts.answers",), played=True)
+
+
 def _marked(status: int, *, marked: bool) -> Callable[[Asked, Answered], bool]:
     return lambda asked, answered: answered.status == status and ("ghasi_check=" in asked.query) == marked
 

@@ -16,7 +16,7 @@ from yarl import URL
 from ghasi.contract.check.options import Clock
 from ghasi.contract.check.promises import Broken, CannotCheck, NoAnswer
 
-ANSWER_S = 30.0
+ANSWER_S = 15.0
 """What an answer may take where no time-out is promised."""
 KEEP_ALIVE_S = 3.0
 """Less than servers keep idle connections for, so that a request seldom meets a closed one."""

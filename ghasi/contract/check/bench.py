@@ -6,7 +6,9 @@ Owns that everything is asked once that several promises need. Judges nothing: t
 import asyncio
 import json
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -16,13 +18,15 @@ from ghasi.contract.check.options import Clock, Options
 from ghasi.contract.check.pacing import Pace
 from ghasi.contract.check.people import Person, cookie_header, cookie_of, get_id_token, read_person
 from ghasi.contract.check.playing import Stage
-from ghasi.contract.check.promises import Broken, NotChecked
+from ghasi.contract.check.promises import Broken, NoAnswer, NotChecked
 from ghasi.contract.row import Auth, Row, Upstream
 from ghasi.contract.table import BY_OPERATION
 from ghasi.contract.values import new_id
 
 T = TypeVar("T")
 _TRIES = 4
+_SILENCES = 2
+"""After how many requests without an answer a route is asked no more: each takes its time."""
 _TOO_MANY, _GONE = 429, 404
 _SUCCESS = range(200, 300)
 _SECRET = re.compile(r"eyJ[\w-]{8,}(?:\.[\w-]*)*|gh[ki]_\w+|whsec_[\w+/=]+")
@@ -57,6 +61,9 @@ class Bench:
             name for name, played in options.upstreams.items() if played.behind is None
         )
         self.left_behind: list[str] = []
+        self.late: dict[str, str] = {}
+        """What became of a row's request that had no answer within the contract's time, by operation."""
+        self._silences: Counter[str] = Counter()
         self._stage = Stage(options.upstreams, clock)
         self._once: dict[str, asyncio.Task[Any]] = {}
         self._undo: list[tuple[Row, str, Person]] = []
@@ -113,18 +120,34 @@ class Bench:
         if body is not None:
             given.append(("Content-Type", "application/json"))
         target = path_of(row, id) + query
+        asking = partial(self.http.ask, row.method, target, headers=given, body=body, within_s=within_s)
+        send = asking if played else partial(self._timed, row, asking)
         if row.limit is None or not anybody:
-            return await self.http.ask(row.method, target, headers=given, body=body, within_s=within_s)
+            return await send()
         window = (row.limit.name, who.account if who is not None and row.limit.per == "account" else "")
         for _ in range(_TRIES):
             if paced:
                 await self.pace.room(window)
-            answer = await self.http.ask(row.method, target, headers=given, body=body, within_s=within_s)
+            answer = await send()
             self.pace.saw(window, answer)
             if answer.status != _TOO_MANY or not paced:
                 break
             if not answer.headers.get("RateLimit-Reset", "").isdecimal():
                 raise NotChecked("the limit is used up, and the answer does not say for how long")
+        return answer
+
+    async def _timed(self, row: Row, asking: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Note whether a row's answer came in time; raises NotChecked where it gave none several times."""
+        if self._silences[row.operation] >= _SILENCES:
+            raise NotChecked(f"{row.method} {row.path} gave no answer {_SILENCES} times")
+        try:
+            answer = await asking()
+        except NoAnswer as none:
+            self._silences[row.operation] += 1
+            self.late.setdefault(row.operation, none.seen)
+            raise
+        if answer.took_s > row.timeout_s:
+            self.late.setdefault(row.operation, f"{describe(answer)} after {answer.took_s:.2f} s")
         return answer
 
     async def anonymous(self, row: Row) -> Answer:

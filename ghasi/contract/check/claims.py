@@ -83,8 +83,8 @@ async def _signature(bench: Bench) -> None:
     signed, signature = tokens.signed_part(person.token)
     try:
         public = RSAAlgorithm.from_jwk(key)
-    except jwt.InvalidKeyError:
-        raise Broken("an RSA key", "another") from None
+    except (jwt.InvalidKeyError, ValueError):  # not RSA, or numbers that cannot be a key's
+        raise Broken("a public RSA key", "another") from None
     if not RSAAlgorithm(RSAAlgorithm.SHA256).verify(signed, public, signature):  # type: ignore[arg-type]
         raise Broken("a signature by the published key", "another")
 

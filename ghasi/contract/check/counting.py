@@ -5,6 +5,7 @@ window meanwhile. Judges nothing.
 """
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from ghasi.contract.check import expecting
 from ghasi.contract.check.asking import Answer
 from ghasi.contract.check.bench import HARMLESS, NO_BODY, Bench
 from ghasi.contract.check.people import Person
-from ghasi.contract.check.promises import Broken, NotChecked
+from ghasi.contract.check.promises import Broken, NoAnswer, NotChecked
 from ghasi.contract.row import AUTH_LIMIT, LIMIT_GROUPS, Auth, LimitGroup, Row
 from ghasi.contract.table import CONTRACT, ROWS
 
@@ -67,8 +68,9 @@ class Asker:
         row = next(self._rows)
         who = (person or self._person) if row.auth is Auth.BEARER else None
         body = HARMLESS.get(row.operation, {}) if row.body is not None else NO_BODY
-        query = _QUERIES.get(row.operation, "")
-        return await self._bench.ask(row, who, query=query, json=body, played=True, paced=False)
+        query, origin = _QUERIES.get(row.operation, ""), self._bench.options.origin
+        headers = [] if origin is None else [("Origin", origin.rstrip("/"))]
+        return await self._bench.ask(row, who, query=query, json=body, headers=headers, played=True, paced=False)
 
 
 async def count(bench: Bench, groups: Iterable[LimitGroup]) -> Counting:
@@ -85,13 +87,14 @@ async def count(bench: Bench, groups: Iterable[LimitGroup]) -> Counting:
     left = set(askers)
     for _ in range(TRIES):
         fresh = await _begin(bench, {group: askers[group] for group in LIMIT_GROUPS if group in left}, counting)
-        await asyncio.gather(*(_go_on(bench, counting.counts[group.name]) for group in fresh))
-        left = {group for group in fresh if counting.counts[group.name].disturbed is not None}
+        await asyncio.gather(*(_go_on(bench, counting, group) for group in fresh))
+        left = {group for group in fresh if _is_open(counting, group)}
         if not left:
             break
     for found in counting.counts.values():
         if other is not None and found.group.per == "account" and found.refusals:
-            found.other = await found.ask(other)
+            with contextlib.suppress(NoAnswer):
+                found.other = await found.ask(other)
     return counting
 
 
@@ -122,11 +125,13 @@ async def _begin(bench: Bench, askers: dict[LimitGroup, Asker], counting: Counti
     """Make the first request of each group, in a minute in which all can be counted; return those that were."""
     left = dict(askers)
     for _ in range(TRIES + 1):
-        firsts = dict(zip(left, await asyncio.gather(*(asker() for asker in left.values())), strict=True))
+        firsts = await asyncio.gather(*(asker() for asker in left.values()), return_exceptions=True)
         wait_s = 0
-        for group, answer in firsts.items():
+        for group, first in zip(list(left), firsts, strict=True):
             try:
-                wait_s = max(wait_s, _take_first(bench, group, askers[group], answer, counting))
+                if isinstance(first, BaseException):
+                    raise first
+                wait_s = max(wait_s, _take_first(bench, group, askers[group], first, counting))
             except (NotChecked, Broken) as reason:
                 counting.faults[group.name] = reason
                 del left[group]
@@ -157,7 +162,20 @@ def _take_first(bench: Bench, group: LimitGroup, ask: Asker, answer: Answer, cou
     return reset_s
 
 
-async def _go_on(bench: Bench, count: Count) -> None:
+def _is_open(counting: Counting, group: LimitGroup) -> bool:
+    """Say whether a group has to be counted again."""
+    return group.name not in counting.faults and counting.counts[group.name].disturbed is not None
+
+
+async def _go_on(bench: Bench, counting: Counting, group: LimitGroup) -> None:
+    """Go on with a group; an answer that cannot be counted is its fault alone."""
+    try:
+        await _count_on(bench, counting.counts[group.name])
+    except (NotChecked, Broken) as reason:
+        counting.faults[group.name] = reason
+
+
+async def _count_on(bench: Bench, count: Count) -> None:
     """Go on until a request is refused, or one more passed than may."""
     limit = bench.options.limit(count.group)
     while count.passed <= limit:
@@ -168,7 +186,8 @@ async def _go_on(bench: Bench, count: Count) -> None:
         expected, seen = max(0, limit - count.passed), expecting.whole_number(answer, "RateLimit-Remaining")
         if seen != expected and count.passed <= limit and count.disturbed is None:
             shown = f"RateLimit-Remaining: {expected} after {count.passed} requests"
-            count.disturbed = Broken(f"{shown} (does somebody else call?)", str(seen))
+            asked = "does somebody else call?" if seen < expected else "is it one window for all routes of the group?"
+            count.disturbed = Broken(f"{shown} ({asked})", str(seen))
             return
     else:
         return

@@ -13,7 +13,7 @@ from ghasi.contract.statuses import GATEWAY_MESSAGES
 
 REQUEST_ID = "X-Kong-Request-Id"
 NO_ROUTE = GATEWAY_MESSAGES[404][0]
-_NOT_FOUND, _METHOD_NOT_ALLOWED = 404, 405
+_UNAUTHORIZED, _NOT_FOUND, _METHOD_NOT_ALLOWED = 401, 404, 405
 
 
 def success(answer: Answer, status: int) -> None:
@@ -23,7 +23,10 @@ def success(answer: Answer, status: int) -> None:
 
 
 def kong(answer: Answer, status: int, *messages: str, member: str = "message") -> None:
-    """Hold that an answer is one of Kong's own: its status, one of the messages, and nothing else but request_id."""
+    """Hold that an answer is one of Kong's own: its status, one of the messages, and nothing else but request_id.
+
+    That is the answer's X-Kong-Request-Id; a 401 need not have it.
+    """
     expected = f"{status} {{{member!r}: {' or '.join(map(repr, messages))}}}".replace("'", '"')
     if answer.status != status:
         raise Broken(expected, describe(answer))
@@ -32,6 +35,12 @@ def kong(answer: Answer, status: int, *messages: str, member: str = "message") -
         raise Broken(expected, describe(answer))
     if more := sorted(map(str, body.keys() - {member, "request_id"})):
         raise Broken(expected, f"{describe(answer)} and besides {', '.join(more)}")
+    if answer.media != "application/json":
+        raise Broken(f"{expected} as application/json", f"Content-Type: {answer.media or 'none'}")
+    named, given = body.get("request_id"), header(answer, REQUEST_ID)
+    if named != given and (named is not None or status != _UNAUTHORIZED):
+        seen = "no request_id" if named is None else "another value"
+        raise Broken(f"request_id as in {REQUEST_ID}", f"{seen} on {describe(answer)}")
 
 
 def kong_text(answer: Answer, status: int) -> None:
@@ -105,7 +114,18 @@ def header(answer: Answer, name: str) -> str:
     value = answer.headers.get(name)
     if value is None:
         raise Broken(name, f"no {name} on {describe(answer)}")
+    if name == REQUEST_ID and len(answer.headers.getall(name)) > 1:
+        raise Broken(f"{name} once", f"several on {describe(answer)}")
     return value
+
+
+def readable(answer: Answer, origin: str) -> None:
+    """Hold that pages of an origin may read an answer to what they asked with credentials."""
+    allowed = header(answer, "Access-Control-Allow-Origin")
+    if allowed != origin:
+        raise Broken(f"Access-Control-Allow-Origin: {origin}", allowed[:80])
+    if header(answer, "Access-Control-Allow-Credentials") != "true":
+        raise Broken("Access-Control-Allow-Credentials: true", "another value")
 
 
 def whole_number(answer: Answer, name: str) -> int:

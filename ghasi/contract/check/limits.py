@@ -56,6 +56,8 @@ async def _refusal(bench: Bench) -> None:
     for found in await _refused(bench):
         answer = found.refusals[0]
         expecting.kong(answer, _TOO_MANY, "API rate limit exceeded")
+        if bench.options.origin is not None:
+            expecting.readable(answer, bench.options.origin.rstrip("/"))
         reset, retry = (expecting.whole_number(answer, name) for name in ("RateLimit-Reset", "Retry-After"))
         if retry != reset:
             raise Broken(f"Retry-After: {reset}, as RateLimit-Reset", f"Retry-After: {retry}")

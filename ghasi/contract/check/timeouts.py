@@ -1,9 +1,10 @@
-"""Promises about services at fault: too slow, refusing, breaking off. They need upstreams that the checker plays.
+"""Promises about services at fault: too slow, refusing, breaking off.
 
-Every time-out is waited for once, all at the same time.
+All but the first need upstreams that the checker plays. Every time-out is waited for once, all at the same time.
 """
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from functools import partial
 
@@ -85,6 +86,18 @@ async def _wait_for_all(bench: Bench) -> dict[str, list[_Waited] | NotChecked]:
         return dict(zip(names, await asyncio.gather(*map(ask, names)), strict=True))
 
     return await bench.once("timeouts", wait)
+
+
+async def _answers(bench: Bench) -> None:
+    """Hold that nothing that this run asked for, and no list, took longer than the contract has it."""
+    person = await bench.person()
+    for row in CONTRACT:
+        if row.operation.startswith("list_") and bench.real(row) and row.operation not in bench.late:
+            with contextlib.suppress(NoAnswer):
+                await bench.ask(row, person)
+    for operation, seen in bench.late.items():
+        row = BY_OPERATION[operation]
+        raise Broken(f"an answer to {row.method} {row.path} within {row.timeout_s:g} s", seen)
 
 
 async def _timeout(name: str, bench: Bench) -> None:
@@ -188,6 +201,7 @@ def _answered(waited: _Waited) -> Answer:
 
 
 PROMISES: tuple[Promise, ...] = (
+    Promise("timeouts.answers", "Answers come within the contract's time", "contract 6", _answers),
     *(
         Promise(
             f"timeouts.{name}", f"A slow {rows[0].upstream} is a 504 within {rows[0].timeout_s:g} s", source,
