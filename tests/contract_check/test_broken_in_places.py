@@ -64,6 +64,10 @@ PLACES: dict[str, tuple[str, str, Changes]] = {
         heading(of("/v1/billing"), "x-kong-upstream-latency", None),
     ),
     "no limit of one": ("headers.limits", "RateLimit-Limit", heading(of("/v1/api-keys"), "ratelimit-limit", None)),
+    "no limit on 404": (
+        "headers.limits", "RateLimit-Reset",
+        heading(lambda asked, answered: answered.status == 404 and bool(asked.token), "ratelimit-reset", None),
+    ),
     "no CORS on success": (
         "headers.cors_answer", "Access-Control-Allow-Origin",
         heading(status(200), "access-control-allow-origin", None),
@@ -136,4 +140,5 @@ async def test_a_route_that_never_answers_does_not_hold_a_run_up(standing: Stand
     )
     named = {one.promise.id: (one.expected, one.seen) for one in report.outcomes if one.state == BROKEN}
     assert named["timeouts.answers"] == ("an answer to GET /v1/billing/usage within 8 s", "none within 15 s")
+    assert named["shapes.get_usage"] == ("an answer to GET /v1/billing/usage", "none within 15 s")
     assert len(asked_for) == 2

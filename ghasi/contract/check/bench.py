@@ -145,7 +145,7 @@ class Bench:
         except NoAnswer as none:
             self._silences[row.operation] += 1
             self.late.setdefault(row.operation, none.seen)
-            raise
+            raise NoAnswer(f"an answer to {row.method} {row.path}", none.seen) from none
         if answer.took_s > row.timeout_s:
             self.late.setdefault(row.operation, f"{describe(answer)} after {answer.took_s:.2f} s")
         return answer

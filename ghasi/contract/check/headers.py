@@ -21,13 +21,18 @@ _PROBE = BY_OPERATION["create_webhook"]
 
 
 async def _proxied(bench: Bench) -> list[Answer]:
-    """Return what services answered, each a success and a refusal; without anybody, one to who may be nobody."""
+    """Return what services answered: each a success and a refusal, and one a 404.
+
+    Where there is no person, it is what the one answered that may be asked by nobody.
+    """
 
     async def ask() -> list[Answer]:
         rows = [row for row in _OF_SERVICES if bench.real(row)]
         try:
             person = await bench.person()
-            return [await bench.ask(row, person, query=query) for row in rows for query in ("", "?surprise=1")]
+            answers = [await bench.ask(row, person, query=query) for row in rows for query in ("", "?surprise=1")]
+            none = BY_OPERATION["get_message"]
+            return [*answers, await bench.ask(none, person)] if bench.real(none) else answers
         except NotChecked:
             return [await bench.anonymous(BY_OPERATION["refresh_session"])]
 
