@@ -8,7 +8,7 @@ import pytest
 
 from ghasi.contract.check import BROKEN, HELD
 from tests.contract_check.spoiling import Answered, Asked, Changes
-from tests.contract_check.spoils import When, at, editing, heading
+from tests.contract_check.spoils import When, at, editing, heading, saying
 from tests.contract_check.standing import Standing, set_limits
 
 
@@ -90,6 +90,13 @@ async def test_a_fault_of_some_answers_is_named(standing: Standing, how: str) ->
     [outcome] = (await standing.check(identifier, changes=changes)).outcomes
     assert outcome.state == BROKEN
     assert expected in outcome.expected, outcome
+
+
+async def test_words_are_quoted_as_they_are(standing: Standing) -> None:
+    said = saying(status(401), {"message": "No 'kid'"})
+    [outcome] = (await standing.check("callers.unknown_kid", changes=said)).outcomes
+    assert outcome.expected == '401 {"message": "No credentials found for given \'kid\'"}'
+    assert outcome.seen == '401 {"message": "No \'kid\'"}'
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def describe(answer: Answer) -> str:
     if answer.status >= _ERROR:
         for name in ("code", "message", "exp"):
             if isinstance(value.get(name), str):
-                return f"{answer.status} {{{name!r}: {value[name][:_LONGEST_SHOWN]!r}}}".replace("'", '"')
+                return f"{answer.status} {json.dumps({name: value[name][:_LONGEST_SHOWN]}, ensure_ascii=False)}"
     return f"{answer.status} with JSON of {', '.join(map(str, list(value)[:6])) or 'no members'}"
 
 

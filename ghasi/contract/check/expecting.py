@@ -3,6 +3,7 @@
 Every function raises Broken where it is not. Content types and charsets may differ, JSON values may not.
 """
 
+import json
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -27,7 +28,7 @@ def kong(answer: Answer, status: int, *messages: str, member: str = "message") -
 
     That is the answer's X-Kong-Request-Id; a 401 need not have it.
     """
-    expected = f"{status} {{{member!r}: {' or '.join(map(repr, messages))}}}".replace("'", '"')
+    expected = f'{status} {{"{member}": {" or ".join(map(json.dumps, messages))}}}'
     if answer.status != status:
         raise Broken(expected, describe(answer))
     body = answer.json()
