@@ -17,6 +17,11 @@ BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 """A watermark that says nothing, save that JetStream carries."""
 NIL = UUID(int=0)
 _COLUMNS = "xid, id, stream, sequence, message, watermark"
+SESSION_ENDS_MS = 15_000
+"""How long a process that hangs, or whose machine is gone without a word, keeps others out.
+
+PostgreSQL ends its session then. Longer than a relay waits for acknowledgements, several times over.
+"""
 
 
 class Watermark(msgspec.Struct, frozen=True):
@@ -50,14 +55,22 @@ async def find(connection: Connection | Pool, reader: str, source: str) -> Posit
 
 
 async def lock(connection: Connection, reader: str, source: str) -> Position | None:
-    """Lock a position until the transaction ends; None while another holds it. One that is missing is made."""
+    """Lock a position until the transaction ends; None while another holds it. One that is missing is made.
+
+    PostgreSQL ends the session, and so the lock, when the transaction stands still for SESSION_ENDS_MS.
+    """
     row = await connection.fetchrow(
-        f"SELECT {_COLUMNS} FROM {reader}.positions WHERE source = $1 FOR UPDATE SKIP LOCKED", source
+        f"""
+        SELECT {_COLUMNS}, set_config('idle_in_transaction_session_timeout', $2, true)
+        FROM {reader}.positions WHERE source = $1 FOR UPDATE SKIP LOCKED
+        """,
+        source,
+        str(SESSION_ENDS_MS),
     )
     if row is None:
         await make(connection, reader, source)
         return None
-    return Position(*row.values())
+    return Position(*tuple(row)[:-1])
 
 
 async def make(connection: Connection | Pool, reader: str, source: str) -> None:

@@ -25,7 +25,7 @@ from ghasi.storage.events import carrier, positions
 from ghasi.storage.events.carrier import RELAY
 from ghasi.storage.events.link import Connection, Link
 from ghasi.storage.events.outbox import event_of, read_after
-from ghasi.storage.events.positions import NIL, Position, Watermark
+from ghasi.storage.events.positions import NIL, SESSION_ENDS_MS, Position, Watermark
 from ghasi.storage.events.stream import (
     LAST_MESSAGE_ID,
     MESSAGE_ID,
@@ -41,8 +41,6 @@ from ghasi.storage.pool import Pool, Record
 
 BATCH = 500
 ACKNOWLEDGED_S = 5.0
-SESSION_ENDS_MS = 15_000
-"""How long a relay that hangs keeps others out: longer than it waits for acknowledgements, several times over."""
 SETTLED = timedelta(seconds=3)
 """Transactions that write are over by then, and clocks differ by less."""
 WATERMARK_S = 1.0

@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import asyncpg
 import pytest
 
 from ghasi.contract.values import new_id
-from ghasi.storage.events import outbox
+from ghasi.storage.events import outbox, positions
 from ghasi.storage.events.outbox import Event
 from ghasi.storage.pool import Connection, Pool
 from tests.engines import Engine
@@ -96,6 +97,27 @@ async def test_writers_and_several_processes_lose_and_repeat_nothing(pool: Pool,
 
     await until(all_applied)
     assert sorted(await applied_in(pool)) == sorted(written)
+
+
+async def test_a_consumer_that_hangs_with_the_position_keeps_others_out_for_a_while_only(
+    pool: Pool, start: Start, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one does whose machine lost its power: its session says nothing, and nobody closes it."""
+    monkeypatch.setattr(positions, "SESSION_ENDS_MS", 500)
+    process, seen = start(), Collector()
+    process.relay()
+    process.follow(seen)
+    await append(pool, event())
+    await until(lambda: seen.applied)
+    hanging = await asyncpg.connect(database_url)
+    await hanging.execute("BEGIN")
+    while await positions.lock(hanging, CONSUMER, SOURCE) is None:
+        await asyncio.sleep(0.01)
+    await append(pool, event())
+    await asyncio.sleep(0.3)
+    assert len(seen.applied) == 1
+    await until(lambda: len(seen.applied) == 2, within_s=5)
+    hanging.terminate()
 
 
 async def test_rows_and_position_stand_or_fall_together(pool: Pool, start: Start) -> None:
