@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -104,7 +104,8 @@ class Connection:
 
         connecting = asyncio.create_task(
             self.client.connect(
-                [server.url], name=name, user=server.user, password=server.password, token=server.token,
+                [server.url], name=name, user=self._told(server, server.user),
+                password=self._told(server, server.password), token=self._told(server, server.token),
                 allow_reconnect=False, connect_timeout=CONNECT_S, reconnect_time_wait=0, max_reconnect_attempts=1,
                 pending_size=_PENDING_BYTES, error_cb=on_error, closed_cb=on_closed,
             )
@@ -118,8 +119,26 @@ class Connection:
         if not connecting.done():
             raise TimeoutError
         connecting.result()
-        if server.wants_tls and not self._is_encrypted():  # nats-py leaves that to the server
+        try:
+            self._insist(server)
+        except ConnectionError:
             self.drop()
+            raise
+
+    def _told(self, server: Server, secret: str | None) -> Callable[[], str] | None:
+        """Return what nats-py asks for a credential when it is about to send it, if there is any."""
+        if secret is None:
+            return None
+
+        def tell() -> str:
+            self._insist(server)
+            return secret
+
+        return tell
+
+    def _insist(self, server: Server) -> None:
+        """Raise ConnectionError where TLS is wanted and there is none: nats-py leaves that to the server."""
+        if server.wants_tls and not self._is_encrypted():
             raise ConnectionError("the server offers no TLS")
 
     def _writer(self) -> asyncio.StreamWriter | None:

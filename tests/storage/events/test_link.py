@@ -62,6 +62,27 @@ async def test_tls_is_asked_for_and_the_certificate_verified(
     assert "the server offers no TLS" in str(logs)
 
 
+@pytest.mark.parametrize("credentials", ["ghasi:hidden", "hidden"])
+async def test_credentials_go_to_nobody_without_the_tls_that_was_asked_for(credentials: str) -> None:
+    """Whoever sits between may say that there is none, and ask for them."""
+    told = bytearray()
+
+    async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'INFO {"server_id":"x","version":"2.9.10","auth_required":true,"max_payload":1048576}\r\n')
+        told.extend(await reader.read(4096))
+        writer.write(b"PONG\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(ask, "127.0.0.1", 0) as server:
+        address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        with capture_logs() as logs:
+            assert not await connects(f"tls://{credentials}@{address}")
+        assert not told
+        assert [entry["reason"] for entry in logs if entry["event"] == "nats_away"] == ["the server offers no TLS"]
+        assert not await connects(f"nats://{credentials}@{address}")
+        assert b"hidden" in told
+
+
 async def test_a_server_that_hangs_is_given_up_and_found_again() -> None:
     with nats_server() as nats:
         link = Link(nats.url)
