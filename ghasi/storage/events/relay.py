@@ -15,10 +15,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import structlog
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from ghasi.storage.bells import Bells
 from ghasi.storage.events import carrier, positions
@@ -32,6 +34,7 @@ from ghasi.storage.events.stream import (
     TRANSACTION,
     Streams,
     created_at,
+    find_stream,
     is_history_of,
     make_stream,
     write_payload,
@@ -53,6 +56,10 @@ class PublishError(Exception):
     """JetStream did not take a message; the text is its answer."""
 
 
+class StreamReplacedError(Exception):
+    """The stream is another than the one that was published to: what it holds is to be found out anew."""
+
+
 class _Refusal(msgspec.Struct, frozen=True):
     err_code: int = 0
     description: str = ""
@@ -60,6 +67,7 @@ class _Refusal(msgspec.Struct, frozen=True):
 
 class _Acknowledgement(msgspec.Struct, frozen=True):
     seq: int = 0
+    duplicate: bool = False
     error: _Refusal | None = None
 
 
@@ -80,32 +88,47 @@ class Publisher:
         self._awaited = 0
         self._answered: asyncio.Future[None] | None = None
         self._last: str | None = None
+        self._subscription: Subscription | None = None
 
     async def open(self) -> None:
         """Listen for acknowledgements."""
-        await self.connection.ask(self.connection.client.subscribe(f"{self._inbox}.*.*", cb=self._on_answer))
+        listening = self.connection.client.subscribe(f"{self._inbox}.*.*", cb=self._on_answer)
+        self._subscription = await self.connection.ask(listening)
 
-    async def publish(self, rows: Sequence[Record]) -> int:
-        """Publish rows of the outbox in order, and return the sequence of the last once all of them are stored.
+    def close(self) -> None:
+        """Stop listening."""
+        if self._subscription is not None:
+            self.connection.forget(self._subscription)
 
-        Raises NatsAwayError or PublishError; some may be stored then, the first of them. That the last is stored says
-        that all are: each says which it follows. So it alone is asked for, and all only where it was refused.
+    async def publish(self, rows: Sequence[Record]) -> tuple[int, UUID]:
+        """Publish rows of the outbox in order; return the sequence and the id of the newest once all are stored.
+
+        Raises NatsAwayError, PublishError or StreamReplacedError; some may be stored then. That the last was stored now
+        says that all are: each says which it follows. So it alone is asked for, and all only where it was refused, or
+        had been stored before: that says nothing of the others.
         """
         refusal = ""
         for each in (False, True, True):
             answers = await self._send(rows, each=each)
-            last = answers.get(len(rows) - 1)
-            if last is not None and last.error is None:
-                self._last = str(rows[-1]["id"])
-                return last.seq
-            stored = next((number for number, answer in sorted(answers.items()) if answer.error is not None), 0)
-            if each and stored:
-                rows = rows[stored:]
+            refused = next(((number, one.error) for number, one in sorted(answers.items()) if one.error), None)
+            if refused is None and (each or not answers[len(rows) - 1].duplicate):
+                newest = max(answers, key=lambda number: answers[number].seq)
+                self._last = str(rows[newest]["id"])
+                return answers[newest].seq, rows[newest]["id"]
+            if not each:
+                await self._look_again()
             # somebody else has published, or the server was started again and has forgotten its last id
             self._last = None
-            error = answers[stored if each else len(rows) - 1].error if answers else None
-            refusal = "" if error is None else error.description
+            if refused is not None:
+                refusal = refused[1].description
+                if each:
+                    rows = rows[refused[0] :]
         raise PublishError(refusal)
+
+    async def _look_again(self) -> None:
+        info = await find_stream(self.connection, self._streams.name(self._source))
+        if info is None or created_at(info) != self.created:
+            raise StreamReplacedError
 
     async def _send(self, rows: Sequence[Record], *, each: bool) -> dict[int, _Acknowledgement]:
         """Publish rows and return the acknowledgements by number: of each, or of the last alone."""
@@ -180,8 +203,12 @@ class Relay:
                 return True
             if rows:
                 last = rows[-1]
-                sequence = await publisher.publish(rows)
-                position = replace(position, xid=last["xid"], id=last["id"], sequence=sequence, message=last["id"])
+                try:
+                    sequence, message = await publisher.publish(rows)
+                except StreamReplacedError:
+                    self._leave()
+                    return True
+                position = replace(position, xid=last["xid"], id=last["id"], sequence=sequence, message=message)
             if is_due:
                 before = await self._settles(database, position)
                 await publisher.tell(Watermark(publisher.created, position.sequence, before))
@@ -206,6 +233,7 @@ class Relay:
         known = self._publisher
         if known is not None and known.connection is connection and known.created == position.stream:
             return known, position
+        self._leave()
         info = await make_stream(connection, self._streams.config(self._source))
         self._publisher = Publisher(connection, self._streams, self._source, created_at(info))
         await self._publisher.open()
@@ -214,6 +242,11 @@ class Relay:
         if position.stream is not None:
             log.warning("stream_refilled", source=self._source, stream=info.config.name)
         return self._publisher, Position(0, NIL, info.created, info.state.last_seq, None, None)
+
+    def _leave(self) -> None:
+        if self._publisher is not None:
+            self._publisher.close()
+            self._publisher = None
 
     async def _settles(self, database: Database, position: Position) -> datetime:
         """Return a time before which nothing happened that is not in the stream."""

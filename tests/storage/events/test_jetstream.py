@@ -17,7 +17,7 @@ from ghasi.storage.events import jetstream, positions
 from ghasi.storage.events.jetstream import JetStreamEvents
 from ghasi.storage.events.link import Link
 from ghasi.storage.events.outbox import Event
-from ghasi.storage.events.stream import Streams
+from ghasi.storage.events.stream import Streams, write_payload
 from ghasi.storage.pool import Connection, Pool
 from tests.engines import Engine
 from tests.storage.events.conftest import (
@@ -286,6 +286,51 @@ async def test_a_stream_that_is_deleted_while_it_is_used_is_made_again(pool: Poo
         await asking.delete_stream(STREAM)
     await append(pool, last := event())
     await until(lambda: last.id in seen.ids)
+
+
+async def test_a_stream_that_somebody_else_makes_anew_is_filled_again(pool: Pool, nats: Engine, start: Start) -> None:
+    """As an operator does, or one who restores it, while the relay is connected and has nothing to publish."""
+    relaying, seen = start(), Collector()
+    relaying.relay()
+    await append(pool, first := event())
+    await until(lambda: _relayed(pool))
+    async with Asking(nats) as asking:
+        info = await asking.stream_info(STREAM)
+        await asking.delete_stream(STREAM)
+        await asking.add_stream(info.config)
+    await append(pool, second := event())
+    relaying.follow(seen)
+    await until(lambda: second.id in seen.ids)
+    assert seen.ids == [first.id, second.id]
+    now = datetime.now(UTC)
+    await until(lambda: relaying.events.has_read_until(SOURCE, CONSUMER, now))
+
+
+async def test_what_a_stream_lacks_before_what_it_has_is_published(pool: Pool, nats: Engine, start: Start) -> None:
+    """That the last of a batch had been stored before says nothing of the others."""
+    relaying = start()
+    relaying.relay()
+    await append(pool, event())
+    await until(lambda: _relayed(pool))
+    written = [event(sequence=number) for number in range(4)]
+    async with Asking(nats) as asking:
+        for one in (written[0], written[3]):
+            payload, headers = write_payload(one), {"Nats-Msg-Id": str(one.id), "Ghasi-Transaction": "1"}
+            await asking.publish(f"{PREFIX}.{SOURCE}.{one.account_id}.{one.type}", payload, headers=headers)
+    await append(pool, *written)
+    await until(lambda: _read_by_relay(pool, written[-1]))
+    info, messages = await stream_of(nats)
+    assert {message.headers["Nats-Msg-Id"] for message in messages} >= {str(one.id) for one in written}
+    position = await positions.find(pool, SOURCE, SOURCE)
+    assert position is not None
+    assert (position.sequence, str(position.message)) == (info.state.last_seq, messages[-1].headers["Nats-Msg-Id"])
+    await append(pool, last := event())
+    await until(lambda: _read_by_relay(pool, last))
+
+
+async def _read_by_relay(pool: Pool, last: Event) -> bool:
+    position = await positions.find(pool, SOURCE, SOURCE)
+    return position is not None and position.id == last.id
 
 
 async def test_a_consumer_behind_one_that_hangs_goes_on_elsewhere(pool: Pool, start: Start) -> None:
