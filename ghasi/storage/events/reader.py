@@ -170,8 +170,12 @@ async def open_reader(connection: Connection, streams: Streams, source: str, pos
     if info is None:
         return None
     reader = Reader(connection, streams.name(source), created_at(info))
-    await reader.heed(streams.watermarks(source))
-    await reader.open(await _begins(connection, info, position))
+    try:
+        await reader.heed(streams.watermarks(source))
+        await reader.open(await _begins(connection, info, position))
+    except BaseException:
+        reader.close()
+        raise
     if info.created == position.stream and position.sequence < reader.sequence == info.state.first_seq - 1:
         log.error("events_missed", source=source, after=position.sequence, before=info.state.first_seq)
         _missed.labels(source).inc(reader.sequence - position.sequence)

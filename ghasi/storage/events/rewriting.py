@@ -57,9 +57,9 @@ class _Rewriter:
         """Read an account's messages and rewrite those of the subjects."""
         reader = Reader(self._connection, self._streams.name(self._source), stream)
         filtered = {"filter_subject": self._streams.subject(self._source, account_id, ">")}
-        await reader.open(since(min(map(id_time, wanted))) | filtered)
-        left, rewritten = reader.pending, 0
         try:
+            await reader.open(since(min(map(id_time, wanted))) | filtered)
+            left, rewritten = reader.pending, 0
             while left > 0:
                 messages = await reader.fetch(_AT_A_TIME)
                 for message in messages:

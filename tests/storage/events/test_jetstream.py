@@ -380,6 +380,29 @@ async def test_what_a_stream_no_longer_had_is_counted(pool: Pool, nats: Engine, 
     assert (REGISTRY.get_sample_value("ghasi_outbox_missed_total", {"source": SOURCE}) or 0.0) == missed + 2
 
 
+async def test_a_consumer_that_jetstream_refuses_leaves_nothing_behind(pool: Pool, nats: Engine, start: Start) -> None:
+    seen, late = Collector(), Collector()
+    async with Asking(nats) as asking:
+        wanted = Streams(prefix=PREFIX).config(SOURCE)
+        await asking.add_stream(wanted.evolve(max_consumers=1))
+    await append(pool, event())
+    await both(start, seen)
+    await until(lambda: seen.applied)
+    process = start()
+    assert process.link is not None
+    connection = await process.link.connection()
+    tried = _failures(OTHER)
+    process.follow(late, consumer=OTHER)
+    await until(lambda: _failures(OTHER) >= tried + 3)
+    # one is nats-py's own, for answers
+    await until(lambda: len(connection.client._subs) <= 1, within_s=0.2)
+    assert connection.is_open
+
+
+def _failures(consumer: str) -> float:
+    return REGISTRY.get_sample_value("ghasi_outbox_failures_total", {"source": SOURCE, "consumer": consumer}) or 0.0
+
+
 async def test_what_is_deleted_is_taken_out_of_the_stream(pool: Pool, nats: Engine, start: Start) -> None:
     seen, secret, stripped = Collector(), '{"id":"1","body":"nobody shall know"}', '{"id":"1","body":null}'
     process = await both(start, seen)
