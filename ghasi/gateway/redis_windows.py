@@ -5,6 +5,7 @@ requests in one place whatever their clocks say of the moment, and expires a min
 """
 
 import asyncio
+from functools import partial
 from hashlib import sha1
 
 import structlog
@@ -74,7 +75,9 @@ class RedisWindows:
         return await before
 
     async def close(self) -> None:
-        """End what is on its way; who waits for it is not counted."""
+        """End what is on its way; who waits for it is not counted, and who comes later neither."""
+        self.failing = True
+        self._let_waiting_pass()
         tasks = [*self._batches, *([self._probing] if self._probing else [])]
         for task in tasks:
             task.cancel()
@@ -88,22 +91,22 @@ class RedisWindows:
             batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
             task = asyncio.create_task(self._count(batch))
             self._batches.add(task)
-            task.add_done_callback(self._batch_done)
+            task.add_done_callback(partial(self._batch_done, batch))
 
-    def _batch_done(self, task: asyncio.Task[None]) -> None:
+    def _batch_done(self, batch: list[_Request], task: asyncio.Task[None]) -> None:
         self._batches.discard(task)
+        _let_pass(batch)  # here and not by the task: one that is cancelled at once has never run
         self._flush()
 
     async def _count(self, batch: list[_Request]) -> None:
-        counts: list[int] | list[None] = [None] * len(batch)
         try:
             counts = await self._ask([key for key, _, _ in batch], [limit for _, limit, _ in batch])
         except Exception as error:  # noqa: BLE001 - whatever ails it, limits fail open
             self._fail(error)
-        finally:
-            for (_, _, before), counted in zip(batch, counts, strict=True):
-                if not before.done():
-                    before.set_result(counted)
+            return
+        for (_, _, before), counted in zip(batch, counts, strict=True):
+            if not before.done():
+                before.set_result(counted)
 
     async def _ask(self, keys: list[str], limits: list[int]) -> list[int]:
         connection = self._free.pop()
@@ -142,7 +145,14 @@ class RedisWindows:
             self.failing = True
             log.error("limits_failing", error=type(error).__name__)  # an error's text may hold the URL
         metrics.limits_failing(failing=True)
+        self._let_waiting_pass()
+
+    def _let_waiting_pass(self) -> None:
         waiting, self._waiting = self._waiting, []
-        for _, _, before in waiting:
-            if not before.done():
-                before.set_result(None)
+        _let_pass(waiting)
+
+
+def _let_pass(requests: list[_Request]) -> None:
+    for _, _, before in requests:
+        if not before.done():
+            before.set_result(None)

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from ghasi.contract.row import READ_LIMIT, SEND_LIMIT
 from ghasi.gateway.limits import Allowance, Limits
 from ghasi.gateway.redis_client import open_redis
-from ghasi.gateway.redis_windows import MAX_BATCHES, RedisWindows
+from ghasi.gateway.redis_windows import MAX_BATCH, MAX_BATCHES, RedisWindows
 from ghasi.gateway.windows import MemoryWindows, Windows
 from ghasi.settings import Settings
 from tests.engines import Engine
@@ -179,6 +179,20 @@ async def test_who_left_while_it_was_counted_harms_nobody(windows: RedisWindows)
     for task in leaving:
         task.cancel()
     assert passed(await count(limits, 5)) >= 3
+
+
+async def test_nothing_is_asked_after_the_end(redis: Redis) -> None:
+    """However many still waited: what they opened, nobody would close."""
+    windows = RedisWindows(redis)
+    many = 5 * MAX_BATCHES * MAX_BATCH
+    counting = [asyncio.create_task(windows.take(MINUTE, "name", many)) for _ in range(many)]
+    while not windows._batches:
+        await asyncio.sleep(0)
+    await windows.close()
+    async with asyncio.timeout(5):
+        assert await asyncio.gather(*counting) == [None] * many
+    assert await windows.take(MINUTE, "name", many) is None
+    assert not any(connection.is_connected for connection in windows._free)
 
 
 async def test_a_loop_that_was_held_up_does_not_blame_redis(windows: RedisWindows) -> None:
