@@ -227,6 +227,17 @@ def test_only_kong_and_the_portal_are_published_and_roots_are_read_only() -> Non
     assert outside == {"kong", "portal", "auth-service", "work-dispatch", "work-webhooks"}
 
 
+def test_kong_writes_beside_its_own_libraries_and_not_over_them() -> None:
+    """nginx is linked with what the image has in /usr/local/kong/lib: nothing may be mounted over it."""
+    kong = COMPOSE["services"]["kong"]
+    settings = named("ConfigMap")["kong", "kong-settings"]["data"]
+    [pod] = [container for container in containers(named("Deployment")["kong", "kong"]) if container["name"] == "kong"]
+    mounts = [mount["mountPath"] for mount in pod["volumeMounts"]]
+    for prefix, writable in ((kong["environment"]["KONG_PREFIX"], kong["tmpfs"]), (settings["KONG_PREFIX"], mounts)):
+        assert prefix in writable
+        assert not any("/usr/local/kong/lib/".startswith(path.rstrip("/") + "/") for path in writable)
+
+
 def test_ports_match() -> None:
     for key, deployment in named("Deployment").items():
         ports = {port["containerPort"]: port["name"] for one in containers(deployment) for port in one.get("ports", ())}
