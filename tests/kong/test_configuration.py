@@ -66,7 +66,7 @@ def test_no_secret_is_in_the_text() -> None:
     [limiter] = [plugin["config"] for plugin in yaml.safe_load(text)["plugins"] if plugin["name"] == "rate-limiting"]
     assert limiter["policy"] == "redis"
     assert limiter["redis"] == {
-        "host": "redis.example", "port": 6380, "database": 4, "timeout": 1000, "ssl": True, "ssl_verify": True,
+        "host": "redis.example", "port": 6380, "database": 4, "timeout": 100, "ssl": True, "ssl_verify": True,
         "server_name": "redis.example", "username": "user", "password": "{vault://env/ghasi-redis-password}",
     }  # fmt: skip
 

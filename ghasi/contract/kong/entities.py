@@ -33,6 +33,9 @@ NEVER_REACHED = 1_000_000_000
 SERVING_WEIGHT, STANDBY_WEIGHT = 1000, 1
 """least-connections: the second target is asked first only once the first has a thousand connections open."""
 
+REDIS_TIMEOUT_MS = 100
+"""How long a request waits for a counter: a Redis that hangs must not hold up what it can't count."""
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -240,7 +243,8 @@ def _redis(url: str) -> Entity:
     number = parts.path.strip("/")
     if number and not number.isdigit():
         raise KongError("GHASI_REDIS_URL: the path must be the number of a database")
-    redis: Entity = {"host": parts.hostname, "port": parts.port or 6379, "database": int(number or 0), "timeout": 1000}
+    redis: Entity = {"host": parts.hostname, "port": parts.port or 6379, "database": int(number or 0)}
+    redis["timeout"] = REDIS_TIMEOUT_MS
     if parts.scheme == "rediss":
         redis |= {"ssl": True, "ssl_verify": True, "server_name": parts.hostname}
     if parts.username:
