@@ -136,6 +136,8 @@ def test_limited_answers_carry_the_limit(document: dict[str, Any], row: Row) -> 
         headers = resolved(document, responses[status])["headers"] if status in responses else {}
         assert ("RateLimit-Remaining" in headers) == (row.limit is not None)
         assert ("Retry-After" in headers) == (status == "429" and row.limit is not None)
+    too_large = resolved(document, responses["413"])["headers"]
+    assert "RateLimit-Remaining" not in too_large, "it was not counted"
 
 
 @each_row

@@ -90,9 +90,10 @@ def contract_markdown(settings: Settings | None = None) -> str:
         "## Limits",
         (
             "Fixed windows that begin with the UTC minute; the routes of a group share one window, and an API key "
-            "shares its account's. Every limited answer carries `RateLimit-Limit`, `RateLimit-Remaining`, "
-            "`RateLimit-Reset`, `X-RateLimit-Limit-Minute` and `X-RateLimit-Remaining-Minute`; beyond the limit it "
-            "is 429 with `Retry-After`."
+            "shares its account's. The answer to every request that was counted carries `RateLimit-Limit`, "
+            "`RateLimit-Remaining`, `RateLimit-Reset`, `X-RateLimit-Limit-Minute` and `X-RateLimit-Remaining-Minute`; "
+            "beyond the limit it is 429 with `Retry-After`. A bad token, and a body whose `Content-Length` is too "
+            "large, are refused before they are counted."
         ),
         _table(
             ("Group", "Routes", "Requests a minute", "Per", "Setting"),

@@ -39,12 +39,14 @@ _LIMIT_HEADERS = {
 }
 _AFTER_LIMITING = (
     HTTPStatus.REQUEST_TIMEOUT,
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     HTTPStatus.TOO_MANY_REQUESTS,
     HTTPStatus.BAD_GATEWAY,
     HTTPStatus.GATEWAY_TIMEOUT,
 )
-"""Answers of the gateway alone that come once a request was counted; a bad token's comes before."""
+"""Answers of the gateway alone that come once a request was counted; a bad token's and a too large body's come before.
+
+A body of no length may be found too large only once it was counted: its answer may have the headers too.
+"""
 
 
 def openapi(settings: Settings | None = None) -> Json:
