@@ -114,6 +114,27 @@ test("spoofed headers are dropped in every spelling, behind however many others"
   end
 end)
 
+test("a Connection that names what only a gateway says is refused: Kong would drop it again", function()
+  local here = node()
+  for _, values in ipairs({
+    { "X-Account-Id" }, { "keep-alive, x_account_id" }, { "close", "X-USER-ID ,close" }, { "keep-alive,\tX-Consumer-Username" },
+    { ",,X-Credential-Identifier" }, { "X-Ghasi-Upstream-Secret" }, { "x-forwarded-for" },
+  }) do
+    for _, kind in ipairs({ TOKEN_ROUTE, KEY_ROUTE, OPEN_ROUTE, PREFLIGHT_ROUTE }) do
+      local headers = { bearer(KEY) }
+      for _, value in ipairs(values) do
+        headers[#headers + 1] = { "Connection", value }
+      end
+      local answer = here.run(kind, headers)
+      equal(answer.status, 400, table.concat(values, ";"))
+      equal(answer.body.message, "Bad request")
+    end
+  end
+  for _, value in ipairs({ "", "close", "Upgrade, keep-alive", "TE, X-Accounting", "keep-alive, authorization" }) do
+    equal(here.run(OPEN_ROUTE, { { "Connection", value } }), nil, value)
+  end
+end)
+
 test("routes that are not Ghasi's are left alone", function()
   local here = node({ environment = { GHASI_UPSTREAM_SECRET = "s" } })
   for _, tags in ipairs({ { "other" }, {}, { "scope:x" } }) do

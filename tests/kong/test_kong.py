@@ -147,6 +147,17 @@ async def test_nobody_says_who_they_are_but_by_their_token(sign_in: SignIn) -> N
     assert own.remaining == "119", "her window is untouched"
 
 
+@pytest.mark.parametrize("said", ["X-Account-Id", "X-Consumer-Username", "X-Credential-Identifier", "x-ghasi-client"])
+async def test_nobody_has_what_kong_says_dropped_as_of_the_connection(customer: Customer, said: str) -> None:
+    key = (await customer.create_key("messages:send"))["key"]
+    for token in (None, key):
+        answer = await customer.call("POST", "/v1/messages", MESSAGE, token=token, connection=f"keep-alive, {said}")
+        assert (answer.status, answer.json["message"]) == (400, "Bad request")
+        assert not any(name in answer.headers for name in LIMITED)
+        kept = await customer.call("POST", "/v1/messages", MESSAGE, token=token, connection="keep-alive, X-Mine")
+        assert kept.status == 202
+
+
 async def test_reads_share_one_window_over_services_and_keys(sign_in: SignIn) -> None:
     await room_in_the_minute(20)
     customer = await sign_in()

@@ -3,7 +3,8 @@
 -- unverified: jwt comes right after and refuses what is not signed. `ghasi contract kong` writes this file into the
 -- configuration, below the constants ISSUER, AUTH_SERVICE (its URL) and AUTH_SERVICE_NAME (its service in Kong).
 
-local find, gsub, lower, match, sub = string.find, string.gsub, string.lower, string.match, string.sub
+local find, gmatch, gsub, lower = string.find, string.gmatch, string.gsub, string.lower
+local match, sub = string.match, string.sub
 local concat = table.concat
 
 local BELIEVED_S = 0.5 -- how old an answer about an API key may be: a revoked one stops working within a second
@@ -49,6 +50,16 @@ local function values_of(header)
     return header
   end
   return { header }
+end
+
+-- Whether Connection names a header of the gateway's: after all plugins Kong drops what it names, as the client sent it.
+local function unsays_gateway(headers)
+  for name in gmatch(concat(values_of(headers["connection"]), ","), "[^,%s]+") do
+    if is_said_by_gateway(name) then
+      return true
+    end
+  end
+  return false
 end
 
 -- The client's address: the peer's, or the one that Kong's trusted proxies name; or that of the portal's visitor, where
@@ -367,6 +378,9 @@ return function()
     return -- no route of Ghasi's
   end
   local headers = ngx.req.get_headers(0) -- all of them: behind the hundredth one could hide
+  if unsays_gateway(headers) then
+    return kong.response.error(400, "Bad request")
+  end
   local address = address_of_client(headers)
   for name in pairs(headers) do
     if is_said_by_gateway(name) then

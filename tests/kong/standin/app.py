@@ -197,8 +197,11 @@ class Kong:
         assert not route["strip_path"]
         seen = exchange.seen
         headers: CIMultiDict[str] = CIMultiDict()
+        # after every plugin Kong drops what Connection names, as the header was before any of them
+        sent = [value.decode("latin-1") for name, value in exchange.scope["headers"] if name == b"connection"]
+        named = {name.strip().lower() for name in ",".join(sent[:1]).split(",")}
         for name, value in seen.headers:
-            if name.lower() not in HOP_BY_HOP | {"host", "content-length"}:
+            if name.lower() not in HOP_BY_HOP | named | {"host", "content-length"}:
                 headers.add(name, value)
         headers["X-Forwarded-For"] = str(seen.vars["upstream_x_forwarded_for"])
         headers["X-Forwarded-Proto"] = exchange.scope["scheme"]
