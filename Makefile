@@ -7,8 +7,8 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 PYTHON ?= python3
-# processes of pytest: one more than the usual two cores, since tests wait for much
-JOBS ?= 3
+# processes of pytest: twice the usual two cores, since tests wait for much
+JOBS ?= 4
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest -p tests.skips --skips-file .pytest_cache/skipped
@@ -51,14 +51,10 @@ run: $(RUNTIME) $(ASSETS) ## Start all of Ghasi on this machine, with a simulate
 .PHONY: test
 test: $(DEVELOPMENT) $(ASSETS) $(BROWSER) $(ENGINES) $(PEERS) check ## Check the code and run all tests; with CI=true a skipped test is a failure
 	@rm -f .pytest_cache/skipped; status=0; \
-	$(PYTEST) -n $(JOBS) --ignore=tests/end_to_end --ignore=tests/browser --ignore=tests/shapes tests || status=$$?; \
-	$(PYTEST) -n $(JOBS) --dist loadfile tests/browser || status=$$?; \
-	$(PYTEST) -n 2 --dist loadfile tests/end_to_end || status=$$?; \
+	$(PYTEST) -n $(JOBS) --ignore=tests/end_to_end --ignore=tests/browser tests || status=$$?; \
+	$(PYTEST) -n 3 --dist loadfile tests/browser || status=$$?; \
+	$(PYTEST) -n 3 --dist loadfile tests/end_to_end || status=$$?; \
 	exit $$status
-
-.PHONY: shapes
-shapes: $(DEVELOPMENT) $(ASSETS) $(ENGINES) ## Check the contract on every shape that people run, and let everything die in turn (ten minutes)
-	@$(PYTEST) --timeout 600 tests/shapes
 
 .PHONY: check
 check: $(DEVELOPMENT) ## Check style, types and which part imports which

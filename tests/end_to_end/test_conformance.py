@@ -5,9 +5,13 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from tests.end_to_end.deployment import SHAPES, Deployment
 
 WITHIN_S = 240.0
+
+pytestmark = pytest.mark.timeout(2 * WITHIN_S)
 
 
 def begin_check(deployment: Deployment) -> subprocess.Popen[str]:

@@ -21,6 +21,8 @@ PACE_S = 0.02
 AWAY_S = 3.0
 STATUSES = ("accepted", "sent", "delivered")
 
+pytestmark = pytest.mark.timeout(400)
+
 
 @pytest.fixture(scope="module")
 def deployment() -> Iterator[Deployment]:
