@@ -103,6 +103,14 @@ bench-billing: $(DEVELOPMENT) ## Measure a month of a million messages: its rati
 bench-events: $(DEVELOPMENT) $(ENGINES) ## Measure events a second between services, by NATS beside PostgreSQL
 	@exec $(BIN)/python -m benchmarks.event_rate $(ARGS)
 
+.PHONY: bench-peers
+bench-peers: $(DEVELOPMENT) $(ASSETS) ## Measure full cycles a second beside Kannel's
+	@command -v bearerbox >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	  echo "Installing Debian's kannel..." && export DEBIAN_FRONTEND=noninteractive && apt-get update -qq && \
+	  apt-get install -y -qq --no-install-recommends kannel kannel-extras >/dev/null; } || \
+	  { echo "This needs Kannel: sudo apt-get install -y --no-install-recommends kannel kannel-extras" >&2; exit 1; }
+	@exec $(BIN)/python -m benchmarks.peers $(ARGS)
+
 .PHONY: bench-submit
 bench-submit: $(DEVELOPMENT) ## Measure the SMPP client beside others from PyPI
 	@$(PIP) install --quiet --group bench

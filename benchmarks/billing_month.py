@@ -31,7 +31,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Column, Table
 
-from benchmarks.__main__ import postgres_cpu_s
+from benchmarks.measuring import postgres_cpu_s
 from benchmarks.reads import quantile
 from ghasi.billing.invoices import closing
 from ghasi.billing.rates import admin as rate_admin

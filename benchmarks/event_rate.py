@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from benchmarks.__main__ import cpu_s, postgres_cpu_s
+from benchmarks.measuring import cpu_s, postgres_cpu_s
 from ghasi.contract.values import new_id
 from ghasi.processes.logs import configure_logs
 from ghasi.storage import embedded

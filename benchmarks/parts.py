@@ -13,7 +13,7 @@ import asyncpg
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.__main__ import RAISED, beside, cpu_s, drained, load, postgres_cpu_s
+from benchmarks.measuring import RAISED, beside, cpu_s, drained, load, postgres_cpu_s
 from tests.end_to_end.customer import signed_up
 from tests.end_to_end.deployment import WORK, Deployment, spread
 from tests.ports import reserved_ports

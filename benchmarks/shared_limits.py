@@ -20,7 +20,7 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.__main__ import RAISED, cpu_s, load, median, wait_for
+from benchmarks.measuring import RAISED, cpu_s, load, median, wait_for
 from benchmarks.noop import noop
 from ghasi.contract.row import LIMIT_GROUPS, Upstream
 from ghasi.gateway.app import Gateway

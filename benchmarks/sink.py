@@ -1,7 +1,7 @@
 """A fast SMSC for measuring clients: takes any bind, answers every submit_sm at once, and sends receipts if asked to.
 
-python -m benchmarks.sink [--receipts] prints its port. It reads no field of a submit beyond the header and is a
-process of its own: what it costs is no client's cost.
+python -m benchmarks.sink [--receipts] prints its port. It is a process of its own: what it costs is no client's cost.
+Of a submit it reads the header, and for a receipt the two addresses, which that turns round.
 """
 
 import asyncio
@@ -12,16 +12,22 @@ import uvloop
 
 HEADER = struct.Struct(">IIII")
 SUBMIT_SM, DELIVER_SM, ENQUIRE_LINK, UNBIND, RESPONSE = 0x04, 0x05, 0x15, 0x06, 0x80000000
+FIRST_ID = 1_000_000_000  # ten digits, none of which is a leading zero that a client may drop
 BINDS = (0x01, 0x02, 0x09)
 
 
-def receipt(message_id: bytes) -> bytes:
-    """Return the body of a deliver_sm with a delivery receipt in its text (SMPP 3.4, appendix B)."""
+def receipt(message_id: bytes, submit: bytes) -> bytes:
+    """Return the body of a deliver_sm with a receipt for the body of a submit_sm in its text (SMPP 3.4, appendix B)."""
+    source = submit.index(0) + 1
+    destination = submit.index(0, source + 2) + 1
+    end = submit.index(0, destination + 2) + 1
     text = (
         b"id:%s sub:001 dlvrd:001 submit date:2611230000 done date:2611230000 stat:DELIVRD err:000 text:Your code"
         % (message_id)
     )
-    return b"\0\1\1" + b"46700000010\0" + b"\1\1" + b"12345\0" + b"\4\0\0\0\0\0\0\0\0" + bytes([len(text)]) + text
+    return (
+        b"\0" + submit[destination:end] + submit[source:destination] + b"\4\0\0\0\0\0\0\0\0" + bytes([len(text)]) + text
+    )
 
 
 class Sink(asyncio.Protocol):
@@ -41,14 +47,14 @@ class Sink(asyncio.Protocol):
             length, command, _, sequence = HEADER.unpack_from(buffer, at)
             if len(buffer) - at < length:
                 break
-            at += length
+            body, at = at + 16, at + length
             if command == SUBMIT_SM:
                 self.count += 1
-                message_id = b"%010d" % self.count
+                message_id = b"%010d" % (FIRST_ID + self.count)
                 answers.append(HEADER.pack(27, SUBMIT_SM | RESPONSE, 0, sequence) + message_id + b"\0")
                 if self.receipts:
-                    body = receipt(message_id)
-                    answers.append(HEADER.pack(16 + len(body), DELIVER_SM, 0, self.count) + body)
+                    told = receipt(message_id, buffer[body:at])
+                    answers.append(HEADER.pack(16 + len(told), DELIVER_SM, 0, self.count) + told)
             elif command in BINDS:
                 answers.append(HEADER.pack(21, command | RESPONSE, 0, sequence) + b"sink\0")
             elif command in (ENQUIRE_LINK, UNBIND):

@@ -33,7 +33,7 @@ import asyncpg
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.__main__ import beside, cpu_s, postgres_cpu_s, stats, wait_for
+from benchmarks.measuring import beside, cpu_s, postgres_cpu_s, stats, wait_for
 from benchmarks.receiver import address_of
 from ghasi.processes.lifetime import allow_many_files
 from ghasi.processes.logs import configure_logs
