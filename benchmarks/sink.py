@@ -5,6 +5,7 @@ Of a submit it reads the header, and for a receipt the two addresses, which that
 """
 
 import asyncio
+import socket
 import struct
 import sys
 
@@ -40,8 +41,11 @@ class Sink(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
+        self.socket = transport.get_extra_info("socket")
 
     def data_received(self, data: bytes) -> None:
+        # a client without TCP_NODELAY (Kannel) waits for this before the rest of a PDU: 40 ms otherwise
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         buffer, at, answers = self.buffer + data, 0, []
         while len(buffer) - at >= 16:
             length, command, _, sequence = HEADER.unpack_from(buffer, at)
