@@ -5,18 +5,14 @@ python -m benchmarks [--seconds 10] [--connections 64] [--rounds 3]. Everything 
 
 import argparse
 import asyncio
-import json
 import os
-import platform
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.cycle import full_cycle
-from benchmarks.measuring import RAISED, beside, cpu_s, load, median, postgres_cpu_s, wait_for
+from benchmarks.measuring import RAISED, beside, cpu_s, keep, load, median, postgres_cpu_s, wait_for
 from tests.end_to_end.customer import signed_up
 from tests.end_to_end.deployment import Deployment, together
 from tests.ports import reserved_ports
@@ -58,11 +54,7 @@ async def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", choices=("accept", "cycle"))
     arguments = parser.parse_args()
-    results: dict[str, Any] = {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-    }
+    results: dict[str, Any] = {}
     if arguments.only != "cycle":
         console.print(
             "[bold]accept[/]: POST /v1/messages with a durable commit, JWT and limits on, beside a no-op route"
@@ -102,11 +94,7 @@ async def main() -> None:
         costs = Table(*(f"{name} us" for name in last["cpu_us"]), title="CPU a message, by process")
         costs.add_row(*(f"{median(cycles, 'cpu_us', name):.0f}" for name in last["cpu_us"]))
         console.print(costs)
-    folder = Path(__file__).parent / "results"
-    folder.mkdir(exist_ok=True)
-    file = folder / f"{results['at'].replace(':', '')}.json"
-    file.write_text(json.dumps(results, indent=1) + "\n")
-    console.print(f"raw figures: {file}")
+    console.print(f"raw figures: {keep('bench', **results)}")
 
 
 if __name__ == "__main__":

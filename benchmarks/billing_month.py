@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import json
 import os
-import platform
 import random
 import shutil
 import sys
@@ -31,7 +30,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Column, Table
 
-from benchmarks.measuring import postgres_cpu_s
+from benchmarks.measuring import keep, postgres_cpu_s
 from benchmarks.reads import quantile
 from ghasi.billing.invoices import closing
 from ghasi.billing.rates import admin as rate_admin
@@ -266,13 +265,7 @@ def report(runs: list[dict[str, Any]]) -> None:
         name = group_by or "none"
         table.add_row(name, *(f"{figure:.1f}" for run in runs for figure in run["asked"][name]))
     console.print(table)
-    at = datetime.now(UTC).isoformat(timespec="seconds")
-    results = {"at": at, "cores": os.cpu_count(), "python": platform.python_version(), "load": os.getloadavg(),
-               "runs": runs}  # fmt: skip
-    file = Path(__file__).parent / "results" / f"billing-{at.replace(':', '')}.json"
-    file.parent.mkdir(exist_ok=True)
-    file.write_text(json.dumps(results, indent=1) + "\n")
-    console.print(f"raw figures: {file}")
+    console.print(f"raw figures: {keep('billing', load=os.getloadavg(), runs=runs)}")
 
 
 async def main() -> None:

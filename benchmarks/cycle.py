@@ -4,10 +4,15 @@ import asyncio
 import time
 from typing import Any
 
-from benchmarks.measuring import RAISED, beside, cpu_s, drained, load, postgres_cpu_s
+from benchmarks.measuring import RAISED, beside, cpu_s, cycle_figures, drained, load, postgres_cpu_s
 from tests.end_to_end.customer import signed_up
-from tests.end_to_end.deployment import together
+from tests.end_to_end.deployment import Deployment, together
 from tests.ports import reserved_ports
+
+
+def used_s(deployment: Deployment, parts: dict[str, int]) -> dict[str, float]:
+    """CPU seconds that processes and the database have used so far."""
+    return {name: cpu_s(pid) for name, pid in parts.items()} | {"database": postgres_cpu_s(deployment.folder / "data")}
 
 
 async def full_cycle(connections: int, seconds: float, **environment: str) -> dict[str, Any]:
@@ -23,31 +28,17 @@ async def full_cycle(connections: int, seconds: float, **environment: str) -> di
             names = ("api", "worker") if "GHASI_CARRIERS" in environment else ("api", "worker", "simulator")
             parts = {name: deployment.child(name) for name in names}
             parts["receiver"] = receiver.pid
-            before = {name: cpu_s(pid) for name, pid in parts.items()} | {
-                "database": postgres_cpu_s(deployment.folder / "data")
-            }
+            before = used_s(deployment, parts)
             began = time.time()
             url = f"{deployment.api}/v1/messages"
             loaded = await asyncio.to_thread(load, url, connections, seconds, customer.token)
             counted = await asyncio.to_thread(drained, port, loaded["requests"])
-            after = {name: cpu_s(pid) for name, pid in parts.items()} | {
-                "database": postgres_cpu_s(deployment.folder / "data")
-            }
+            after = used_s(deployment, parts)
             usage = {}
             for _ in range(50):
                 usage = await customer.good("GET", "/v1/billing/usage")
                 if usage["totals"]["messages"] == loaded["requests"]:
                     break
                 await asyncio.sleep(0.2)
-    messages = loaded["requests"]
-    return {
-        "messages": messages,
-        "webhooks": counted["delivered"],
-        "billed": usage["totals"]["messages"],
-        "accepted_per_s": loaded["rps"],
-        "cycles_per_s": counted["delivered"] / (counted["last"] - began),
-        "p50_ms": loaded["p50_ms"],
-        "p99_ms": loaded["p99_ms"],
-        "cpu_us": {name: (after[name] - before[name]) * 1e6 / messages for name in after}
-        | {"load": loaded["cpu_s"] * 1e6 / messages},
-    }
+    used = {name: after[name] - before[name] for name in after}
+    return cycle_figures(loaded, counted, began, used) | {"billed": usage["totals"]["messages"]}

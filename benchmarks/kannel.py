@@ -93,11 +93,12 @@ def kannel(smsc_port: int) -> Iterator[Kannel]:
                 admin=admin, smsbox=smsbox, sendsms=sendsms, smsc=smsc_port, folder=folder, user=USER, password=PASSWORD
             )
         )
+        status = f"http://127.0.0.1:{admin}/status.txt?password={PASSWORD}"
         first = stack.enter_context(_running("bearerbox", file))
-        _wait_for(f"http://127.0.0.1:{admin}/status.txt?password={PASSWORD}", "sink", "online")
+        _wait_for(status, "sink", "online")
         second = stack.enter_context(_running("smsbox", file))
         url = f"http://127.0.0.1:{sendsms}/cgi-bin/sendsms?username={USER}&password={PASSWORD}"
-        _wait_for(f"http://127.0.0.1:{admin}/status.txt?password={PASSWORD}", "smsbox:", "on-line")
+        _wait_for(status, "smsbox:", "on-line")
         yield Kannel(url, first, second)
 
 

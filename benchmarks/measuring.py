@@ -3,12 +3,14 @@
 import contextlib
 import json
 import os
+import platform
 import statistics
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,18 @@ def beside(module: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
+@contextlib.contextmanager
+def sink(*, receipts: bool) -> Iterator[tuple[int, int]]:
+    """Run an SMSC that takes all, in a process of its own; give its port and its process id."""
+    command = [sys.executable, "-m", "benchmarks.sink", *(["--receipts"] if receipts else [])]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield int(process.stdout.readline()), process.pid
+        finally:
+            process.terminate()
+
+
 def load(url: str, connections: int, seconds: float, token: str) -> dict[str, Any]:
     """Run one load to its end."""
     command = [sys.executable, "-m", "benchmarks.load", url, str(connections), str(seconds), token]
@@ -89,6 +103,36 @@ def drained(port: int, expected: int, stalled_s: float = 30.0, counted_as: str =
             quiet_since = time.monotonic()
         counted = now
     return counted
+
+
+def cycle_figures(
+    loaded: dict[str, Any],
+    counted: dict[str, float],
+    began: float,
+    used_s: dict[str, float],
+    counted_as: str = "delivered",
+) -> dict[str, Any]:
+    """Return what a load of full cycles came to: what the load and the receiver say, and CPU seconds by process."""
+    messages, webhooks = loaded["requests"], counted[counted_as]
+    return {
+        "messages": messages,
+        "webhooks": webhooks,
+        "accepted_per_s": loaded["rps"],
+        "cycles_per_s": webhooks / (counted["last"] - began),
+        "p50_ms": loaded["p50_ms"],
+        "p99_ms": loaded["p99_ms"],
+        "cpu_us": {name: used * 1e6 / messages for name, used in (used_s | {"load": loaded["cpu_s"]}).items()},
+    }
+
+
+def keep(kind: str, **figures: Any) -> Path:
+    """Write raw figures to benchmarks/results/, with when and where they were measured; return the file."""
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    results = {"at": at, "cores": os.cpu_count(), "python": platform.python_version(), **figures}
+    file = Path(__file__).parent / "results" / f"{kind}-{at.replace(':', '')}.json"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(results, indent=1) + "\n")
+    return file
 
 
 def median(rows: list[dict[str, Any]], *path: str) -> float:

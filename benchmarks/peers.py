@@ -8,16 +8,10 @@ request to the last webhook. All of it shares this machine.
 
 import argparse
 import asyncio
-import contextlib
-import json
-import os
-import platform
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -27,7 +21,7 @@ from rich.table import Table
 
 from benchmarks.cycle import full_cycle
 from benchmarks.kannel import is_installed, kannel
-from benchmarks.measuring import beside, cpu_s, drained, load, median
+from benchmarks.measuring import beside, cpu_s, cycle_figures, drained, keep, load, median, sink
 from tests.ports import reserved_ports
 
 WINDOW = 100
@@ -46,21 +40,9 @@ default_sender = "Ghasi"
 console = Console(width=None if sys.stdout.isatty() else 120)
 
 
-@contextlib.contextmanager
-def sink() -> Iterator[tuple[int, int]]:
-    """Run an SMSC that takes all and sends a receipt for each; give its port and its process id."""
-    command = [sys.executable, "-m", "benchmarks.sink", "--receipts"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield int(process.stdout.readline()), process.pid
-        finally:
-            process.terminate()
-
-
 def measure_ghasi(connections: int, seconds: float) -> dict[str, Any]:
     """One run of all of Ghasi, fresh."""
-    with sink() as (port, process_id), tempfile.TemporaryDirectory(prefix="ghasi-bench-") as folder:
+    with sink(receipts=True) as (port, process_id), tempfile.TemporaryDirectory(prefix="ghasi-bench-") as folder:
         Path(folder).chmod(0o711)
         file = Path(folder) / "carriers.toml"
         file.write_text(CARRIER.format(port=port, window=WINDOW))
@@ -73,7 +55,7 @@ def measure_ghasi(connections: int, seconds: float) -> dict[str, Any]:
 def measure_kannel(connections: int, seconds: float) -> dict[str, Any]:
     """One run of Kannel, fresh."""
     with (
-        sink() as (smsc_port, sink_id),
+        sink(receipts=True) as (smsc_port, sink_id),
         reserved_ports(1) as (port,),
         beside("benchmarks.receiver", str(port)) as receiver,
         kannel(smsc_port) as peer,
@@ -85,17 +67,8 @@ def measure_kannel(connections: int, seconds: float) -> dict[str, Any]:
         loaded = load(f"{peer.url}&dlr-mask={DELIVERED_OR_FAILED}&dlr-url={told}", connections, seconds, "")
         counted = drained(port, loaded["requests"], counted_as="all")
         after = {name: cpu_s(process_id) for name, process_id in parts.items()}
-    messages = loaded["requests"]
-    return {
-        "messages": messages,
-        "webhooks": counted["all"],
-        "accepted_per_s": loaded["rps"],
-        "cycles_per_s": counted["all"] / (counted["last"] - began),
-        "p50_ms": loaded["p50_ms"],
-        "p99_ms": loaded["p99_ms"],
-        "cpu_us": {name: (after[name] - before[name]) * 1e6 / messages for name in after}
-        | {"load": loaded["cpu_s"] * 1e6 / messages},
-    }
+    used_s = {name: after[name] - before[name] for name in after}
+    return cycle_figures(loaded, counted, began, used_s, counted_as="all")
 
 
 def main() -> None:
@@ -128,16 +101,7 @@ def main() -> None:
     console.print(table)
     ratio = median(rows["Ghasi"], "cycles_per_s") / median(rows["Kannel"], "cycles_per_s")
     console.print(f"Ghasi does {ratio:.2f} of Kannel's full cycles (medians of {arguments.rounds})")
-    at = datetime.now(UTC).isoformat(timespec="seconds")
-    results = {
-        "at": at, "cores": os.cpu_count(),
-        "python": platform.python_version(), "ratio": ratio, "rows": rows,
-    }  # fmt: skip
-    folder = Path(__file__).parent / "results"
-    folder.mkdir(exist_ok=True)
-    file = folder / f"peers-{at.replace(':', '')}.json"
-    file.write_text(json.dumps(results, indent=1) + "\n")
-    console.print(f"raw figures: {file}")
+    console.print(f"raw figures: {keep('peers', ratio=ratio, rows=rows)}")
 
 
 if __name__ == "__main__":

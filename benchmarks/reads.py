@@ -7,9 +7,7 @@ removes them. Ten million messages take 6 GB of disk while it runs.
 
 import argparse
 import asyncio
-import json
 import os
-import platform
 import random
 import shutil
 import statistics
@@ -29,6 +27,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Column, Table
 
+from benchmarks.measuring import keep
 from ghasi.contract.serving import ServiceApp
 from ghasi.contract.values import first_id
 from ghasi.messages import routes
@@ -300,12 +299,8 @@ def report(
     worst = statistics.median(case["ratios"][1] for case in cases.values())
     console.print(f"median of the p99 ratios: {worst:.2f}; the run took {took_s:.0f} s; "
                   f"{sizes[1] / 1e9:.1f} GB, {sizes[1] / arguments.large:.0f} bytes a message")  # fmt: skip
-    at = datetime.now(UTC).isoformat(timespec="seconds")
-    results = {"at": at, "cores": os.cpu_count(), "python": platform.python_version(), "took_s": took_s,
-               "messages": [arguments.small, arguments.large], "bytes": sizes, "reads": cases}  # fmt: skip
-    file = Path(__file__).parent / "results" / f"reads-{at.replace(':', '')}.json"
-    file.write_text(json.dumps(results, indent=1) + "\n")
-    console.print(f"raw figures: {file}")
+    messages = [arguments.small, arguments.large]
+    console.print(f"raw figures: {keep('reads', took_s=took_s, messages=messages, bytes=sizes, reads=cases)}")
 
 
 if __name__ == "__main__":

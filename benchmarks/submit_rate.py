@@ -7,19 +7,16 @@ A PDU is one that the client wrote or read: two a message, its submit and the an
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
-from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.measuring import keep, sink
 from benchmarks.smpp_clients import CLIENTS, WINDOW
 
 console = Console(width=None if sys.stdout.isatty() else 120)
@@ -27,18 +24,12 @@ console = Console(width=None if sys.stdout.isatty() else 120)
 
 def measure(name: str, messages: int, *, receipts: bool) -> dict[str, float]:
     """Run one client against a sink of its own."""
-    command = [sys.executable, "-m", "benchmarks.sink", *(["--receipts"] if receipts else [])]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as sink:
-        try:
-            assert sink.stdout is not None
-            port = sink.stdout.readline().strip()
-            arguments = [name, port, str(messages), "with" if receipts else "without"]
-            done = subprocess.run(
-                [sys.executable, "-m", "benchmarks.smpp_clients", *arguments],
-                capture_output=True, check=True, timeout=300,
-            )  # fmt: skip
-        finally:
-            sink.terminate()
+    with sink(receipts=receipts) as (port, _):
+        arguments = [name, str(port), str(messages), "with" if receipts else "without"]
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.smpp_clients", *arguments],
+            capture_output=True, check=True, timeout=300,
+        )  # fmt: skip
     spent = json.loads(done.stdout.splitlines()[-1])
     pdus = messages * (4 if receipts else 2)
     return {
@@ -103,12 +94,8 @@ def report(kind: str, clients: dict[str, list[dict[str, float]]], names: dict[st
 
 
 def write(arguments: argparse.Namespace, rows: dict[str, Any], names: dict[str, str]) -> None:
-    at = datetime.now(UTC).isoformat(timespec="seconds")
-    results = {"at": at, "cores": os.cpu_count(), "python": platform.python_version(), "window": WINDOW,
-               "messages": arguments.messages, "clients": names, "submit_rate": rows}  # fmt: skip
-    file = Path(__file__).parent / "results" / f"submit-rate-{at.replace(':', '')}.json"
-    file.write_text(json.dumps(results, indent=1) + "\n")
-    console.print(f"raw figures: {file}")
+    figures = {"window": WINDOW, "messages": arguments.messages, "clients": names, "submit_rate": rows}
+    console.print(f"raw figures: {keep('submit-rate', **figures)}")
 
 
 if __name__ == "__main__":

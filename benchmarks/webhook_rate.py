@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import json
 import os
-import platform
 import shutil
 import signal
 import statistics
@@ -33,7 +32,7 @@ import asyncpg
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.measuring import beside, cpu_s, postgres_cpu_s, stats, wait_for
+from benchmarks.measuring import beside, cpu_s, keep, postgres_cpu_s, stats, wait_for
 from benchmarks.receiver import address_of
 from ghasi.processes.lifetime import allow_many_files
 from ghasi.processes.logs import configure_logs
@@ -297,8 +296,7 @@ async def main() -> None:
     arguments = parser.parse_args()
     configure_logs("bench", "warning")
     allow_many_files()
-    at = datetime.now(UTC).isoformat(timespec="seconds")
-    results: dict[str, Any] = {"at": at, "cores": os.cpu_count(), "python": platform.python_version()}
+    results: dict[str, Any] = {}
     async with opened() as bench:
         if arguments.only != "backlog":
             results["rates"] = await measure_rates(bench, arguments.deliveries, arguments.rounds)
@@ -309,11 +307,7 @@ async def main() -> None:
             results["backlogs"] = [await bench.drain(backlog) for backlog in (SMALL_BACKLOG, arguments.backlog)]
             console.print(report_backlogs(results["backlogs"]))
             console.print(f"deliveries/s over the time: {results['backlogs'][-1]['per_s_by_tenth']}")
-    folder = Path(__file__).parent / "results"
-    folder.mkdir(exist_ok=True)
-    file = folder / f"webhooks-{at.replace(':', '')}.json"
-    file.write_text(json.dumps(results, indent=1) + "\n")
-    console.print(f"raw figures: {file}")
+    console.print(f"raw figures: {keep('webhooks', **results)}")
 
 
 if __name__ == "__main__":
