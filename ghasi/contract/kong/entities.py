@@ -243,8 +243,9 @@ def _redis(url: str) -> Entity:
     number = parts.path.strip("/")
     if number and not number.isdigit():
         raise KongError("GHASI_REDIS_URL: the path must be the number of a database")
-    redis: Entity = {"host": parts.hostname, "port": parts.port or 6379, "database": int(number or 0)}
-    redis["timeout"] = REDIS_TIMEOUT_MS
+    redis: Entity = {
+        "host": parts.hostname, "port": parts.port or 6379, "database": int(number or 0), "timeout": REDIS_TIMEOUT_MS,
+    }  # fmt: skip
     if parts.scheme == "rediss":
         redis |= {"ssl": True, "ssl_verify": True, "server_name": parts.hostname}
     if parts.username:
