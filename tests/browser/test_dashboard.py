@@ -143,6 +143,23 @@ async def test_figures_and_their_course(portal: Page, customer: Customer) -> Non
     await expect(portal).to_have_url(re.compile("/messages$"))
 
 
+async def test_a_chart_never_widens_the_page(portal: Page, customer: Customer) -> None:
+    """Not even before it is drawn anew, which happens a frame after its room has changed."""
+    await sent(customer, "+93701234567")
+    await portal.goto(customer.deployment.portal)
+    chart = portal.get_by_role("region", name="Figures").get_by_role("img")
+    await drawn(chart, 3)
+    too_wide = await chart.evaluate(
+        """(chart) => {
+            const around = chart.parentElement;
+            around.style.width = "200px";
+            return Math.max(around.scrollWidth, chart.offsetWidth) - around.clientWidth;
+        }"""
+    )
+    assert too_wide <= 0
+    await expect(chart.locator("canvas")).to_have_css("width", f"{await chart.evaluate('(one) => one.clientWidth')}px")
+
+
 async def test_the_range_is_kept_in_the_url(portal: Page, customer: Customer) -> None:
     await sent(customer, "+93701234567")
     await portal.goto(customer.deployment.portal)
