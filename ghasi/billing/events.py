@@ -22,12 +22,15 @@ from ghasi.storage.events.outbox import Event, to_json
 NO_ACCOUNT = UUID(int=0)
 
 
-class MessageRated(msgspec.Struct, frozen=True):
-    """Data of `message.rated`, about a message: what it costs."""
+class MessagesRated(msgspec.Struct, frozen=True):
+    """Data of `messages.rated`, about messages of an account that were rated together: what each costs.
 
-    message_id: UUID
-    amount_micros: int
+    `prices` are triples of a message, its price in micros, and the sequence of that word on it: the second, of a
+    message that was billed or given back later, stands in place of the first.
+    """
+
     currency: str
+    prices: list[tuple[UUID, int, int]]
 
 
 class RateCreated(msgspec.Struct, frozen=True):
@@ -75,11 +78,21 @@ class AccountSpending(msgspec.Struct, frozen=True):
     until: str | None
 
 
-def message_rated(charge: Charge, at: datetime, sequence: int = 1) -> Event:
-    """Make the event of what a message costs now; the second is of one that was billed, or given back, later."""
-    amount_micros = 0 if charge.reversal_tally_id else charge.amount_micros
-    data = MessageRated(charge.message_id, amount_micros, charge.currency)
-    return Event(new_id(), "message.rated", charge.account_id, charge.message_id, sequence, at, to_json(data))
+def messages_rated(made: Sequence[Charge], changed: Sequence[Charge], at: datetime) -> list[Event]:
+    """Make the events of what messages cost now, one an account and currency: a row a message would cost as much again.
+
+    `changed` are those that were billed, or given back, after they had been made.
+    """
+    prices: dict[tuple[UUID, str], list[tuple[UUID, int, int]]] = {}
+    for sequence, charges in ((1, made), (2, changed)):
+        for charge in charges:
+            amount_micros = 0 if charge.reversal_tally_id else charge.amount_micros
+            told = prices.setdefault((charge.account_id, charge.currency), [])
+            told.append((charge.message_id, amount_micros, sequence))
+    return [
+        Event(new_id(), "messages.rated", account_id, account_id, 1, at, to_json(MessagesRated(currency, told)))
+        for (account_id, currency), told in prices.items()
+    ]
 
 
 def rate_created(rate: Rate, at: datetime) -> Event:

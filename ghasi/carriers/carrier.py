@@ -11,12 +11,13 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal, Protocol
 
+from msgspec import Struct
+
 Encoding = Literal["gsm7", "latin1", "ucs2", "text"]
 """GSM-7 as unpacked septets (one an octet), Latin-1, UCS-2 as UTF-16BE; text is UTF-8, for what is no SMSC."""
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
+class Split(Struct, frozen=True):
     """A text as one carrier's submits, in the order of the parts.
 
     `parts` are user data without headers. A carrier that splits long texts itself has one part for the whole, however
@@ -32,8 +33,7 @@ class Split:
         return len(self.parts)
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(Struct, frozen=True):
     """One submit of a message, as its carrier's `split` gave it.
 
     `to` is E.164 with +; `sender` is E.164 with +, a short code or a name, or None for the carrier's default.
@@ -62,8 +62,7 @@ class Outcome(StrEnum):
     UNANSWERED = "unanswered"  # written, but the link broke or no answer came: it may or may not have been taken
 
 
-@dataclass(frozen=True, slots=True)
-class SubmitResult:
+class SubmitResult(Struct, frozen=True):
     """A submit's end. ACCEPTED has the carrier's message id; REFUSED our error code and what the carrier said."""
 
     outcome: Outcome
@@ -84,8 +83,7 @@ RECEIPT_ERRORS: dict[ReceiptState, str | None] = {
 """The message error of a receipt that says no more than its state."""
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(Struct, frozen=True):
     """What a carrier reports of a segment. `state` accepted is an intermediate report, all others are final.
 
     `handle` is the carrier's own, to acknowledge the receipt by.
@@ -100,8 +98,7 @@ class Receipt:
     handle: object
 
 
-@dataclass(frozen=True, slots=True)
-class InboundPart:
+class InboundPart(Struct, frozen=True):
     """A short message from a phone, or one part of a longer one; what to make of the parts is its receiver's.
 
     `sender` and `recipient` are E.164 with + where the carrier says so, else as they came. `payload` is user data

@@ -6,8 +6,9 @@ septets and adds no header: that is the carrier's. The characters are alphabet.p
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from ghasi.carriers.alphabet import (
     ESCAPE,
@@ -29,8 +30,7 @@ UCS2_PART = 134
 MOST_PARTS = 255  # the header's count is one octet
 
 
-@dataclass(frozen=True, slots=True)
-class Sizes:
+class Sizes(Struct, frozen=True):
     """How much a part of a long message holds: septets of GSM-7, octets of UCS-2 (even) and of Latin-1."""
 
     gsm7: int = GSM7_PART
@@ -98,8 +98,7 @@ def count_segments(text: str) -> tuple[Encoding, int]:
     return "gsm7", sum(1 for _ in _gsm7_cuts(translate_gsm7(text)))
 
 
-@dataclass(frozen=True, slots=True)
-class Measure:
+class Measure(Struct, frozen=True):
     """A text's size: `units` are septets or UTF-16 code units, `left` is what still fits into its last segment.
 
     An empty text has no segment. `units_per_segment` is less where there are several, since each has a header then.

@@ -78,7 +78,9 @@ def parse_id(text: str) -> UUID:
 
 def rfc3339(at: datetime) -> str:
     """Write a time as RFC 3339 in UTC with milliseconds and Z."""
-    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if at.tzinfo is not UTC:
+        at = at.astimezone(UTC)
+    return at.isoformat(timespec="milliseconds")[: -len("+00:00")] + "Z"
 
 
 def optional_rfc3339(at: datetime | None) -> str | None:

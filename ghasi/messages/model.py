@@ -6,10 +6,11 @@ Owns the mapping between table and resource and the statuses a message has passe
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 from uuid import UUID
 
 import msgspec
+from msgspec.structs import asdict
 
 from ghasi.contract.message_errors import MESSAGE_ERRORS
 from ghasi.contract.shapes import Message, MessageDetail, MessageError, MessageEvent, MessageStatus
@@ -75,8 +76,7 @@ class Keyed(Protocol):
     response: bytes
 
 
-@dataclass(slots=True)
-class Stored:
+class Stored(msgspec.Struct):
     """A message's row: the columns of messages.messages that its resource and its rules need."""
 
     id: UUID
@@ -121,7 +121,7 @@ class PrivatePart(msgspec.Struct, frozen=True, omit_defaults=True):
     accepted_at: datetime | None = None
 
 
-COLUMNS = ", ".join(Stored.__dataclass_fields__)
+COLUMNS = ", ".join(Stored.__struct_fields__)
 
 
 def stored(row: Record) -> Stored:
@@ -144,7 +144,8 @@ def new_resource(draft: Draft) -> bytes:
     return _encode(new_message(draft))
 
 
-def _fields(message: Stored) -> dict[str, Any]:
+def resource(message: Stored) -> Message:
+    """Return a message as the list shows it."""
     error = None
     if message.error_code is not None:
         fault = MESSAGE_ERRORS.get(message.error_code)
@@ -152,18 +153,13 @@ def _fields(message: Stored) -> dict[str, Any]:
     price = None
     if message.price_micros is not None and message.currency is not None:
         price = money(message.price_micros, message.currency)
-    return {
-        "id": str(message.id), "direction": message.direction, "to": message.recipient, "sender": message.sender,
-        "body": message.body, "encoding": message.encoding, "segments": message.segments, "status": message.status,
-        "price": price, "error": error, "reference": message.reference, "country": message.country,
-        "created_at": rfc3339(id_time(message.id)), "send_at": optional_rfc3339(message.send_at),
-        "sent_at": optional_rfc3339(message.sent_at), "completed_at": optional_rfc3339(message.completed_at),
-    }  # fmt: skip
-
-
-def resource(message: Stored) -> Message:
-    """Return a message as the list shows it."""
-    return Message(**_fields(message))
+    return Message(
+        id=str(message.id), direction=message.direction, to=message.recipient, sender=message.sender,
+        body=message.body, encoding=message.encoding, segments=message.segments, status=message.status,
+        price=price, error=error, reference=message.reference, country=message.country,
+        created_at=rfc3339(id_time(message.id)), send_at=optional_rfc3339(message.send_at),
+        sent_at=optional_rfc3339(message.sent_at), completed_at=optional_rfc3339(message.completed_at),
+    )  # fmt: skip
 
 
 def status_event(message: Stored, now: datetime) -> Event:
@@ -210,7 +206,7 @@ def detail(message: Stored) -> MessageDetail:
         events.append(
             MessageEvent(status=message.status, at=rfc3339(message.completed_at), detail=message.error_detail)
         )
-    return MessageDetail(**_fields(message), events=events)
+    return MessageDetail(**asdict(resource(message)), events=events)
 
 
 def _first_events(message: Stored) -> list[MessageEvent]:

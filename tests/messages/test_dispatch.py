@@ -193,9 +193,9 @@ async def test_an_unknown_message_may_still_be_corrected(customer: Customer, poo
 async def test_a_price_is_shown_once_it_is_rated(customer: Customer, pool: Pool, start_worker: Worker) -> None:
     await start_worker()
     sent = await customer.send()
-    data = outbox.to_json({"message_id": sent["id"], "amount_micros": 45_000, "currency": "USD"})
+    data = outbox.to_json({"currency": "USD", "prices": [(sent["id"], 45_000, 1)]})
     event = Event(
-        first_id(datetime.now(UTC)), "message.rated", customer.account_id, customer.user_id, 1,
+        first_id(datetime.now(UTC)), "messages.rated", customer.account_id, customer.user_id, 1,
         datetime.now(UTC), data,
     )  # fmt: skip
     async with pool.acquire() as connection, connection.transaction():

@@ -26,7 +26,7 @@ NOW = datetime.now(UTC)
 
 
 def message_of(segments: int) -> Stored:
-    values: dict[str, Any] = dict.fromkeys(Stored.__dataclass_fields__)
+    values: dict[str, Any] = dict.fromkeys(Stored.__struct_fields__)
     values |= {"id": uuid4(), "account_id": uuid4(), "segments": segments, "status": "accepted", "sequence": 1}
     return Stored(**values)  # what advance does not look at is None
 

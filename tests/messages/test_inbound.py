@@ -1,9 +1,9 @@
 """What phones send: over a real database, in any order, more than once, and with parts lost."""
 
 import asyncio
+import dataclasses
 import random
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
@@ -307,7 +308,7 @@ async def test_the_same_again_is_sent_again_or_said_again(
     [again] = parts_of("1", session=later_session)
     start = datetime(2026, 11, 23, tzinfo=UTC)
     desk = reassembly.Desk()
-    desk.take(replace(
+    desk.take(dataclasses.replace(
         reassembly.held(part, start), committed_at=start + timedelta(seconds=answered_after_s)
     ))  # fmt: skip
     desk.take(reassembly.held(again, start + timedelta(seconds=waited_s)))

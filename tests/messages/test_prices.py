@@ -98,14 +98,14 @@ async def test_rated_messages_and_rates_come_in_one_batch(customer: Customer, po
     message = await customer.send()
     message_id = UUID(message["id"])
     await take_all(pool)
-    data = {"message_id": message_id, "amount_micros": 26_500, "currency": "USD"}
+    data = {"currency": "USD", "prices": [(message_id, 26_500, 1)]}
     async with pool.acquire() as connection, connection.transaction():
         await outbox.append(
             connection,
             "billing",
             [
                 rate_event(plain("USD", "SE", 12_000, LONG_AGO)),
-                event("message.rated", customer.account_id, message_id, 1, data),
+                event("messages.rated", customer.account_id, message_id, 1, data),
                 event("invoice.opened", customer.account_id, new_id(), 1, {}),
             ],
         )
@@ -119,8 +119,8 @@ async def test_the_last_word_on_a_price_counts(pool: Pool, customer: Customer) -
     message_id = UUID(message["id"])
 
     def rated(micros: int, sequence: int) -> Event:
-        data = {"message_id": message["id"], "amount_micros": micros, "currency": "USD"}
-        return event("message.rated", customer.account_id, message_id, sequence, data)
+        data = {"currency": "USD", "prices": [(message["id"], micros, sequence)]}
+        return event("messages.rated", customer.account_id, message_id, sequence, data)
 
     for told in ((rated(45_000, 1), rated(0, 2)), (rated(0, 2), rated(45_000, 1))):  # billed, and given back
         await take(pool, *told)

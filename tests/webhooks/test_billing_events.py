@@ -40,7 +40,7 @@ async def test_they_reach_who_asks_for_them_and_no_filter_is_asked(
         async with working(resources):
             event = await publish(pool, customer.account_id, event_type)
             await publish(pool, new_id(), event_type)  # another account's
-            await publish(pool, customer.account_id, "message.rated", "{}")  # between services
+            await publish(pool, customer.account_id, "messages.rated", "{}")  # between services
             await until(lambda: len(receiver.got) == len(made))
             await until(lambda: pool.fetchval("SELECT count(*) = 0 FROM webhooks.pending"))
     assert {one.id for one in receiver.got} == {str(event.id)}

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from ghasi.billing.accounts import queries as account_queries
-from ghasi.billing.events import billing_account_updated, message_rated
+from ghasi.billing.events import billing_account_updated, messages_rated
 from ghasi.billing.ledger import spending
 from ghasi.billing.model import DEFAULT_CURRENCY
 from ghasi.billing.periods import month_of, quarter_start
@@ -57,8 +57,7 @@ class Rater:
         rated, told = await self._find_rates(connection, fresh, now)
         written = await write_charges(connection, rated, changes, self._plans, self._rates)
         await self._move_usage(connection, batch, changes, written)
-        told += [message_rated(charge, now) for charge in written.made]
-        told += [message_rated(charge, now, 2) for charge in (*written.billed, *written.given_back)]
+        told += messages_rated(written.made, (*written.billed, *written.given_back), now)
         await outbox.append(connection, "billing", told)
         await self._tell_ledger(connection, batch, changes, written, now)
 

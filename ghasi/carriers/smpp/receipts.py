@@ -6,8 +6,9 @@ receipt's text.
 """
 
 import re
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from ghasi.carriers.carrier import RECEIPT_ERRORS, ReceiptState
 from ghasi.carriers.smpp.configuration import SmppConfiguration, read_number
@@ -82,8 +83,7 @@ _MINUTE, _SECOND = timedelta(minutes=1), timedelta(seconds=1)
 _NOTHING = ("", "", "", "")
 
 
-@dataclass(frozen=True, slots=True)
-class ReadReceipt:
+class ReadReceipt(Struct, frozen=True):
     """A receipt's content; `error_code` is of the catalogue, `detail` is what the carrier said, fit for a log."""
 
     carrier_message_id: str

@@ -5,9 +5,10 @@ database.
 """
 
 import asyncio
-from dataclasses import replace
 from functools import partial
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from ghasi.messages.dispatch.ledger import Ledger, Retry, Submitted
 from ghasi.messages.dispatch.queries import Claim

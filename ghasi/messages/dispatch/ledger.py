@@ -14,6 +14,7 @@ from uuid import UUID
 
 import asyncpg
 import structlog
+from msgspec import Struct
 from prometheus_client import Counter
 
 from ghasi.carriers.carrier import Receipt
@@ -37,8 +38,7 @@ _finals = Counter("ghasi_messages_ended_total", "Messages that reached a final s
 _receipts = Counter("ghasi_receipts_total", "Receipts by what they matched", ["carrier", "match"])
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(Struct, frozen=True):
     """Submit again after `delay_s`; `claims` says which claim ends so; `in_doubt`: its submit may have been taken."""
 
     claims: int
@@ -47,8 +47,7 @@ class Retry:
     in_doubt: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(Struct, frozen=True):
     """A final status that no carrier gave, for a message whose status is one of `of`."""
 
     status: MessageStatus
@@ -56,8 +55,7 @@ class Ending:
     of: tuple[MessageStatus, ...] = ("accepted",)
 
 
-@dataclass(frozen=True, slots=True)
-class Submitted:
+class Submitted(Struct, frozen=True):
     """What became of one claim of a message: parts the carrier took or refused, with its ids, and what comes next."""
 
     message_id: UUID

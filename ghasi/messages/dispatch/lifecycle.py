@@ -4,9 +4,10 @@ States only move forward: accepted, sent, then one final; a message that became 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
+
+from msgspec import Struct
 
 from ghasi.contract.shapes import MessageStatus
 from ghasi.messages.model import Stored
@@ -15,8 +16,7 @@ PartState = Literal["accepted", "refused", "delivered", "undelivered", "failed",
 _WORST_FIRST: tuple[Literal["failed", "undelivered", "expired"], ...] = ("failed", "undelivered", "expired")
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """What is known of one submit: taken or refused by the carrier, or its receipt's final state.
 
     `of` is how many submits the message is; None: as many as it has segments.

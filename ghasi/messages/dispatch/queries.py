@@ -1,9 +1,10 @@
 """All SQL of dispatch: claims, results and receipts. One function a statement, each for a whole batch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
+
+from msgspec import Struct
 
 from ghasi.carriers.carrier import Receipt
 from ghasi.messages.dispatch.lifecycle import Part
@@ -13,8 +14,7 @@ from ghasi.storage.pool import Connection, Pool
 _MESSAGE_COLUMNS = ", ".join(f"message.{column.strip()}" for column in COLUMNS.split(","))
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True):
     """A message this worker may submit until its lease ends.
 
     `claims` tells one claim of a message from another. `in_doubt`: an earlier one never had its end written, so the
@@ -29,7 +29,7 @@ class Claim:
     carrier: str | None = None
 
 
-_WIDTH = len(Stored.__dataclass_fields__)
+_WIDTH = len(Stored.__struct_fields__)
 _CLAIM = f"""
     claimed AS (
         UPDATE messages.dispatch AS dispatch

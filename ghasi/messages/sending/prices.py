@@ -38,11 +38,10 @@ Plans = list[tuple[date, str | None]]
 
 
 class _Rated(msgspec.Struct):
-    """The data of message.rated."""
+    """The data of messages.rated: messages with their prices, and the sequences of those."""
 
-    message_id: UUID
-    amount_micros: int
     currency: str
+    prices: list[tuple[UUID, int, int]]
 
 
 class _Rate(msgspec.Struct):
@@ -80,9 +79,8 @@ class _BillingAccount(msgspec.Struct):
 
 async def take_billing(connection: Connection, events: Sequence[Event]) -> None:
     """Apply billing's events, in any order and more than once: prices, rates, accounts' currencies and spending."""
-    rated = [msgspec.json.decode(event.data, type=_Rated) for event in latest_of(events, "message.rated")]
-    if rated:
-        await queries.set_prices(connection, [(one.message_id, one.amount_micros, one.currency) for one in rated])
+    if priced := _last_prices(events):
+        await queries.set_prices(connection, priced)
     rates = [msgspec.json.decode(event.data, type=_Rate) for event in events if event.type == "rate.created"]
     if rates:
         await queries.insert_rates(connection, [one.rate() for one in rates])
@@ -93,6 +91,18 @@ async def take_billing(connection: Connection, events: Sequence[Event]) -> None:
     if billed:
         await queries.upsert_accounts(connection, billed)
     await accounts.take_spending(connection, events)
+
+
+def _last_prices(events: Sequence[Event]) -> list[tuple[UUID, int, str]]:
+    """Return the last word of the events on the price of each message: (id, micros, currency)."""
+    last: dict[UUID, tuple[int, int, str]] = {}
+    for event in events:
+        if event.type == "messages.rated":
+            rated = msgspec.json.decode(event.data, type=_Rated)
+            for message_id, amount_micros, sequence in rated.prices:
+                if message_id not in last or last[message_id][0] < sequence:
+                    last[message_id] = (sequence, amount_micros, rated.currency)
+    return [(message_id, amount_micros, currency) for message_id, (_, amount_micros, currency) in last.items()]
 
 
 class Prices:

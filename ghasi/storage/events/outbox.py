@@ -8,7 +8,6 @@ it to whom.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -24,8 +23,7 @@ CONSUMERS: dict[str, tuple[str, ...]] = {
 """Which schemas read which outbox."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """What happened to a subject; `data` is JSON text; `sequence` counts per subject under its row lock.
 
     `private` is JSON text for services alone, where `data` goes out to customers as it is.

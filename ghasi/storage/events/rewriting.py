@@ -9,10 +9,10 @@ every message of all accounts, 2 us each, and nobody could publish meanwhile; wh
 import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
+from msgspec.structs import replace
 from nats.js.errors import NotFoundError
 
 from ghasi.contract.values import id_time, new_id

@@ -1,13 +1,13 @@
 """What holds accounts back: holds, limits, balances, the turn of a month, and the alerts on the way."""
 
 import asyncio
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from ghasi.billing.ledger import admin, keeping, reading, spending
 from ghasi.billing.ledger.limits import Figures, SpendingState, available, crossed, judge

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -108,7 +109,7 @@ async def test_usage_equals_a_recount_in_any_order_and_with_repetitions(
         events = data.draw(st.permutations(events + again))
     # the same event in a batch of its own, as when a position was set back
     for event in events:
-        await messages.write(Event(new_id(), *tuple(getattr(event, name) for name in Event.__slots__[1:])))
+        await messages.write(Event(new_id(), *tuple(getattr(event, name) for name in Event.__struct_fields__[1:])))
     await messages.read(most)
     assert await usage_rows(pool) == recount(sent)
     assert await outcome_rows(pool) == recount_outcomes(sent)
@@ -121,10 +122,12 @@ async def test_usage_equals_a_recount_in_any_order_and_with_repetitions(
     )
     assert tuple(tallied) == tuple(charged)
     told = await pool.fetch("SELECT subject_id, sequence, type, data FROM billing.outbox")
-    rated = [row for row in told if row["type"] == "message.rated"]
-    assert sorted(row["subject_id"] for row in rated) == sorted(
+    rated = [row for row in told if row["type"] == "messages.rated"]
+    prices = [price for row in rated for price in msgspec.json.decode(row["data"])["prices"]]
+    assert sorted(UUID(message_id) for message_id, _, _ in prices) == sorted(
         message.id for message in sent if "sent" in message.passes and message.direction == "outbound"
     )
+    assert {sequence for _, _, sequence in prices} <= {1}
     fixed = [row["subject_id"] for row in told if row["type"] == "billing_account.updated"]
     charged_accounts = {one.account_id for one in sent if "sent" in one.passes and one.direction == "outbound"}
     assert sorted(fixed) == sorted(charged_accounts)
@@ -159,11 +162,9 @@ async def test_a_status_that_comes_late_moves_nothing_back(pool: Pool, messages:
 async def test_what_is_rated_is_told(pool: Pool, messages: Messages) -> None:
     message = Sms(segments=3)
     await messages.happen(message)
-    (row,) = await pool.fetch("SELECT account_id, data FROM billing.outbox WHERE type = 'message.rated'")
+    (row,) = await pool.fetch("SELECT account_id, data FROM billing.outbox WHERE type = 'messages.rated'")
     assert row["account_id"] == ACCOUNT
-    assert msgspec.json.decode(row["data"]) == {
-        "message_id": str(message.id), "amount_micros": 135000, "currency": "USD",
-    }  # fmt: skip
+    assert msgspec.json.decode(row["data"]) == {"currency": "USD", "prices": [[str(message.id), 135000, 1]]}
 
 
 async def test_the_rate_is_that_of_acceptance_and_of_the_country(pool: Pool, messages: Messages) -> None:

@@ -259,13 +259,12 @@ async def assert_equal(pool: Pool, clerk: Clerk) -> None:
         )  # fmt: skip
         assert (row["kind"], row["unit_micros"]) == (account.price or ("usage", 0)), message
     await assert_sums(pool, counted)
-    rated = await pool.fetch(
-        "SELECT subject_id, sequence, data FROM billing.outbox WHERE type = 'message.rated' ORDER BY sequence"
-    )
+    rated = await pool.fetch("SELECT data FROM billing.outbox WHERE type = 'messages.rated' ORDER BY xid, id")
     told: dict[UUID, list[int]] = defaultdict(list)
     for row in rated:
-        told[row["subject_id"]].append(msgspec.json.decode(row["data"])["amount_micros"])
-        assert row["sequence"] == len(told[row["subject_id"]])
+        for message_id, amount_micros, sequence in msgspec.json.decode(row["data"])["prices"]:
+            told[UUID(message_id)].append(amount_micros)
+            assert sequence == len(told[UUID(message_id)])
     assert told == clerk.told
 
 

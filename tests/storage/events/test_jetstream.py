@@ -5,13 +5,13 @@ import contextlib
 import json
 import shutil
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import asyncpg
 import nats as nats_client
 import pytest
+from msgspec.structs import replace
 from nats.js.api import RawStreamMsg, StreamInfo
 from prometheus_client import REGISTRY
 

@@ -4,9 +4,10 @@ import asyncio
 import random
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
+
+from msgspec.structs import replace
 
 from ghasi.auth.events import account_updated, user_updated
 from ghasi.auth.model import Account
