@@ -48,7 +48,10 @@ class Settings(BaseSettings):
         default=None, description="Valkey or Redis, in which several gateways share their limits; default one gateway"
     )
     database_pool_size: int = Field(
-        default=10, ge=2, le=200, description="Connections a process has at most to a database"
+        default=10,
+        ge=2,
+        le=200,
+        description="Connections a process has to a database at most, besides 1 that listens and 6 that read messages",
     )
 
     host: str = Field(default="127.0.0.1", min_length=1, description="Address that the API and the portal listen on")

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
 from typing import TypeVar
 from uuid import UUID
 from zoneinfo import available_timezones
@@ -38,6 +38,8 @@ _LANGUAGE_TAG = re.compile(
 _FORMULA = re.compile(r"[=+\-@\t\r\n\uff0b\uff0d\uff1d\uff20]")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+_MILLISECONDS = tuple(f".{number:03d}Z" for number in range(1000))
+_UP_TO_SECONDS, _UP_TO_MILLISECONDS = len("2026-01-01T00:00:00"), len("2026-01-01T00:00:00.000")
 
 
 def new_id() -> UUID:
@@ -78,9 +80,19 @@ def parse_id(text: str) -> UUID:
 
 def rfc3339(at: datetime) -> str:
     """Write a time as RFC 3339 in UTC with milliseconds and Z."""
-    if at.tzinfo is not UTC:
-        at = at.astimezone(UTC)
-    return at.isoformat(timespec="milliseconds")[: -len("+00:00")] + "Z"
+    text: str = msgspec.to_builtins(at if at.tzinfo is UTC else at.astimezone(UTC))  # a sixth of isoformat's time
+    return f"{text[:_UP_TO_MILLISECONDS]}Z" if at.microsecond else f"{text[:_UP_TO_SECONDS]}.000Z"
+
+
+def id_rfc3339(identifier: UUID) -> str:
+    """Write the time at which a UUIDv7 was made as RFC 3339 in UTC with milliseconds and Z."""
+    second, millisecond = divmod(identifier.int >> 80, 1000)
+    return _up_to_second(second) + _MILLISECONDS[millisecond]
+
+
+@lru_cache(maxsize=4096)
+def _up_to_second(second: int) -> str:
+    return rfc3339(datetime.fromtimestamp(second, UTC))[:_UP_TO_SECONDS]
 
 
 def optional_rfc3339(at: datetime | None) -> str | None:

@@ -3,18 +3,19 @@
 Owns the mapping between table and resource and the statuses a message has passed. Touches no database.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
-from typing import Literal, Protocol
+from functools import cache, lru_cache
+from operator import attrgetter
+from typing import Any, Literal, Protocol
 from uuid import UUID
 
 import msgspec
-from msgspec.structs import asdict
 
 from ghasi.contract.message_errors import MESSAGE_ERRORS
 from ghasi.contract.shapes import Message, MessageDetail, MessageError, MessageEvent, MessageStatus
-from ghasi.contract.values import id_time, money, new_id, optional_rfc3339, rfc3339
+from ghasi.contract.values import id_rfc3339, money, new_id, optional_rfc3339, rfc3339
 from ghasi.messages.senders.senders import SenderRules
 from ghasi.storage.events.outbox import Event, to_json
 from ghasi.storage.pool import Record
@@ -134,7 +135,7 @@ def new_message(draft: Draft) -> Message:
     return Message(
         id=str(draft.id), direction="outbound", to=draft.recipient, sender=draft.sender, body=draft.body,
         encoding=draft.encoding, segments=draft.segments, status=draft.status, price=None, error=None,
-        reference=draft.reference, country=draft.country, created_at=rfc3339(id_time(draft.id)),
+        reference=draft.reference, country=draft.country, created_at=id_rfc3339(draft.id),
         send_at=optional_rfc3339(draft.send_at), sent_at=None, completed_at=None,
     )  # fmt: skip
 
@@ -144,22 +145,46 @@ def new_resource(draft: Draft) -> bytes:
     return _encode(new_message(draft))
 
 
+SHOWN = (
+    "id, direction, recipient, sender, body, encoding, segments, status, price_micros, currency, error_code, "
+    "reference, country, send_at, sent_at, completed_at"
+)
+"""The columns of which a resource is made."""
+_shown_of = attrgetter(*SHOWN.split(", "))
+
+
+def shown(row: Iterable[Any]) -> Message:
+    """Return the message of a row that was selected by SHOWN, as the list shows it."""
+    return Message(*_fields(row))
+
+
 def resource(message: Stored) -> Message:
     """Return a message as the list shows it."""
-    error = None
-    if message.error_code is not None:
-        fault = MESSAGE_ERRORS.get(message.error_code)
-        error = MessageError(code=message.error_code, message=fault.message if fault else message.error_code)
-    price = None
-    if message.price_micros is not None and message.currency is not None:
-        price = money(message.price_micros, message.currency)
-    return Message(
-        id=str(message.id), direction=message.direction, to=message.recipient, sender=message.sender,
-        body=message.body, encoding=message.encoding, segments=message.segments, status=message.status,
-        price=price, error=error, reference=message.reference, country=message.country,
-        created_at=rfc3339(id_time(message.id)), send_at=optional_rfc3339(message.send_at),
-        sent_at=optional_rfc3339(message.sent_at), completed_at=optional_rfc3339(message.completed_at),
+    return Message(*_fields(_shown_of(message)))
+
+
+def _fields(row: Iterable[Any]) -> tuple[Any, ...]:
+    """Return the fields of a resource in their order, made of the columns of SHOWN; by place, for lists are long."""
+    (
+        identifier, direction, recipient, sender, body, encoding, segments, status, price_micros, currency, error_code,
+        reference, country, send_at, sent_at, completed_at,
+    ) = row  # fmt: skip
+    return (
+        str(identifier), direction, recipient, sender, body, encoding, segments, status,
+        None if price_micros is None or currency is None else _price(price_micros, currency),
+        None if error_code is None else _error(error_code),
+        reference, country, id_rfc3339(identifier), optional_rfc3339(send_at), optional_rfc3339(sent_at),
+        optional_rfc3339(completed_at),
     )  # fmt: skip
+
+
+_price = lru_cache(maxsize=1024)(money)
+
+
+@cache
+def _error(code: str) -> MessageError:
+    fault = MESSAGE_ERRORS.get(code)
+    return MessageError(code=code, message=fault.message if fault else code)
 
 
 def status_event(message: Stored, now: datetime) -> Event:
@@ -206,14 +231,14 @@ def detail(message: Stored) -> MessageDetail:
         events.append(
             MessageEvent(status=message.status, at=rfc3339(message.completed_at), detail=message.error_detail)
         )
-    return MessageDetail(**asdict(resource(message)), events=events)
+    return MessageDetail(*(*_fields(_shown_of(message)), events))
 
 
 def _first_events(message: Stored) -> list[MessageEvent]:
     """Return the statuses before a carrier had the message; an inbound one has none but its end."""
     if message.direction == "inbound":
         return []
-    created_at = rfc3339(id_time(message.id))
+    created_at = id_rfc3339(message.id)
     if message.send_at is None:
         return [MessageEvent(status="accepted", at=created_at, detail=None)]
     events = [MessageEvent(status="scheduled", at=created_at, detail=None)]

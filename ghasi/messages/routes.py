@@ -9,10 +9,14 @@ from ghasi.contract.values import parse_id
 from ghasi.messages.dispatch.carrier_reports import CarrierReports
 from ghasi.messages.keeping import redaction
 from ghasi.messages.reading import export, reading
+from ghasi.messages.reading.detail_queries import MessageFinder
 from ghasi.messages.senders import routes as sender_routes
 from ghasi.messages.sending import batches, cancelling, preview, service
+from ghasi.storage.pool import ALONG_INDEXES, close_pool, open_pool
 from ghasi.storage.resources import Resources
 
+READERS = 6
+"""Connections for what reads messages."""
 _REPLAYED = [(b"idempotent-replayed", b"true")]
 
 
@@ -22,6 +26,8 @@ async def serve(resources: Resources) -> AsyncIterator[dict[str, Handler]]:
     sending = service.Sending(resources.pool, resources.bells)
     sending_batches = batches.Batches(sending)
     reports = CarrierReports(resources)
+    readers = await open_pool(resources.database_url, size=READERS, name="ghasi reading", planning=ALONG_INDEXES)
+    finder = MessageFinder(readers)
     loop = asyncio.get_running_loop()
 
     async def send_message(call: Call) -> Reply:
@@ -39,16 +45,16 @@ async def serve(resources: Resources) -> AsyncIterator[dict[str, Handler]]:
         return Reply(await cancelling.cancel_message(resources.pool, resources.bells, call.caller, message_id))
 
     async def list_messages(call: Call) -> Reply:
-        return Reply(await reading.list_messages(resources.pool, call.caller, call.query))
+        return Reply(await reading.list_messages(readers, call.caller, call.query))
 
     async def get_message(call: Call) -> Reply:
-        return Reply(await reading.get_message(resources.pool, call.caller, parse_id(call.path["messageId"])))
+        return Reply(await reading.get_message(finder, call.caller, parse_id(call.path["messageId"])))
 
     async def preview_message(call: Call) -> Reply:
         return Reply(await preview.preview_message(sending, call.caller, call.body, loop.time()))
 
     async def export_messages(call: Call) -> Reply:
-        pieces = export.export_messages(resources.pool, call.caller, call.query)
+        pieces = export.export_messages(readers, call.caller, call.query)
         return Reply(pieces, headers=[(b"content-disposition", b'attachment; filename="messages.csv"')])
 
     async def redact_message(call: Call) -> Reply:
@@ -57,18 +63,21 @@ async def serve(resources: Resources) -> AsyncIterator[dict[str, Handler]]:
             await redaction.redact_message(resources.pool, resources.bells, call.caller, message_id, call.request_id)
         )
 
-    yield {
-        "send_message": send_message,
-        "send_batch": send_batch,
-        "cancel_message": cancel_message,
-        "redact_message": redact_message,
-        "list_messages": list_messages,
-        "get_message": get_message,
-        "preview_message": preview_message,
-        "export_messages": export_messages,
-        "take_carrier_report": reports.take,
-        "take_carrier_query": reports.take,
-        **sender_routes.handlers(resources.pool, sending.accounts.forget),
-    }
-    await asyncio.gather(sending.batcher.drain(), sending_batches.batcher.drain())
-    await reports.drain()
+    try:
+        yield {
+            "send_message": send_message,
+            "send_batch": send_batch,
+            "cancel_message": cancel_message,
+            "redact_message": redact_message,
+            "list_messages": list_messages,
+            "get_message": get_message,
+            "preview_message": preview_message,
+            "export_messages": export_messages,
+            "take_carrier_report": reports.take,
+            "take_carrier_query": reports.take,
+            **sender_routes.handlers(resources.pool, sending.accounts.forget),
+        }
+        await asyncio.gather(sending.batcher.drain(), sending_batches.batcher.drain())
+        await reports.drain()
+    finally:
+        await close_pool(readers)

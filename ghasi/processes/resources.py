@@ -15,7 +15,7 @@ from ghasi.storage.bells import Bells
 from ghasi.storage.databases import Database, list_databases
 from ghasi.storage.events.link import Link
 from ghasi.storage.events.opening import open_events, open_link
-from ghasi.storage.pool import UNAVAILABLE, Pool, check, open_pool
+from ghasi.storage.pool import check, close_pool, open_pool
 from ghasi.storage.resealing import name_of_process
 from ghasi.storage.resources import Resources
 from ghasi.storage.sealing import Sealer
@@ -47,7 +47,7 @@ class ResourcesByService:
     async def _open(self, database: Database, sealer: Sealer) -> Resources:
         name = name_of_process(sealer)
         pool = await open_pool(database.url, size=self._settings.database_pool_size, name=name)
-        self._stack.push_async_callback(_close_pool, pool)
+        self._stack.push_async_callback(close_pool, pool)
         bells = Bells(pool)
         listening = asyncio.create_task(bells.listen(database.url, name))
         self._stack.push_async_callback(_end, listening)
@@ -57,14 +57,6 @@ class ResourcesByService:
             self._stack.push_async_callback(link.close)
         events = open_events(self._settings, pool, bells, self._link)
         return Resources(self._settings, database.url, pool, sealer, bells, events, self._stopping)
-
-
-async def _close_pool(pool: Pool) -> None:
-    try:
-        async with asyncio.timeout(1.0):
-            await pool.close()
-    except UNAVAILABLE:
-        pool.terminate()
 
 
 async def _end(task: asyncio.Task[Any]) -> None:

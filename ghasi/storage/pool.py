@@ -4,6 +4,7 @@ Owns how a connection is set up. Runs no statement of any service.
 """
 
 import asyncio
+from collections.abc import Mapping
 
 import asyncpg
 
@@ -28,6 +29,18 @@ UNAVAILABLE: tuple[type[BaseException], ...] = (
 )
 """The database is away or overloaded; the statement may or may not have been carried out."""
 
+ALONG_INDEXES: Mapping[str, str] = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    "enable_sort": "off",
+}
+"""For statements that follow an index in its order, whatever their values are: each is planned once a connection.
+
+Planning for the values takes longer than reading a page. A plan for any values guesses from the average account, and
+would sort all that a large one has to find fifty: with these it cannot.
+"""
+
 
 async def _reset(connection: Connection) -> None:
     """Leave a connection as it was found; nobody here sets anything outside a transaction, so most need nothing.
@@ -38,8 +51,13 @@ async def _reset(connection: Connection) -> None:
         await connection.reset()
 
 
-async def open_pool(url: str, *, size: int = 10, name: str = "ghasi") -> Pool:
-    """Open a pool of at most `size` connections; raises one of UNAVAILABLE when the server cannot be reached."""
+async def open_pool(
+    url: str, *, size: int = 10, name: str = "ghasi", planning: Mapping[str, str] | None = None
+) -> Pool:
+    """Open a pool of at most `size` connections; raises one of UNAVAILABLE when the server cannot be reached.
+
+    `planning` is how its statements are planned where that is not left to the server: ALONG_INDEXES.
+    """
     return await asyncpg.create_pool(
         url,
         min_size=1,
@@ -47,8 +65,17 @@ async def open_pool(url: str, *, size: int = 10, name: str = "ghasi") -> Pool:
         max_inactive_connection_lifetime=300,
         command_timeout=30,
         reset=_reset,
-        server_settings={"application_name": name, "timezone": "UTC"},
+        server_settings={"application_name": name, "timezone": "UTC", **(planning or {})},
     )
+
+
+async def close_pool(pool: Pool) -> None:
+    """Close a pool; what its connections have not ended after a second is broken off."""
+    try:
+        async with asyncio.timeout(1.0):
+            await pool.close()
+    except UNAVAILABLE:
+        pool.terminate()
 
 
 async def wait_for_database(url: str, timeout_s: float = 30.0) -> None:

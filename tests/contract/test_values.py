@@ -73,6 +73,21 @@ def test_a_missing_time_stays_missing() -> None:
     assert values.optional_rfc3339(None) is None
 
 
+@pytest.mark.parametrize(
+    ("at", "written"),
+    [
+        (datetime(2026, 1, 2, 3, 4, 5, 678_999, UTC), "2026-01-02T03:04:05.678Z"),
+        (datetime(2026, 1, 2, 3, 4, 5, 0, UTC), "2026-01-02T03:04:05.000Z"),
+        (datetime(2026, 1, 2, 3, 4, 5, 999, UTC), "2026-01-02T03:04:05.000Z"),
+        (datetime(1970, 1, 1, tzinfo=UTC), "1970-01-01T00:00:00.000Z"),
+        (datetime(2999, 12, 31, 23, 59, 59, 999_999, UTC), "2999-12-31T23:59:59.999Z"),
+    ],
+)
+def test_a_time_is_cut_to_milliseconds_and_an_id_tells_the_same(at: datetime, written: str) -> None:
+    whole = at.replace(microsecond=at.microsecond // 1000 * 1000)
+    assert values.rfc3339(at) == values.id_rfc3339(values.first_id(whole)) == written
+
+
 @given(st.integers(-(2**63), 2**63 - 1), st.sampled_from([0, 2, 4, 6]))
 def test_money_is_read_as_it_was_written(amount: int, digits: int) -> None:
     written = values.decimal_string(amount, digits)

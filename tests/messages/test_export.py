@@ -176,6 +176,15 @@ async def test_the_database_away_is_a_problem_before_any_piece(customer: Custome
     answer = await customer.call("GET", PATH)
     assert (answer.status, answer.json["code"]) == (500, "internal_error")
     assert answer.header("content-disposition") is None
-    await pool.close()
-    answer = await customer.call("GET", PATH)
+    await pool.execute("ALTER TABLE messages.gone RENAME TO messages")
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("LOCK TABLE messages.messages")
+        waiting = asyncio.create_task(customer.call("GET", PATH))
+        ended = (
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        while not await pool.fetchval(ended):
+            await asyncio.sleep(0.01)
+        answer = await waiting
     assert (answer.status, answer.json["code"]) == (503, "service_unavailable")

@@ -13,10 +13,9 @@ from uuid import UUID
 
 from ghasi.contract.serving import Caller
 from ghasi.contract.shapes import MessageExportQuery
-from ghasi.contract.values import decimal_string, id_time, optional_rfc3339, rfc3339, spreadsheet_text
-from ghasi.messages.model import Stored
+from ghasi.contract.values import decimal_string, id_rfc3339, optional_rfc3339, spreadsheet_text
 from ghasi.messages.reading.list_queries import find_messages
-from ghasi.storage.pool import Pool
+from ghasi.storage.pool import Pool, Record
 
 HEADER = (
     "id", "created_at", "direction", "to", "from", "body", "encoding", "segments", "status", "price", "currency",
@@ -39,8 +38,8 @@ async def export_messages(pool: Pool, caller: Caller, query: MessageExportQuery)
         found = await find_messages(
             pool, caller.account_id, query, after, most=PAGE_ROWS, most_looked_at=MOST_LOOKED_AT
         )
-        for start in range(0, len(found.messages), PIECE_ROWS):
-            writer.writerows(_cells(message) for message in found.messages[start : start + PIECE_ROWS])
+        for start in range(0, len(found.rows), PIECE_ROWS):
+            writer.writerows(map(_cells, found.rows[start : start + PIECE_ROWS]))
             yield _take(text)
         after = found.after
         if after is None:
@@ -57,25 +56,25 @@ def _take(text: io.StringIO) -> bytes:
     return written
 
 
-def _cells(message: Stored) -> Sequence[str | int | None]:
-    priced = message.price_micros is not None and message.currency is not None
+def _cells(row: Record) -> Sequence[str | int | None]:
+    priced = row["price_micros"] is not None and row["currency"] is not None
     return (
-        str(message.id),
-        rfc3339(id_time(message.id)),
-        message.direction,
-        _number(message.recipient),
-        _number(message.sender),
-        spreadsheet_text(message.body),
-        message.encoding,
-        message.segments,
-        message.status,
-        decimal_string(message.price_micros or 0) if priced else None,
-        message.currency if priced else None,
-        message.error_code,
-        spreadsheet_text(message.reference),
-        message.country,
-        optional_rfc3339(message.sent_at),
-        optional_rfc3339(message.completed_at),
+        str(row["id"]),
+        id_rfc3339(row["id"]),
+        row["direction"],
+        _number(row["recipient"]),
+        _number(row["sender"]),
+        spreadsheet_text(row["body"]),
+        row["encoding"],
+        row["segments"],
+        row["status"],
+        decimal_string(row["price_micros"]) if priced else None,
+        row["currency"] if priced else None,
+        row["error_code"],
+        spreadsheet_text(row["reference"]),
+        row["country"],
+        optional_rfc3339(row["sent_at"]),
+        optional_rfc3339(row["completed_at"]),
     )
 
 

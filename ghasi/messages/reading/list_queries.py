@@ -11,7 +11,7 @@ from uuid import UUID
 
 from ghasi.contract.shapes import MessageExportQuery, MessageQuery
 from ghasi.contract.values import first_id, first_id_after
-from ghasi.messages.model import COLUMNS, Stored, stored
+from ghasi.messages.model import SHOWN
 from ghasi.messages.numbers import number_filter
 from ghasi.storage.pool import Pool, Record
 
@@ -21,9 +21,9 @@ MOST_LOOKED_AT = 2000
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Messages, newest first; `after`: the id below which to go on, None where there is nothing further."""
+    """Rows of messages (SHOWN), newest first; `after`: the id below which to go on, None where there is no more."""
 
-    messages: Sequence[Stored]
+    rows: Sequence[Record]
     after: UUID | None
 
 
@@ -36,52 +36,46 @@ async def find_messages(
     most: int,
     most_looked_at: int = MOST_LOOKED_AT,
 ) -> Found:
-    """Return up to `most` of an account's messages, newest first, by the query's filters, before an id."""
+    """Return up to `most` of an account's messages, newest first, by the query's filters, before an id.
+
+    The pool's statements are planned ALONG_INDEXES.
+    """
     values: list[object] = [account_id]
     conditions = ["account_id = $1", *_within(query, before, values)]
     lead, *rest = _filters(query)
     conditions.append(_condition(lead, values))
     leading = list(values)
     looked_at = f"FROM messages.messages WHERE {' AND '.join(conditions)} ORDER BY id DESC"
-    # limits are no parameters: the planner takes an unknown one for a tenth of the rows, and would sort them
     if not rest:
-        rows = await _fetch(pool, f"SELECT {COLUMNS} {looked_at} LIMIT {most}", values)
+        rows = await pool.fetch(f"SELECT {SHOWN} {looked_at} LIMIT {_parameter(most, values)}", *values)
     else:
         let_pass = " AND ".join(_condition(one, values) for one in rest)
-        rows = await _fetch(
-            pool,
+        rows = await pool.fetch(
             f"""
-            SELECT {COLUMNS} FROM (SELECT {COLUMNS} {looked_at} LIMIT {most_looked_at}) AS looked_at
-            WHERE {let_pass} ORDER BY id DESC LIMIT {most}
+            SELECT {SHOWN} FROM (SELECT {SHOWN} {looked_at} LIMIT {_parameter(most_looked_at, values)}) AS looked_at
+            WHERE {let_pass} ORDER BY id DESC LIMIT {_parameter(most, values)}
             """,
-            values,
+            *values,
         )
-    messages = [stored(row) for row in rows]
-    if len(messages) == most:
-        return Found(messages, messages[-1].id)
+    if len(rows) == most:
+        return Found(rows, rows[-1]["id"])
     if not rest:
-        return Found(messages, None)
-    last = await _fetch(pool, f"SELECT id {looked_at} OFFSET {most_looked_at - 1} LIMIT 1", leading)
-    return Found(messages, last[0]["id"] if last else None)
+        return Found(rows, None)
+    beyond = _parameter(most_looked_at - 1, leading)
+    return Found(rows, await pool.fetchval(f"SELECT id {looked_at} OFFSET {beyond} LIMIT 1", *leading))
 
 
-async def _fetch(pool: Pool, statement: str, values: list[object]) -> list[Record]:
-    """Run a statement planned for these very values, which takes half a millisecond.
-
-    A plan for any values, which a kept statement gets after a while, goes by the average account and guesses that few
-    messages lie between two times: it sorts a large account's to find fifty.
-    """
-    async with pool.acquire() as connection:
-        prepared = await connection.prepare(statement)
-        return list(await prepared.fetch(*values))
+def _parameter(value: object, values: list[object]) -> str:
+    """Add a value and return how the statement names it."""
+    values.append(value)
+    return f"${len(values)}"
 
 
 def _condition(one: tuple[str, object] | str, values: list[object]) -> str:
     """Write a filter as a condition, and add its value."""
     if isinstance(one, str):
         return one
-    values.append(one[1])
-    return f"{one[0]} = ${len(values)}"
+    return f"{one[0]} = {_parameter(one[1], values)}"
 
 
 def _within(query: MessageQuery | MessageExportQuery, before: UUID | None, values: list[object]) -> list[str]:
@@ -93,8 +87,7 @@ def _within(query: MessageQuery | MessageExportQuery, before: UUID | None, value
         (">=", None if query.created_after is None else first_id_after(query.created_after)),
     ):
         if bound is not None:
-            values.append(bound)
-            conditions.append(f"id {operator} ${len(values)}")
+            conditions.append(f"id {operator} {_parameter(bound, values)}")
     return conditions
 
 

@@ -11,9 +11,9 @@ from ghasi.contract.errors import Problem
 from ghasi.contract.serving import Caller
 from ghasi.contract.shapes import Message, MessageDetail, MessageQuery, Page
 from ghasi.contract.values import decode_id_cursor, encode_cursor, page_of
-from ghasi.messages.model import detail, resource
+from ghasi.messages.model import detail, shown
+from ghasi.messages.reading.detail_queries import MessageFinder
 from ghasi.messages.reading.list_queries import find_messages
-from ghasi.messages.sending import queries
 from ghasi.storage.pool import Pool
 
 
@@ -24,15 +24,15 @@ async def list_messages(pool: Pool, caller: Caller, query: MessageQuery) -> Page
     """
     before = decode_id_cursor(query.cursor)
     found = await find_messages(pool, caller.account_id, query, before, most=query.limit + 1)
-    page = page_of(found.messages, query.limit, resource, lambda row: (row.id,))
+    page = page_of(found.rows, query.limit, shown, lambda row: (row["id"],))
     if page.next_cursor is None and found.after is not None:
         return msgspec.structs.replace(page, next_cursor=encode_cursor(str(found.after)))
     return page
 
 
-async def get_message(pool: Pool, caller: Caller, message_id: UUID) -> MessageDetail:
+async def get_message(finder: MessageFinder, caller: Caller, message_id: UUID) -> MessageDetail:
     """Return one of the account's messages; raises Problem not_found."""
-    row = await queries.find_message(pool, caller.account_id, message_id)
-    if row is None:
+    message = await finder.find(caller.account_id, message_id)
+    if message is None:
         raise Problem("not_found")
-    return detail(row)
+    return detail(message)

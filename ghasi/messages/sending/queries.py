@@ -215,14 +215,6 @@ async def find_account(pool: Pool, account_id: UUID) -> Record | None:
     )
 
 
-async def find_message(pool: Pool, account_id: UUID, message_id: UUID) -> Stored | None:
-    """Return an account's message."""
-    row = await pool.fetchrow(
-        f"SELECT {COLUMNS} FROM messages.messages WHERE id = $1 AND account_id = $2", message_id, account_id
-    )
-    return None if row is None else stored(row)
-
-
 async def lock_message(connection: Connection, account_id: UUID, message_id: UUID) -> Stored | None:
     """Lock and return an account's message."""
     row = await connection.fetchrow(
