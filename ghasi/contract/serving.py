@@ -10,6 +10,7 @@ import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, MutableMapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -152,58 +153,89 @@ class ServiceApp:
         """Serve one request; see the module."""
         if scope["type"] != "http":
             return
-        headers: RawHeaders = scope["headers"]
-        request_id = (find_header(headers, b"x-kong-request-id") or b"").decode("latin-1")
+        method, path, headers = scope["method"], scope["path"], scope["headers"]
+        request_id = _request_id(headers)
         try:
-            if scope["path"] == "/healthz":
+            if path == "/healthz":
                 await self._health()
                 await answer(send, 200, JSON, b'{"status":"ok"}')
                 return
-            row, reply = await self._serve(scope, receive, headers, request_id)
+            row, reply = await self._serve(method, path, scope["query_string"], headers, receive, request_id=request_id)
             first = await _first_piece(receive, reply.body) if row.streams else None
         except ClientLeft:
             return
-        except Problem as problem:
-            await answer_problem(send, problem, request_id)
+        except Exception as error:  # noqa: BLE001 - whatever it was, it is answered
+            await answer_problem(send, self._problem(error, request_id, method, path), request_id)
             return
-        except self._unavailable as error:
-            log.warning("unavailable", request_id=request_id, error=type(error).__name__)
-            await answer_problem(send, Problem("service_unavailable"), request_id)
-            return
-        except Exception:
-            log.exception("internal_error", request_id=request_id, method=scope["method"], path=scope["path"])
-            await answer_problem(send, Problem("internal_error"), request_id)
-            return
-        status = reply.status or row.success
-        media = JSON if row.media is None else row.media.encode()
         if first is None:
-            body = reply.body if isinstance(reply.body, bytes) else b"" if reply.body is None else _encode(reply.body)
-            await answer(send, status, media if body else None, body, reply.headers)
+            media, body = _content(row, reply)
+            await answer(send, reply.status or row.success, media, body, reply.headers)
         else:
+            media = JSON if row.media is None else row.media.encode()
             headers = [*reply.headers, (b"content-type", media)]
-            head = {"type": "http.response.start", "status": status, "headers": headers}
+            head = {"type": "http.response.start", "status": reply.status or row.success, "headers": headers}
             await _stream(receive, send, head, first, reply.body, request_id=request_id)
 
-    async def _serve(self, scope: Scope, receive: Receive, headers: RawHeaders, request_id: str) -> tuple[Row, Reply]:
+    async def respond(
+        self, method: str, path: str, query: bytes, headers: RawHeaders, body: bytes
+    ) -> tuple[int, RawHeaders, bytes]:
+        """Serve one request of this process, whose body is read; return status, headers and body of the answer.
+
+        The same as by ASGI, without its messages; a row that streams is served by ASGI alone.
+        """
+        request_id = _request_id(headers)
+        try:
+            row, reply = await self._serve(method, path, query, headers, body, request_id=request_id)
+            media, content = _content(row, reply)
+            status = reply.status or row.success
+            answered = reply.headers
+        except Exception as error:  # noqa: BLE001 - whatever it was, it is answered
+            problem = self._problem(error, request_id, method, path)
+            status, media, content, answered = problem.status, PROBLEM_JSON, _encode(problem.body(request_id)), []
+        return status, [*answered, (b"content-type", media)] if media else answered, content
+
+    def _problem(self, error: Exception, request_id: str, method: str, path: str) -> Problem:
+        """Return what a request is answered that failed, and log what is no answer of its handler's."""
+        if isinstance(error, Problem):
+            return error
+        if isinstance(error, self._unavailable):
+            log.warning("unavailable", request_id=request_id, error=type(error).__name__)
+            return Problem("service_unavailable")
+        log.error("internal_error", request_id=request_id, method=method, path=path, exc_info=error)
+        return Problem("internal_error")
+
+    async def _serve(
+        self, method: str, path: str, query: bytes, headers: RawHeaders, content: Receive | bytes, *, request_id: str
+    ) -> tuple[Row, Reply]:
         if self._secret is not None:
             proof = find_header(headers, UPSTREAM_SECRET_HEADER) or b""
             if not hmac.compare_digest(proof, self._secret):
                 raise Problem("not_from_gateway")
-        found = self._matcher.find(scope["method"], scope["path"])
+        found = self._matcher.find(method, path)
         if found is None:
             raise Problem("not_found")
-        row, path = found
-        call = Call(row=row, headers=headers, path=path, request_id=request_id)
+        row, parameters = found
+        call = Call(row=row, headers=headers, path=parameters, request_id=request_id)
         if row.auth is Auth.BEARER:
             call._caller = read_caller(headers)  # noqa: SLF001 - filled here, read by handlers through the property
         if row.query is not None:
-            call.query = decode_query(scope["query_string"], row.query)
-        raw = await read_body(receive, row.max_body_bytes)
+            call.query = decode_query(query, row.query)
+        raw = content if isinstance(content, bytes) else await read_body(content, row.max_body_bytes)
         if row.body is not None:
             call.body, call.faults = decode_items(raw, row.body)
         elif row.takes_any_body:
-            call.body, call.query = raw, scope["query_string"]
+            call.body, call.query = raw, query
         return row, await self.handlers[row.operation](call)
+
+
+def _request_id(headers: RawHeaders) -> str:
+    return (find_header(headers, b"x-kong-request-id") or b"").decode("latin-1")
+
+
+def _content(row: Row, reply: Reply) -> tuple[bytes | None, bytes]:
+    """Return the media type and the bytes of a whole answer."""
+    body = reply.body if isinstance(reply.body, bytes) else b"" if reply.body is None else _encode(reply.body)
+    return (JSON if row.media is None else row.media.encode()) if body else None, body
 
 
 def read_caller(headers: RawHeaders) -> Caller:
@@ -221,6 +253,11 @@ def read_caller(headers: RawHeaders) -> Caller:
             credential = value
     if account_id is None or user_id is None:
         raise Problem("not_from_gateway")
+    return _caller(account_id, user_id, username, credential)
+
+
+@lru_cache(maxsize=4096)
+def _caller(account_id: bytes, user_id: bytes, username: bytes, credential: bytes) -> Caller:
     try:
         return Caller(
             UUID(account_id.decode()), UUID(user_id.decode()), username == b"ghasi-key", credential.decode("latin-1")

@@ -24,6 +24,7 @@ from ghasi.gateway.answers import ProblemRefusal, Refusal
 from ghasi.gateway.api_keys import ApiKeys, looks_like_api_key
 from ghasi.gateway.auth_service import AuthService, AuthServiceAway
 from ghasi.gateway.cors import Cors
+from ghasi.gateway.deadlines import Deadlines
 from ghasi.gateway.exchange import KONG_REQUEST_ID, Exchange, count, forwarded_headers, read_body, send_piece
 from ghasi.gateway.headers import Incoming, bearer_tokens, read_headers, returned_headers
 from ghasi.gateway.limits import Limits
@@ -72,6 +73,7 @@ class Gateway:
         self._api_keys = ApiKeys(auth_service)
         self._limits = Limits(settings, self._windows)
         self._addresses = Addresses(settings.trusted_proxies, settings.portal_secret)
+        self._deadlines = Deadlines()
         self._cors = Cors(settings.public_portal_url)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -158,7 +160,7 @@ class Gateway:
         if identity is not None:
             _check_scope(row, identity)
             headers += identity.headers
-        body = await read_body(exchange, row.max_body_bytes) if incoming.has_body else b""
+        body = await read_body(exchange, row.max_body_bytes, self._deadlines) if incoming.has_body else b""
         request = UpstreamRequest(row.method, scope["path"], scope["query_string"], headers, body)
         if row.streams:
             await run_while_present(exchange.receive, self._stream(exchange, row, request))
@@ -247,7 +249,7 @@ class Gateway:
         forwarded_at = time.perf_counter()
         left_s = row.upstream_timeout_s - (forwarded_at - exchange.started_at - exchange.reading_s)
         try:
-            async with asyncio.timeout(left_s):
+            with self._deadlines.within(left_s):
                 for upstream in row.upstreams[:-1]:
                     try:
                         return await ask(self._upstreams[upstream])

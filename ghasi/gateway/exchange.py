@@ -11,6 +11,7 @@ import structlog
 
 from ghasi.contract.serving import ClientLeft, RawHeaders, Receive, Scope, Send
 from ghasi.gateway import answers, metrics
+from ghasi.gateway.deadlines import Deadlines
 from ghasi.gateway.headers import Incoming
 
 BODY_TIMEOUT_S = 60.0
@@ -39,13 +40,13 @@ class Exchange:
     answering: bool = False
 
 
-async def read_body(exchange: Exchange, most: int) -> bytes:
+async def read_body(exchange: Exchange, most: int, deadlines: Deadlines) -> bytes:
     """Read a request's body; what it takes is not the upstream's time. Raises Refusal, ClientLeft."""
     began_at = time.perf_counter()
     chunks: list[bytes] = []
     size = 0
     try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
+        with deadlines.within(BODY_TIMEOUT_S):
             while True:
                 message = await exchange.receive()
                 if message["type"] == "http.disconnect":

@@ -16,7 +16,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from ghasi.contract.row import Upstream
-from ghasi.contract.serving import UPSTREAM_SECRET_HEADER, Asgi, RawHeaders, Receive
+from ghasi.contract.serving import UPSTREAM_SECRET_HEADER, Asgi, RawHeaders, Receive, ServiceApp
 from ghasi.settings import Settings
 
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
@@ -102,13 +102,23 @@ class UpstreamClient(Protocol):
 
 
 class InProcessUpstream:
-    """Calls an ASGI app of this process."""
+    """Calls an ASGI app of this process; services without ASGI's messages, where the answer is no stream."""
 
     def __init__(self, app: Asgi) -> None:
         self._app = app
 
     async def send(self, request: UpstreamRequest) -> UpstreamAnswer:
         """Call the app; an exception or an unfinished answer of its is an UpstreamError."""
+        if not isinstance(self._app, ServiceApp):
+            return await self._send_by_asgi(request)
+        status, headers, body = await self._app.respond(
+            request.method, request.path, request.query, request.headers, request.body
+        )
+        if len(body) > MAX_ANSWER_BYTES:
+            raise UpstreamError("the answer is too large", answered=True)
+        return UpstreamAnswer(status, headers, body)
+
+    async def _send_by_asgi(self, request: UpstreamRequest) -> UpstreamAnswer:
         answer = UpstreamAnswer(0, [], b"")
         chunks: list[bytes] = []
         finished = False

@@ -10,9 +10,12 @@ holds, and how long it may take, is the application's business.
 import asyncio
 import re
 from http import HTTPStatus
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from ghasi.processes.answering import Answering
 
 HEAD_S = 60.0
 HEAD_BYTES = 64 * 1024
@@ -79,6 +82,11 @@ class BoundedHttp(HttpToolsProtocol):
             self.headers[:] = [header for header in self.headers if header[0] != _IGNORED]
         super().on_headers_complete()
         self.headers = []  # the request has its list: what comes from here on is trailers
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """Let the application answer by our own way out."""
+        answering: Any = Answering(cycle)  # uvicorn has a type for each message, none that all are
+        super()._start_asgi_task(cycle, lambda scope, receive, _: app(scope, receive, answering.send))
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body: it is no head, and not the trailers."""
