@@ -57,11 +57,14 @@ async def find(connection: Connection | Pool, reader: str, source: str) -> Posit
 async def lock(connection: Connection, reader: str, source: str) -> Position | None:
     """Lock a position until the transaction ends; None while another holds it. One that is missing is made.
 
-    PostgreSQL ends the session, and so the lock, when the transaction stands still for SESSION_ENDS_MS.
+    PostgreSQL ends the session, and so the lock, when the transaction stands still for SESSION_ENDS_MS. What the
+    transaction does is planned once a connection: its statements are for batches, and planning over a year's partitions
+    for each of them takes as long as carrying it out.
     """
     row = await connection.fetchrow(
         f"""
-        SELECT {_COLUMNS}, set_config('idle_in_transaction_session_timeout', $2, true)
+        SELECT {_COLUMNS}, set_config('idle_in_transaction_session_timeout', $2, true),
+            set_config('plan_cache_mode', 'force_generic_plan', true)
         FROM {reader}.positions WHERE source = $1 FOR UPDATE SKIP LOCKED
         """,
         source,
@@ -70,7 +73,7 @@ async def lock(connection: Connection, reader: str, source: str) -> Position | N
     if row is None:
         await make(connection, reader, source)
         return None
-    return Position(*tuple(row)[:-1])
+    return Position(*tuple(row)[:-2])
 
 
 async def make(connection: Connection | Pool, reader: str, source: str) -> None:
