@@ -13,7 +13,7 @@ from ghasi.gateway.headers import Incoming
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Origin:
     """Where a request came from, as upstreams are told."""
 

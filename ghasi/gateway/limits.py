@@ -18,7 +18,7 @@ from ghasi.settings import Settings
 AccountLimits = Mapping[str, Mapping[str, int]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Allowance:
     """Where a counted request stands in its window."""
 

@@ -51,7 +51,7 @@ class _Attempt:
     reused_connection: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class UpstreamRequest:
     """A request as an upstream gets it; `path` is decoded, `query` is as the client wrote it."""
 

@@ -172,3 +172,9 @@ def test_another_cursor_is_invalid_and_nothing_worse(cursor: str) -> None:
     with pytest.raises(Problem) as raised:
         assert not isinstance(values.decode_id_cursor(cursor), UUID)
     assert raised.value.code == "invalid_cursor"
+
+
+@given(st.integers(0, 253_402_300_799_999), st.integers(0, 2**74 - 1))
+def test_an_ids_time_is_written_as_any_time(milliseconds: int, rest: int) -> None:
+    identifier = UUID(int=(milliseconds << 80) | rest)
+    assert values.id_rfc3339(identifier) == values.rfc3339(values.id_time(identifier))

@@ -22,6 +22,7 @@ from ghasi.storage import audit
 from ghasi.storage.pool import Pool
 
 OWNERS_CACHE_S = 1.0
+_UNHEARD_OF: tuple[float, UUID | None] = (float("-inf"), None)
 _MOST_CACHED_OWNERS = 10_000
 
 
@@ -146,22 +147,26 @@ class Owners:
         self, pool: Pool, account_id: UUID, rules: SenderRules, senders: Collection[str | None], now: float
     ) -> set[str]:
         """Return which of the senders belong to another account; at most one query. `now` is the event loop's clock."""
-        asked = {
-            sender for sender in senders
-            if sender is not None and sender not in rules.senders and kind_of(sender) != "alphanumeric"
-        }  # fmt: skip
-        if not asked:
-            return set()
-        cached = {sender: self.known[sender] for sender in asked if sender in self.known}
-        owners = {sender: owner for sender, (until, owner) in cached.items() if until > now}
-        unknown = asked - owners.keys()
+        taken: set[str] = set()
+        unknown: set[str] = set()
+        for sender in senders:
+            if sender is None or sender in rules.senders or kind_of(sender) == "alphanumeric":
+                continue
+            until, owner = self.known.get(sender, _UNHEARD_OF)
+            if until <= now:
+                unknown.add(sender)
+            elif owner not in (None, account_id):
+                taken.add(sender)
         if unknown:
             found = await sender_queries.list_owners(pool, unknown)
-            owners |= {sender: found.get(sender) for sender in unknown}
             if len(self.known) + len(unknown) > _MOST_CACHED_OWNERS:
                 self.known.clear()
-            self.known.update({sender: (now + OWNERS_CACHE_S, owners[sender]) for sender in unknown})
-        return {sender for sender, owner in owners.items() if owner not in (None, account_id)}
+            for sender in unknown:
+                owner = found.get(sender)
+                self.known[sender] = (now + OWNERS_CACHE_S, owner)
+                if owner not in (None, account_id):
+                    taken.add(sender)
+        return taken
 
 
 def shown(sender: StoredSender) -> Sender:
