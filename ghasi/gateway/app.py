@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
 
@@ -28,8 +28,6 @@ from ghasi.gateway.deadlines import Deadlines
 from ghasi.gateway.exchange import KONG_REQUEST_ID, Exchange, count, forwarded_headers, read_body, send_piece
 from ghasi.gateway.headers import Incoming, bearer_tokens, read_headers, returned_headers
 from ghasi.gateway.limits import Limits
-from ghasi.gateway.redis_client import open_redis
-from ghasi.gateway.redis_windows import RedisWindows
 from ghasi.gateway.revocations import Revocations
 from ghasi.gateway.state import State
 from ghasi.gateway.tokens import Identity, Tokens
@@ -43,6 +41,9 @@ from ghasi.gateway.upstreams import (
 )
 from ghasi.gateway.windows import MemoryWindows, Windows
 from ghasi.settings import Settings
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 T = TypeVar("T")
 _CLIENT_GONE = 499
@@ -65,8 +66,14 @@ class Gateway:
         self._upstreams = dict(upstreams)
         self._health = health
         self._matcher = Matcher(ROWS)
-        self._redis = open_redis(settings.redis_url) if settings.redis_url else None
-        self._windows: Windows = RedisWindows(self._redis) if self._redis else MemoryWindows()
+        self._redis: Redis | None = None
+        self._windows: Windows = MemoryWindows()
+        if settings.redis_url:
+            from ghasi.gateway.redis_client import open_redis  # noqa: PLC0415 - most gateways have none
+            from ghasi.gateway.redis_windows import RedisWindows  # noqa: PLC0415 - most gateways have none
+
+            self._redis = open_redis(settings.redis_url)
+            self._windows = RedisWindows(self._redis)
         self._revocations = Revocations(self._redis)
         self._state = State(auth_service, instance, shares_limits=self._redis is not None)
         self._tokens = Tokens(auth_service, settings.issuer)

@@ -1,11 +1,7 @@
-"""The way to the Redis (or Valkey) that gateways share, and how long it is waited for.
+"""The way to the Redis (or Valkey) that gateways share; its client takes 15 MB, and is imported where there is one.
 
 Owns the connections. What is kept there, and what it means that Redis is away, is for who asks.
 """
-
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
@@ -14,7 +10,6 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, RedisError  # noqa: A004 - the builtin one is never raised here
 
 MAX_CONNECTIONS = 4
-TICKS, TICK_S = 4, 0.025
 
 
 def open_redis(url: str) -> Redis:
@@ -57,28 +52,3 @@ async def _ask_once(connection: AbstractConnection, *command: str | int) -> byte
     await connection.send_command(*command, check_health=False)
     reply: bytes = await connection.read_response()
     return reply
-
-
-@asynccontextmanager
-async def patience() -> AsyncIterator[None]:
-    """Raise TimeoutError after 100 ms, connecting included.
-
-    They are counted in ticks of the loop's: a loop that was itself held up for a second has used up one tick, and does
-    not take Redis's answer, which lies there already, for late.
-    """
-    loop = asyncio.get_running_loop()
-    async with asyncio.timeout(None) as limit:
-        timer: asyncio.TimerHandle
-
-        def tick(left: int) -> None:
-            nonlocal timer
-            if left:
-                timer = loop.call_later(TICK_S, tick, left - 1)
-            else:
-                limit.reschedule(loop.time())
-
-        tick(TICKS)
-        try:
-            yield
-        finally:
-            timer.cancel()

@@ -13,7 +13,8 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
 from ghasi.gateway import metrics
-from ghasi.gateway.redis_client import ask, new_connection, patience
+from ghasi.gateway.patience import patience
+from ghasi.gateway.redis_client import ask, new_connection
 
 PREFIX = "ghasi:limit:"
 MAX_BATCHES = 4

@@ -5,12 +5,15 @@ key by its next question, and of a user by its next poll, as one without Redis d
 """
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import structlog
-from redis.asyncio import Redis
 
 from ghasi.contract.row import Row
-from ghasi.gateway.redis_client import patience
+from ghasi.gateway.patience import patience
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 CHANNEL = "ghasi:revoked"
 MAX_KNOWN = 10_000
@@ -27,7 +30,7 @@ class Revocations:
     None comes back to life, so that there is no need to forget one early. Without Redis it knows what this gateway did.
     """
 
-    def __init__(self, redis: Redis | None) -> None:
+    def __init__(self, redis: "Redis | None") -> None:
         self._redis = redis
         self._known: dict[str, None] = {}
         self._listening: asyncio.Task[None] | None = None
@@ -65,7 +68,7 @@ class Revocations:
         if len(self._known) > MAX_KNOWN:
             del self._known[next(iter(self._known))]
 
-    async def _listen(self, redis: Redis) -> None:
+    async def _listen(self, redis: "Redis") -> None:
         while True:
             try:
                 await self._hear(redis)
@@ -73,7 +76,7 @@ class Revocations:
                 log.debug("revocations_not_heard", error=type(error).__name__)
             await asyncio.sleep(_RETRY_S)
 
-    async def _hear(self, redis: Redis) -> None:
+    async def _hear(self, redis: "Redis") -> None:
         """Take what is told until the connection ends, or says nothing for two seconds although it was asked to."""
         async with redis.pubsub() as channel:
             async with patience():
