@@ -3,6 +3,7 @@
 Owns nothing but the way in; commands live in ghasi.commands.
 """
 
+import gc
 import sys
 
 from ghasi.processes.children import COMMAND
@@ -15,6 +16,7 @@ def main() -> None:
     if arguments[:1] == [COMMAND]:
         # a supervisor's child: it needs no command line, and its metrics are named before any module makes one
         name_metrics(arguments[1])
+        gc.disable()  # while it starts: what it imports and opens stays
         from ghasi.processes.child import main as run_child  # noqa: PLC0415 - see above
 
         sys.exit(run_child(arguments[1:]))

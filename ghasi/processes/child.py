@@ -5,6 +5,7 @@ its supervisor does.
 """
 
 import asyncio
+import gc
 import socket
 from pathlib import Path
 
@@ -43,6 +44,8 @@ async def _run(order: ChildOrder, settings: Settings) -> int:
             serving = asyncio.create_task(health.run_until_stopped())
             try:
                 await _open(order, host)
+                gc.freeze()  # the collector has no need to look through what stays
+                gc.enable()
                 opened.set()
                 await host.run()
             finally:

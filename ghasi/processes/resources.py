@@ -7,18 +7,20 @@ import asyncio
 import contextlib
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ghasi.processes.health import Check
 from ghasi.settings import Settings
 from ghasi.storage.bells import Bells
 from ghasi.storage.databases import Database, list_databases
-from ghasi.storage.events.link import Link
 from ghasi.storage.events.opening import open_events, open_link
 from ghasi.storage.pool import check, close_pool, open_pool
 from ghasi.storage.resealing import name_of_process
 from ghasi.storage.resources import Resources
 from ghasi.storage.sealing import Sealer
+
+if TYPE_CHECKING:
+    from ghasi.storage.events.link import Link
 
 
 class ResourcesByService:

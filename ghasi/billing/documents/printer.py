@@ -1,6 +1,7 @@
 """The printing of documents as PDF, by typst, in fonts that come as packages.
 
-Owns the thread that prints. The looks are document.typ's. The same document is the same bytes.
+Owns the thread that prints, and what is loaded for it once something is printed: 10 MB and the fonts. The looks are
+document.typ's. The same document is the same bytes.
 """
 
 import asyncio
@@ -9,12 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
-import typst
 
 from ghasi.billing.documents.content import describe
 from ghasi.billing.documents.document import Document
+
+if TYPE_CHECKING:
+    import typst
 
 TEMPLATE = Path(__file__).with_name("document.typ")
 _FONT_PACKAGES = ("manimgx_fonts", "fontpkg_ibm_plex_sans_arabic")
@@ -28,7 +32,8 @@ class Printer:
         """Take the one thread: a compiler is no two threads' at once."""
         self._thread = thread
         self._template = TEMPLATE.read_bytes()
-        self._compiler = make_compiler()
+        self._fonts = font_folders()
+        self._compiler: typst.Compiler | None = None
 
     async def print(self, document: Document) -> bytes:
         """Return the PDF; whoever stops waiting before it is begun leaves nothing behind."""
@@ -37,6 +42,8 @@ class Printer:
     def _print(self, document: Document) -> bytes:
         # what the file says of its own making, so that the clock has no part in it
         made_at = document.issued_at or document.period_end
+        if self._compiler is None:
+            self._compiler = make_compiler(self._fonts)
         pdf = self._compiler.compile(
             self._template, format="pdf", sys_inputs=inputs_of(document), timestamp=int(made_at.timestamp())
         )
@@ -55,9 +62,16 @@ async def open_printer() -> AsyncIterator[Printer]:
         thread.shutdown(wait=False, cancel_futures=True)
 
 
-def make_compiler() -> typst.Compiler:
+def make_compiler(fonts: list[str]) -> "typst.Compiler":
     """Make a compiler that knows our fonts and none of the system's: the same document looks the same everywhere."""
-    return typst.Compiler(ignore_system_fonts=True, font_paths=[str(folder) for folder in map(_folder, _FONT_PACKAGES)])
+    import typst  # noqa: PLC0415 - see the module
+
+    return typst.Compiler(ignore_system_fonts=True, font_paths=fonts)
+
+
+def font_folders() -> list[str]:
+    """Return where our fonts are; raises ModuleNotFoundError where one of their packages is not installed."""
+    return [str(_folder(package)) for package in _FONT_PACKAGES]
 
 
 def inputs_of(document: Document) -> dict[str, str]:
