@@ -5,8 +5,21 @@ The bounds are little above what was seen: a change that doubles the work has to
 
 import asyncio
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
 
+import pytest
+
+from ghasi.carriers.carrier import Receipt
+from ghasi.messages import model
+from ghasi.messages.dispatch import queries
+from ghasi.messages.dispatch.ledger import Ledger, Submitted
+from ghasi.messages.dispatch.lifecycle import Part
+from ghasi.storage.bells import Bells
+from ghasi.storage.events import outbox
 from ghasi.storage.pool import Pool
+from tests.counting import count_statements
 from tests.messages.conftest import Customer, Worker
 
 MESSAGES, AT_ONCE, WAL_OCTETS = 1200, 60, 4100
@@ -65,3 +78,63 @@ async def test_rows_pages_and_wal_of_a_message(customer: Customer, start_worker:
     assert (after.deleted - before.deleted) / MESSAGES == 1
     assert (after.moved_on_page - before.moved_on_page) / (after.moved - before.moved) > 0.8
     assert (after.wal - before.wal) / MESSAGES < WAL_OCTETS
+
+
+@pytest.mark.parametrize("messages", [20, 200])
+async def test_a_batch_is_so_many_statements_however_large(
+    customer: Customer, pool: Pool, messages: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statements = count_statements(monkeypatch)
+    await customer.send()  # what is known of the account is read now
+    await asyncio.sleep(0.1)  # and whoever waits was rung
+    statements.clear()
+    sent = await asyncio.gather(*(customer.send(f"+4670{1_001_000 + number}") for number in range(messages)))
+    accepted = [one for one in statements if "INSERT INTO messages.messages" in one]
+    assert len(accepted) <= 2, "the first alone, since nobody else waits, and the others together"
+    assert len(statements) - len(accepted) <= 2, "the bell"
+
+    ledger = Ledger(pool, Bells(pool))
+    now = datetime.now(UTC)
+    ids = [UUID(one["id"]) for one in sent]
+    results = [Submitted(one, [(Part(1, "accepted", "north", now), one.hex)]) for one in ids]
+    receipts = [Receipt("north", one.hex, "delivered", now, None, None, None) for one in ids]
+    statements.clear()
+    async with pool.acquire() as connection, connection.transaction():
+        await ledger._apply(connection, results, receipts)
+    assert [one.split(" (")[0].partition(" WHERE ")[0][:40].strip() for one in statements] == [
+        "INSERT INTO messages.submissions",
+        f"SELECT {queries.COLUMNS}"[:40].strip(),
+        "UPDATE messages.messages AS message SET",
+        "INSERT INTO messages.outbox",
+        "DELETE FROM messages.dispatch",
+    ]
+    assert [(await customer.get(one["id"]))["status"] for one in sent] == ["delivered"] * messages
+
+
+async def test_a_message_is_encoded_once_for_each_of_its_statuses(
+    customer: Customer, start_worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[object] = []
+
+    def counting(encode: Any) -> Any:
+        def counts(value: object) -> Any:
+            encoded.append(value)
+            return encode(value)
+
+        return counts
+
+    monkeypatch.setattr(model, "_encode", counting(model._encode))
+    for module in (model, outbox):
+        monkeypatch.setattr(module, "to_json", counting(outbox.to_json))
+    await start_worker()
+    await customer.until((await customer.send())["id"], "delivered")
+    encoded.clear()
+    sent = await asyncio.gather(*(customer.send(f"+4670{1_001_000 + number}") for number in range(50)))
+    for one in sent:
+        await customer.until(one["id"], "delivered")
+    statuses = [one.status for one in encoded if isinstance(one, model.Message)]
+    assert {status: statuses.count(status) for status in set(statuses)} == {
+        "accepted": 50, "sent": 50, "delivered": 50,
+    }  # fmt: skip
+    others = [one for one in encoded if not isinstance(one, model.Message)]
+    assert len(others) <= 5, "what services tell each other of it is the same for many"
