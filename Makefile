@@ -18,6 +18,7 @@ VENV := .venv/.made-$(shell echo "$(PYTHON_VERSION) $(CURDIR)" | cksum | cut -d 
 SUM := $(shell cksum < pyproject.toml | cut -d ' ' -f 1)
 RUNTIME := .venv/.runtime-$(SUM)
 DEVELOPMENT := .venv/.development-$(SUM)
+BENCH := .venv/.bench-$(SUM)
 BROWSER := .venv/.browser
 # nats-server, redis-server and luajit, which the tests start themselves
 ENGINES := .venv/.engines
@@ -42,7 +43,7 @@ help: ## Show this help
 	@echo
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 	@echo
-	@echo "PYTHON=/path/to/python3.12 uses another Python (3.11 or newer). ARGS=... is passed on by run, bench, fuzz and screenshots."
+	@echo "PYTHON=/path/to/python3.12 uses another Python (3.11 or newer). ARGS=... is passed on by run, bench..., fuzz and screenshots."
 
 .PHONY: run
 run: $(RUNTIME) $(ASSETS) ## Start all of Ghasi on this machine, with a simulated carrier and a local sign-in
@@ -80,7 +81,7 @@ screenshots: $(DEVELOPMENT) $(ASSETS) $(BROWSER) ## Take the pictures of the por
 	@exec $(BIN)/python -m tests.browser.screenshots docs/portal $(ARGS)
 
 .PHONY: bench
-bench: $(DEVELOPMENT) $(ASSETS) ## Measure requests a second and messages a second
+bench: $(DEVELOPMENT) $(ASSETS) $(BENCH) ## Measure what Ghasi does beside what the machine could, some ten minutes; ARGS="--only accept"
 	@exec $(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: fuzz
@@ -89,32 +90,27 @@ fuzz: $(DEVELOPMENT) ## Feed the SMPP decoders and links what no peer should sen
 
 .PHONY: bench-reads
 bench-reads: $(DEVELOPMENT) ## Measure lists and details over 10 thousand and 10 million messages (7 GB of disk)
-	@exec $(BIN)/python -m benchmarks.reads $(ARGS)
+	@exec $(BIN)/python -m benchmarks.deep.reads $(ARGS)
 
-.PHONY: bench-webhooks
-bench-webhooks: $(DEVELOPMENT) ## Measure webhooks a second beside a bare loop, and the memory that a million due ones take
-	@exec $(BIN)/python -m benchmarks.webhook_rate $(ARGS)
+.PHONY: bench-backlog
+bench-backlog: $(DEVELOPMENT) ## Measure a webhook worker with a million due deliveries, and the memory that they take
+	@exec $(BIN)/python -m benchmarks.deep.backlog $(ARGS)
 
 .PHONY: bench-billing
 bench-billing: $(DEVELOPMENT) ## Measure a month of a million messages: its rating, its usage, its closing (2 GB of disk)
-	@exec $(BIN)/python -m benchmarks.billing_month $(ARGS)
+	@exec $(BIN)/python -m benchmarks.deep.billing_month $(ARGS)
 
 .PHONY: bench-events
 bench-events: $(DEVELOPMENT) $(ENGINES) ## Measure events a second between services, by NATS beside PostgreSQL
-	@exec $(BIN)/python -m benchmarks.event_rate $(ARGS)
+	@exec $(BIN)/python -m benchmarks.deep.event_rate $(ARGS)
 
 .PHONY: bench-peers
-bench-peers: $(DEVELOPMENT) $(ASSETS) ## Measure full cycles a second beside Kannel's
+bench-peers: $(DEVELOPMENT) $(ASSETS) $(BENCH) ## Measure full cycles a second beside Kannel's
 	@command -v bearerbox >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
 	  echo "Installing Debian's kannel..." && export DEBIAN_FRONTEND=noninteractive && apt-get update -qq && \
 	  apt-get install -y -qq --no-install-recommends kannel kannel-extras >/dev/null; } || \
 	  { echo "This needs Kannel: sudo apt-get install -y --no-install-recommends kannel kannel-extras" >&2; exit 1; }
-	@exec $(BIN)/python -m benchmarks.peers $(ARGS)
-
-.PHONY: bench-submit
-bench-submit: $(DEVELOPMENT) ## Measure the SMPP client beside others from PyPI
-	@$(PIP) install --quiet --group bench
-	@exec $(BIN)/python -m benchmarks.submit_rate $(ARGS)
+	@exec $(BIN)/python -m benchmarks --only peers $(ARGS)
 
 .PHONY: clean
 clean: ## Remove .venv and what tools left; ghasi-data stays
@@ -125,6 +121,13 @@ $(RUNTIME): $(VENV)
 	@echo "Installing Ghasi and what it needs to run ..."
 	@$(PIP) install --quiet --editable .
 	@rm -f .venv/.runtime-*
+	@touch $@
+
+# what benchmarks draw with, and SMPP clients to measure beside ours
+$(BENCH): $(DEVELOPMENT)
+	@echo "Installing what benchmarks need ..."
+	@$(PIP) install --quiet --group bench
+	@rm -f .venv/.bench-*
 	@touch $@
 
 $(DEVELOPMENT): $(RUNTIME)

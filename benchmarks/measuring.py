@@ -1,4 +1,4 @@
-"""What all benchmarks share: processes beside each other, what each has used, and the load."""
+"""What all benchmarks share: processes beside each other, what each has used, the load, and where figures are kept."""
 
 import contextlib
 import json
@@ -9,15 +9,21 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import msgspec
+
+from benchmarks.instruments.load import Order
 
 TICK = os.sysconf("SC_CLK_TCK")
 RAISED = {
     f"GHASI_LIMIT_{group}": "100000000" for group in ("AUTH", "API_KEYS", "SENDS", "READS", "WRITES")
 }  # on, and never reached
+DATABASE = "PostgreSQL"
+RESULTS = Path(__file__).parent / "results"
 
 
 def cpu_s(process_id: int) -> float:
@@ -41,6 +47,17 @@ def postgres_cpu_s(data_dir: Path) -> float:
     return used
 
 
+def used_s(parts: Mapping[str, int], data_dir: Path | None = None) -> dict[str, float]:
+    """CPU seconds that processes have used so far, and the database of a data folder beside them."""
+    used = {name: cpu_s(process_id) for name, process_id in parts.items()}
+    return used | ({DATABASE: postgres_cpu_s(data_dir)} if data_dir is not None else {})
+
+
+def cpu_us(before: Mapping[str, float], after: Mapping[str, float], count: float) -> dict[str, float]:
+    """CPU microseconds by part, for each of so many requests or messages."""
+    return {name: (after[name] - before[name]) * 1e6 / count for name in after}
+
+
 @contextlib.contextmanager
 def beside(module: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run a module of ours in a process of its own."""
@@ -53,9 +70,10 @@ def beside(module: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @contextlib.contextmanager
-def sink(*, receipts: bool) -> Iterator[tuple[int, int]]:
+def sink(*, receipts: bool, stamps: Path | None = None) -> Iterator[tuple[int, int]]:
     """Run an SMSC that takes all, in a process of its own; give its port and its process id."""
-    command = [sys.executable, "-m", "benchmarks.sink", *(["--receipts"] if receipts else [])]
+    command = [sys.executable, "-m", "benchmarks.instruments.sink", *(["--receipts"] if receipts else [])]
+    command += ["--stamps", str(stamps)] if stamps is not None else []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
@@ -64,13 +82,23 @@ def sink(*, receipts: bool) -> Iterator[tuple[int, int]]:
             process.terminate()
 
 
-def load(url: str, connections: int, seconds: float, token: str) -> dict[str, Any]:
-    """Run one load to its end."""
-    command = [sys.executable, "-m", "benchmarks.load", url, str(connections), str(seconds), token]
-    done = subprocess.run(command, capture_output=True, check=True)
+def load(order: Order) -> dict[str, Any]:
+    """Run one load to its end; raises AssertionError when an answer was not 2xx."""
+    command = [sys.executable, "-m", "benchmarks.instruments.load"]
+    done = subprocess.run(command, input=msgspec.json.encode(order), stdout=subprocess.PIPE, check=True)
     result: dict[str, Any] = json.loads(done.stdout)
-    assert not result["bad"], f"{result['bad']} answers were not 2xx"
+    assert not result["bad"], f"{result['bad']} answers of {result['requests']} were not 2xx"
     return result
+
+
+def load_us(loaded: Mapping[str, float]) -> dict[str, float]:
+    """Return the CPU microseconds a request that a load used itself, as a part."""
+    return {"load": loaded["cpu_s"] * 1e6 / loaded["requests"]}
+
+
+def bearer(token: str) -> dict[str, str]:
+    """Return the header of a caller with a token."""
+    return {"Authorization": f"Bearer {token}"}
 
 
 def wait_for(url: str) -> None:
@@ -97,7 +125,7 @@ def drained(port: int, expected: int, stalled_s: float = 30.0, counted_as: str =
     """Wait until every webhook has come, or none has for a while."""
     counted, quiet_since = stats(port), time.monotonic()
     while counted[counted_as] < expected and time.monotonic() - quiet_since < stalled_s:
-        time.sleep(0.5)
+        time.sleep(0.2)
         now = stats(port)
         if now["all"] != counted["all"]:
             quiet_since = time.monotonic()
@@ -105,33 +133,19 @@ def drained(port: int, expected: int, stalled_s: float = 30.0, counted_as: str =
     return counted
 
 
-def cycle_figures(
-    loaded: dict[str, Any],
-    counted: dict[str, float],
-    began: float,
-    used_s: dict[str, float],
-    counted_as: str = "delivered",
-) -> dict[str, Any]:
-    """Return what a load of full cycles came to: what the load and the receiver say, and CPU seconds by process."""
-    messages, webhooks = loaded["requests"], counted[counted_as]
-    return {
-        "messages": messages,
-        "webhooks": webhooks,
-        "accepted_per_s": loaded["rps"],
-        "cycles_per_s": webhooks / (counted["last"] - began),
-        "p50_ms": loaded["p50_ms"],
-        "p99_ms": loaded["p99_ms"],
-        "cpu_us": {name: used * 1e6 / messages for name, used in (used_s | {"load": loaded["cpu_s"]}).items()},
-    }
+def folder_of_today() -> Path:
+    """Make and return the folder that today's figures and plots go to."""
+    folder = RESULTS / f"{datetime.now(UTC):%Y-%m-%d}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def keep(kind: str, **figures: Any) -> Path:
-    """Write raw figures to benchmarks/results/, with when and where they were measured; return the file."""
-    at = datetime.now(UTC).isoformat(timespec="seconds")
-    results = {"at": at, "cores": os.cpu_count(), "python": platform.python_version(), **figures}
-    file = Path(__file__).parent / "results" / f"{kind}-{at.replace(':', '')}.json"
-    file.parent.mkdir(exist_ok=True)
-    file.write_text(json.dumps(results, indent=1) + "\n")
+    """Write raw figures to benchmarks/results/DATE/, with when and where they were measured; return the file."""
+    at = datetime.now(UTC)
+    machine = {"at": at.isoformat(timespec="seconds"), "cores": os.cpu_count(), "python": platform.python_version()}
+    file = folder_of_today() / f"{kind}-{at:%H%M%S}.json"
+    file.write_text(json.dumps(machine | {"load_average": os.getloadavg()[0]} | figures, indent=1) + "\n")
     return file
 
 

@@ -1,6 +1,6 @@
 """`make bench-billing`: a month of messages through rating, its closing, its recount, and what customers ask of it.
 
-python -m benchmarks.billing_month [--messages 1000000] [--requests 200] [--only accounts|one]. Events are made as
+python -m benchmarks.deep.billing_month [--messages 1000000] [--requests 200] [--only accounts|one]. Events are made as
 messages writes them (accepted, sent, delivered, each behind the ones before) and given to the rater in batches of 500,
 each a transaction, in an embedded PostgreSQL of this run's own. CPU is that of rating alone: making the events is not
 in it. First for 200 accounts, then for one that has all of the messages. 2 GB of disk while it runs.
@@ -30,8 +30,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Column, Table
 
+from benchmarks.latency import quantile
 from benchmarks.measuring import keep, postgres_cpu_s
-from benchmarks.reads import quantile
 from ghasi.billing.invoices import closing
 from ghasi.billing.rates import admin as rate_admin
 from ghasi.billing.routes import serve
@@ -208,7 +208,7 @@ async def ask(pool: Pool, url: str, requests: int, progress: Progress) -> dict[s
                     assert answer.status == 200, answer.body
                 progress.advance(task)
             figures[group_by or "none"] = [
-                quantile(taken[whose], share) for whose in ("any", "busiest") for share in (0.5, 0.95)
+                quantile(sorted(taken[whose]), share) for whose in ("any", "busiest") for share in (0.5, 0.95)
             ]
     return figures
 
@@ -270,7 +270,7 @@ def report(runs: list[dict[str, Any]]) -> None:
 
 async def main() -> None:
     """Measure both, and print; the raw figures go to benchmarks/results/."""
-    parser = argparse.ArgumentParser(prog="benchmarks.billing_month")
+    parser = argparse.ArgumentParser(prog="benchmarks.deep.billing_month")
     parser.add_argument("--messages", type=int, default=1_000_000)
     parser.add_argument("--requests", type=int, default=200)
     parser.add_argument("--only", choices=("accounts", "one"))

@@ -1,14 +1,16 @@
-"""One SMPP client's submits, in a process of its own: python -m benchmarks.smpp_clients NAME PORT MESSAGES RECEIPTS.
+"""One SMPP client's submits, in a process of its own: smpp_clients NAME PORT MESSAGES RECEIPTS.
 
-Each client is used as its own documentation does, on a window of 100: a library that has none waits in what it takes
-messages from. Prints one line of JSON: seconds and CPU seconds from the first submit to the last answer, and with
-receipts to the last receipt, which each client has acknowledged. What they come to is counted by the caller.
+The bare one is no client at all: what PDUs cost at the least. Each of the others is used as its own documentation does,
+on a window of 100: a library that has none waits in what it takes messages from. Prints one line of JSON: seconds and
+CPU seconds from the first submit to the last answer, and with receipts to the last receipt, which each client has
+acknowledged. What they come to is counted by the caller.
 """
 # ruff: noqa: PLC0415 - each client's process loads its own libraries, and no other's
 
 import asyncio
 import json
 import logging
+import struct
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -16,6 +18,8 @@ from collections.abc import Callable, Sequence
 WINDOW = 100
 TEXT = "Your code is 123456. It is valid for ten minutes."
 SENDER = "12345"
+HEADER = struct.Struct(">IIII")
+BIND_BODY = b"bench\0bench\0\0\x34\0\0\0"
 
 
 def recipient(number: int) -> str:
@@ -76,6 +80,60 @@ def ghasi(port: int, messages: int, receipts: bool) -> dict[str, float]:
         measured = clock.read()
         await carrier.stop()
         return measured
+
+    return uvloop.run(run())
+
+
+class BareLink(asyncio.Protocol):
+    """The least that a client can do: a window of prebuilt submits, and answers counted."""
+
+    def __init__(self, pdus: list[bytes], receipts: bool) -> None:
+        self.pdus, self.receipts = pdus, receipts
+        self.submitted = self.answered = self.received = 0
+        self.buffer, self.done = b"", asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+        self.transport.write(HEADER.pack(16 + len(BIND_BODY), 0x09, 0, 1) + BIND_BODY)
+
+    def data_received(self, data: bytes) -> None:
+        buffer, at, answers = self.buffer + data, 0, []
+        while len(buffer) - at >= 16:
+            length, command, _, sequence = HEADER.unpack_from(buffer, at)
+            if len(buffer) - at < length:
+                break
+            at += length
+            if command == 0x80000009:
+                self.clock = Clock()
+            elif command == 0x80000004:
+                self.answered += 1
+            elif command == 0x05:
+                self.received += 1
+                answers.append(HEADER.pack(17, 0x80000005, 0, sequence) + b"\0")
+        self.buffer = buffer[at:]
+        until = min(len(self.pdus), self.answered + WINDOW)
+        self.transport.write(b"".join(answers + self.pdus[self.submitted : until]))
+        self.submitted = until
+        if self.answered == len(self.pdus) and (not self.receipts or self.received == len(self.pdus)):
+            self.done.set()
+
+
+def bare(port: int, messages: int, receipts: bool) -> dict[str, float]:
+    import uvloop
+
+    def submit(number: int) -> bytes:
+        source, destination = b"\x05\0%b\0" % SENDER.encode(), b"\x01\x01%b\0" % recipient(number).encode()
+        text = TEXT.encode()
+        body = b"\0" + source + destination + b"\0\0\0\0\0\x01\0\0\0" + bytes([len(text)]) + text
+        return HEADER.pack(16 + len(body), 0x04, 0, number + 1) + body
+
+    async def run() -> dict[str, float]:
+        pdus = [submit(number) for number in range(1, messages + 1)]
+        _, link = await asyncio.get_running_loop().create_connection(
+            lambda: BareLink(pdus, receipts), "127.0.0.1", port
+        )
+        await link.done.wait()
+        return link.clock.read()
 
     return uvloop.run(run())
 
@@ -263,7 +321,7 @@ def naz(port: int, messages: int, receipts: bool) -> dict[str, float]:  # noqa: 
 
 
 CLIENTS: dict[str, Callable[[int, int, bool], dict[str, float]]] = {
-    "ghasi": ghasi, "smpplib": smpplib, "aiosmpplib": aiosmpplib, "naz": naz,
+    "bare": bare, "ghasi": ghasi, "smpplib": smpplib, "aiosmpplib": aiosmpplib, "naz": naz,
 }  # fmt: skip
 
 if __name__ == "__main__":

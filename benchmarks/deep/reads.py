@@ -1,8 +1,8 @@
 """`make bench-reads`: lists and details over ten thousand and over ten million stored messages, side by side.
 
-python -m benchmarks.reads [--large 10000000] [--small 10000] [--requests 300]. Fills two databases of one server of its
-own (the embedded PostgreSQL, or GHASI_TEST_DATABASE_URL), then asks both by turns through message-store's handlers, and
-removes them. Ten million messages take 6 GB of disk while it runs.
+python -m benchmarks.deep.reads [--large 10000000] [--small 10000] [--requests 300]. Fills two databases of one
+server of its own (the embedded PostgreSQL, or GHASI_TEST_DATABASE_URL), then asks both by turns through message-store's
+handlers, and removes them. Ten million messages take 6 GB of disk while it runs.
 """
 
 import argparse
@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Column, Table
 
+from benchmarks.latency import quantile
 from benchmarks.measuring import keep
 from ghasi.contract.serving import ServiceApp
 from ghasi.contract.values import first_id
@@ -214,11 +215,6 @@ CASES: dict[str, Callable[[Reader], tuple[UUID, str]]] = {
 }
 
 
-def quantile(values: list[float], share: float) -> float:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
-
-
 async def measure(readers: list[Reader], requests: int, progress: Progress) -> dict[str, list[list[float]]]:
     """Ask every case of every store by turns; return the seconds by case and store."""
     seconds: dict[str, list[list[float]]] = {name: [[] for _ in readers] for name in CASES}
@@ -250,7 +246,7 @@ async def server() -> AsyncIterator[str]:
 
 async def main() -> None:
     """Fill, ask, print; the raw figures go to benchmarks/results/."""
-    parser = argparse.ArgumentParser(prog="benchmarks.reads")
+    parser = argparse.ArgumentParser(prog="benchmarks.deep.reads")
     parser.add_argument("--large", type=int, default=10_000_000)
     parser.add_argument("--small", type=int, default=10_000)
     parser.add_argument("--requests", type=int, default=300)
@@ -291,7 +287,7 @@ def report(
     table = Table(Column("ms", no_wrap=True), *columns, box=None)
     cases = {}
     for name, (small, large) in seconds.items():
-        figures = [quantile(values, share) * 1000 for values in (small, large) for share in (0.5, 0.99)]
+        figures = [quantile(sorted(values), share) * 1000 for values in (small, large) for share in (0.5, 0.99)]
         ratios = (figures[2] / figures[0], figures[3] / figures[1])
         cases[name] = {"small_ms": figures[:2], "large_ms": figures[2:], "ratios": ratios}
         table.add_row(name, *(f"{figure:.2f}" for figure in figures), *(f"{ratio:.2f}" for ratio in ratios))

@@ -1,4 +1,4 @@
-"""Sends webhooks by a bare aiohttp loop: python -m benchmarks.webhook_loop PORT ENDPOINTS DELIVERIES CONCURRENCY.
+"""Sends webhooks by a bare aiohttp loop: webhook_loop PORT ENDPOINTS DELIVERIES CONCURRENCY.
 
 What our worker does at the least: the same bodies, signed alike, to the same receiver over as many hosts and with as
 many at once, by uvloop. No database, no retry, no turns among endpoints, and nothing is written down. Prints JSON.
@@ -16,8 +16,8 @@ from uuid import uuid4
 import aiohttp
 import uvloop
 
-from benchmarks.receiver import address_of
-from benchmarks.webhook_rate import BODY
+from benchmarks.instruments.receiver import address_of
+from benchmarks.webhook_worker import BODY
 
 KEY = b"0123456789abcdef01234567"
 ENCODED = BODY.encode()

@@ -1,7 +1,8 @@
 """What counting in Redis costs: a no-op route through the gateway, with and without GHASI_REDIS_URL, by turns.
 
-python -m benchmarks.shared_limits [--seconds 5] [--rounds 5]. Gateway with upstream, Redis and load are processes of
-their own on loopback. Then how soon a key that was revoked on one gateway is refused by another, of a split Ghasi.
+python -m benchmarks.deep.shared_limits [--seconds 5] [--rounds 5]. Gateway with upstream, Redis and load are
+processes of their own on loopback. Then how soon a key that was revoked on one gateway of a split Ghasi is refused by
+another.
 """
 
 import argparse
@@ -20,8 +21,9 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.measuring import RAISED, cpu_s, load, median, wait_for
-from benchmarks.noop import noop
+from benchmarks.instruments.load import Order
+from benchmarks.instruments.noop import noop
+from benchmarks.measuring import RAISED, bearer, cpu_s, load, median, wait_for
 from ghasi.contract.row import LIMIT_GROUPS, Upstream
 from ghasi.gateway.app import Gateway
 from ghasi.gateway.upstreams import InProcessUpstream
@@ -54,7 +56,7 @@ async def serve(port: int, redis_url: str | None) -> None:
 def gateway(*redis_url: str) -> Iterator[tuple[str, str, int]]:
     """Run a gateway; give its URL, a token and its process id."""
     with reserved_ports(1) as (port,):
-        command = [sys.executable, "-m", "benchmarks.shared_limits", "--serve", str(port), *redis_url]
+        command = [sys.executable, "-m", "benchmarks.deep.shared_limits", "--serve", str(port), *redis_url]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         try:
             assert process.stdout is not None
@@ -74,7 +76,7 @@ def compare(connections: int, arguments: argparse.Namespace) -> None:
         for _ in range(arguments.rounds):
             for name, (url, token, process_id) in {"memory": alone, "Redis": sharing}.items():
                 before, redis_before = cpu_s(process_id), cpu_s(redis.process.pid)
-                row = load(f"{url}/v1/messages", connections, arguments.seconds, token)
+                row = load(Order(f"{url}/v1/messages", arguments.seconds, connections, headers=bearer(token)))
                 row["gateway_us"] = (cpu_s(process_id) - before) * 1e6 / row["requests"]
                 row["redis_us"] = (cpu_s(redis.process.pid) - redis_before) * 1e6 / row["requests"]
                 rows[name].append(row)
@@ -82,7 +84,7 @@ def compare(connections: int, arguments: argparse.Namespace) -> None:
     for name, measured in rows.items():
         costs = [f"{median(measured, cost):.1f}" for cost in ("gateway_us", "redis_us")]
         table.add_row(
-            name, f"{median(measured, 'rps'):.0f}", f"{median(measured, 'p50_ms'):.2f}",
+            name, f"{median(measured, 'per_s'):.0f}", f"{median(measured, 'p50_ms'):.2f}",
             f"{median(measured, 'p99_ms'):.2f}", *costs,
         )  # fmt: skip
     ratio = median(rows["Redis"], "gateway_us") / median(rows["memory"], "gateway_us")
@@ -119,7 +121,7 @@ async def revocations(times: int) -> None:
 
 def main() -> None:
     """Measure, or serve one gateway of it."""
-    parser = argparse.ArgumentParser(prog="benchmarks.shared_limits")
+    parser = argparse.ArgumentParser(prog="benchmarks.deep.shared_limits")
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--serve", nargs="+", help=argparse.SUPPRESS)

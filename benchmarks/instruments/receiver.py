@@ -1,18 +1,20 @@
-"""Counts webhooks: python -m benchmarks.receiver PORT [HOSTS]. POST anything; GET /stats tells how many and when.
+"""Counts webhooks: python -m benchmarks.instruments.receiver PORT [--hosts N] [--stamps FOLDER].
 
-GET /reset tells the same, and begins to count anew. It listens on 127.0.0.1, and on so many other loopback addresses.
+POST anything; GET /stats tells how many came and when, GET /reset the same, and begins to count anew. It listens on
+127.0.0.1, and on N other loopback addresses; with --stamps it writes down when the webhook of each message came.
 
 Hand-written on asyncio.Protocol with httptools, so that receiving costs little beside sending.
 """
 
+import argparse
 import asyncio
 import json
-import sys
 import time
 
 import httptools
 import uvloop
 
+from benchmarks.instruments.stamps import TOLD, Stamps, number_in
 from ghasi.processes.lifetime import allow_many_files
 
 COUNT = {"delivered": 0, "all": 0, "connections": 0, "first": 0.0, "last": 0.0}
@@ -26,6 +28,9 @@ def address_of(number: int) -> str:
 
 class Receiver(asyncio.Protocol):
     """One keep-alive connection."""
+
+    def __init__(self, stamps: Stamps | None) -> None:
+        self.stamps = stamps
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         COUNT["connections"] += 1
@@ -55,16 +60,23 @@ class Receiver(asyncio.Protocol):
         COUNT["last"] = now
         COUNT["all"] += 1
         COUNT["delivered"] += b'"message.delivered"' in self.body[:200]
+        if self.stamps is not None and (number := number_in(self.body)) is not None:
+            self.stamps.put(number, time.monotonic())
         self.body = b""
         self.transport.write(OK)
 
 
 async def main() -> None:
-    loop = asyncio.get_running_loop()
-    more = int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    """Serve until the process is ended."""
+    parser = argparse.ArgumentParser(prog="benchmarks.instruments.receiver")
+    parser.add_argument("port", type=int)
+    parser.add_argument("--hosts", type=int, default=0)
+    parser.add_argument("--stamps")
+    given = parser.parse_args()
     allow_many_files()
-    hosts = ["127.0.0.1", *map(address_of, range(more))]
-    server = await loop.create_server(Receiver, hosts, int(sys.argv[1]), backlog=4096)
+    stamps = Stamps(given.stamps, TOLD) if given.stamps else None
+    hosts = ["127.0.0.1", *map(address_of, range(given.hosts))]
+    server = await asyncio.get_running_loop().create_server(lambda: Receiver(stamps), hosts, given.port, backlog=4096)
     await server.serve_forever()
 
 

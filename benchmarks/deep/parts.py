@@ -1,8 +1,8 @@
 """What each part costs a message where every one is a process of its own: a database a service, NATS, Redis.
 
-python -m benchmarks.parts [--seconds 10] [--connections 64]. The full cycle, on one machine: POST through Ghasi's own
-gateway, SMPP to the simulated carrier, receipt, one signed webhook, rated usage. What counts is CPU a message, and what
-lies on disk right after; the rate is that of one machine which runs all of it, carrier, receiver and load included.
+python -m benchmarks.deep.parts [--seconds 10] [--connections 64]. The full cycle, on one machine: POST through Ghasi's
+own gateway, SMPP to the simulated carrier, receipt, one signed webhook, rated usage. What counts is CPU a message, and
+what lies on disk right after; the rate is that of one machine which runs all of it, carrier, receiver and load.
 """
 
 import argparse
@@ -13,7 +13,8 @@ import asyncpg
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.measuring import RAISED, beside, cpu_s, drained, load, postgres_cpu_s
+from benchmarks.instruments.load import Order
+from benchmarks.measuring import RAISED, bearer, beside, cpu_s, drained, load, postgres_cpu_s
 from tests.end_to_end.customer import signed_up
 from tests.end_to_end.deployment import WORK, Deployment, spread
 from tests.ports import reserved_ports
@@ -48,8 +49,10 @@ async def cycle(ghasi: Deployment, port: int, arguments: argparse.Namespace) -> 
         await customer.good("POST", "/v1/webhooks", hook)
         disk = await disk_bytes(ghasi)
         before, began = used_s(ghasi), time.time()
-        url = f"{ghasi.api}/v1/messages"
-        loaded = await asyncio.to_thread(load, url, arguments.connections, arguments.seconds, customer.token)
+        order = Order(
+            f"{ghasi.api}/v1/messages", arguments.seconds, arguments.connections, headers=bearer(customer.token)
+        )
+        loaded = await asyncio.to_thread(load, order)
         counted = await asyncio.to_thread(drained, port, loaded["requests"])
         messages, usage = loaded["requests"], {"totals": {"messages": 0}}
         for _ in range(300):
@@ -60,7 +63,7 @@ async def cycle(ghasi: Deployment, port: int, arguments: argparse.Namespace) -> 
         after = used_s(ghasi)
         grown = {name: size - disk[name] for name, size in (await disk_bytes(ghasi)).items()}
     console.print(
-        f"{messages} messages accepted at {loaded['rps']:.0f}/s, {counted['delivered']:.0f} webhooks, "
+        f"{messages} messages accepted at {loaded['per_s']:.0f}/s, {counted['delivered']:.0f} webhooks, "
         f"{usage['totals']['messages']} billed; {counted['delivered'] / (counted['last'] - began):.0f} cycles/s"
     )
     table = Table("part", "CPU us a message")
@@ -74,11 +77,11 @@ async def cycle(ghasi: Deployment, port: int, arguments: argparse.Namespace) -> 
 
 def main() -> None:
     """Start all parts and measure."""
-    parser = argparse.ArgumentParser(prog="benchmarks.parts")
+    parser = argparse.ArgumentParser(prog="benchmarks.deep.parts")
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--connections", type=int, default=64)
     arguments = parser.parse_args()
-    with reserved_ports(1) as (port,), spread(**RAISED) as ghasi, beside("benchmarks.receiver", str(port)):
+    with reserved_ports(1) as (port,), spread(**RAISED) as ghasi, beside("benchmarks.instruments.receiver", str(port)):
         asyncio.run(cycle(ghasi, port, arguments))
 
 

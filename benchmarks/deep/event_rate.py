@@ -1,6 +1,6 @@
 """`make bench-events`: events a second from an outbox to a consumer, by NATS JetStream beside PostgreSQL.
 
-python -m benchmarks.event_rate [--events 100000] [--rounds 5] [--consumers 1]. Events of messages' size lie in the
+python -m benchmarks.deep.event_rate [--events 100000] [--rounds 5] [--consumers 1]. Events of messages' size lie in the
 outbox of messages; by turns each carrier brings all of them to consumers that do nothing with them. Relay and consumers
 run in this process; PostgreSQL and the NATS server, which is started for it, are processes of their own.
 """

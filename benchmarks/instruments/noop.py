@@ -1,4 +1,4 @@
-"""The ceiling: a route of the same server that reads a JSON body and answers 202. python -m benchmarks.noop PORT"""
+"""The ceiling: a route of the same server that reads a body and answers 202, on a PORT of 127.0.0.1"""
 
 import sys
 from typing import Any

@@ -1,0 +1,73 @@
+"""reads: a list of 50 messages and one message in detail through the gateway, beside a no-op route."""
+
+import argparse
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from benchmarks.comparing import Comparison, Contenders, Figures
+from benchmarks.instruments.load import Order
+from benchmarks.measuring import RAISED, bearer, beside, cpu_us, load, load_us, used_s, wait_for
+from tests.end_to_end.customer import Customer, signed_up
+from tests.end_to_end.deployment import Deployment, together
+from tests.ports import reserved_ports
+
+LIST, DETAIL, CEILING = "list of 50", "detail", "no-op route"
+SENDING_S, SETTLED_S = 1.0, 60.0
+
+
+async def fill(ghasi: Deployment, customer: Customer) -> list[str]:
+    """Send messages, wait until the latest are delivered, and return the ids of a page of them."""
+    order = Order(f"{ghasi.api}/v1/messages", SENDING_S, 16, headers=bearer(customer.token))
+    await asyncio.to_thread(load, order)
+    async with asyncio.timeout(SETTLED_S):
+        while True:
+            page = (await customer.good("GET", "/v1/messages?limit=50"))["data"]
+            if all(message["price"] and message["status"] == "delivered" for message in page):
+                return [message["id"] for message in page]
+            await asyncio.sleep(0.2)
+
+
+async def ask(order: Order, parts: dict[str, int], data_dir: Path | None = None) -> Figures:
+    """Run a load; return what it came to and what these parts, and a database, used for each request."""
+    before = used_s(parts, data_dir)
+    figures = await asyncio.to_thread(load, order)
+    figures["cpu_us"] = cpu_us(before, used_s(parts, data_dir), figures["requests"])
+    return figures | {"beside_us": load_us(figures)}
+
+
+def gets(url: str, paths: list[str], headers: dict[str, str], options: argparse.Namespace) -> Order:
+    """Return a load of GETs of these paths in turn."""
+    return Order(url, options.seconds, options.connections, "get", headers, paths)
+
+
+@asynccontextmanager
+async def opened(options: argparse.Namespace) -> AsyncIterator[Contenders]:
+    """Run Ghasi with some messages in it, and the no-op route."""
+    with (
+        together(**RAISED) as ghasi,
+        reserved_ports(1) as (port,),
+        beside("benchmarks.instruments.noop", str(port)) as noop,
+    ):
+        wait_for(f"http://127.0.0.1:{port}/")
+        async with signed_up(ghasi) as customer:
+            ids, headers = await fill(ghasi, customer), bearer(customer.token)
+            parts, data = {"API": ghasi.child("api")}, ghasi.folder / "data"
+            nothing = gets(f"http://127.0.0.1:{port}", ["/"], headers, options)
+            lists = gets(ghasi.api, ["/v1/messages?limit=50"], headers, options)
+            details = gets(ghasi.api, [f"/v1/messages/{one}" for one in ids], headers, options)
+            yield {
+                CEILING: lambda: ask(nothing, {"no-op": noop.pid}),
+                LIST: lambda: ask(lists, parts, data),
+                DETAIL: lambda: ask(details, parts, data),
+            }
+
+
+READS = Comparison(
+    "reads",
+    "a list of 50 and a detail with a JWT through the gateway, beside a no-op route",
+    "requests/s",
+    opened,
+    {LIST: (CEILING,), DETAIL: (CEILING,)},
+)
