@@ -34,8 +34,6 @@ ASSETS := ghasi/portal/static/.made-$(ASSETS_SUM)
 PACKAGES := ghasi/portal/assets/node_modules/.made-$(LOCK_SUM)
 # an SMSC and a verifier of webhooks that other people wrote, for the tests
 PEERS := tests/peers/node_modules/.made-$(shell cksum < tests/peers/package-lock.json | cut -d ' ' -f 1)
-# how long `make fuzz` tries
-MINUTES ?= 10
 
 .PHONY: help
 help: ## Show this help
@@ -84,9 +82,13 @@ screenshots: $(DEVELOPMENT) $(ASSETS) $(BROWSER) ## Take the pictures of the por
 bench: $(DEVELOPMENT) $(ASSETS) $(BENCH) ## Measure what Ghasi does beside what the machine could, some ten minutes; ARGS="--only accept"
 	@exec $(BIN)/python -m benchmarks $(ARGS)
 
+.PHONY: soak
+soak: $(DEVELOPMENT) $(ASSETS) $(BENCH) ## Hold half of the saturated load for MINUTES=20, and fail when memory, tables, queues or latency grow
+	@exec $(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),20) $(ARGS)
+
 .PHONY: fuzz
 fuzz: $(DEVELOPMENT) ## Feed the SMPP decoders and links what no peer should send, for MINUTES=10
-	@exec $(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(ARGS)
+	@exec $(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),10) $(ARGS)
 
 .PHONY: bench-reads
 bench-reads: $(DEVELOPMENT) ## Measure lists and details over 10 thousand and 10 million messages (7 GB of disk)

@@ -15,7 +15,8 @@ from benchmarks.comparing import compare, show
 from benchmarks.comparisons import ALL, ALONE
 from benchmarks.comparisons.peers import PEERS
 from benchmarks.instruments.kannel import is_installed
-from benchmarks.measuring import keep
+from benchmarks.measuring import folder_of_today, keep
+from benchmarks.plots import draw
 
 console = Console(width=None if sys.stdout.isatty() else 160)
 
@@ -36,7 +37,9 @@ async def main() -> None:
         results[name] = await compare(ALL[name], options, console)
         show(name, results[name], console)
     asked = {name: value for name, value in vars(options).items() if name != "only"}
-    console.print(f"figures: {keep('-'.join(chosen) if options.only else 'bench', options=asked, comparisons=results)}")
+    file = keep("-".join(chosen) if options.only else "bench", options=asked, comparisons=results)
+    plots = draw(file, folder_of_today(), prefix=f"{file.stem}-")
+    console.print(f"figures: {file}\nplots: {', '.join(plot.name for plot in plots)}")
 
 
 if __name__ == "__main__":

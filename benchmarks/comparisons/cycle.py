@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from benchmarks.comparing import Comparison, Contenders, Figures
 from benchmarks.whole import Whole, whole
 
-SATURATED, HALF = "closed loop", "open loop at half"
+SATURATED, HALF = "closed loop", "open loop, half"
 
 
 @asynccontextmanager

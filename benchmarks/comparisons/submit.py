@@ -21,6 +21,7 @@ MESSAGES_A_SECOND = 4000
 """How many are given for each second that a measurement should take."""
 KINDS = {"": False, ", receipts": True}
 OURS, BARE = "ghasi", "bare"
+TITLES = {OURS: "Ghasi", BARE: "bare PDUs"}
 TIME_OUT_S = 300
 
 
@@ -38,8 +39,8 @@ def measure(name: str, messages: int, *, receipts: bool) -> Figures:
 
 def title_of(name: str) -> str | None:
     """Return what a client is called, with its version; None where it is not installed."""
-    if name == BARE:
-        return name
+    if name in TITLES:
+        return TITLES[name]
     try:
         return f"{name} {version(name)}"
     except PackageNotFoundError:
@@ -56,9 +57,7 @@ async def opened(options: argparse.Namespace) -> AsyncIterator[Contenders]:
         return measure(name, messages, receipts=receipts)
 
     yield {
-        f"{title if name != OURS else OURS}{kind}": lambda name=name, receipts=receipts: asyncio.to_thread(
-            contender, name, receipts
-        )
+        f"{title}{kind}": lambda name=name, receipts=receipts: asyncio.to_thread(contender, name, receipts)
         for kind, receipts in KINDS.items()
         for name, title in titles.items()
     }
@@ -69,5 +68,5 @@ SUBMIT = Comparison(
     f"one SMPP bind with a window of {WINDOW}, beside a bare loop of prebuilt PDUs and other clients",
     "messages/s",
     opened,
-    {f"{OURS}{kind}": (f"{BARE}{kind}",) for kind in KINDS},
+    {f"{TITLES[OURS]}{kind}": (f"{TITLES[BARE]}{kind}",) for kind in KINDS},
 )

@@ -32,7 +32,7 @@ async def opened(options: argparse.Namespace) -> AsyncIterator[Contenders]:
         with bench.working() as worker:
             contenders: Contenders = {}
             for count in ENDPOINTS:
-                contenders[f"loop, {words(count)}"] = lambda count=count: asyncio.to_thread(
+                contenders[f"bare loop, {words(count)}"] = lambda count=count: asyncio.to_thread(
                     bench.loop, count, deliveries
                 )
                 contenders[f"worker, {words(count)}"] = lambda count=count: bench.rate(worker, count, deliveries)
@@ -44,5 +44,5 @@ WEBHOOKS = Comparison(
     "deliveries of one worker, beside a bare aiohttp loop that sends the same bodies, signed alike",
     "deliveries/s",
     opened,
-    {f"worker, {words(count)}": (f"loop, {words(count)}",) for count in ENDPOINTS},
+    {f"worker, {words(count)}": (f"bare loop, {words(count)}",) for count in ENDPOINTS},
 )

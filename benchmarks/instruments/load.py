@@ -87,6 +87,8 @@ class Connection(asyncio.Protocol):
         """Send the next request."""
         self.due, self.is_busy = due, True
         self.number, request = self.load.requests.next()
+        if self.load.due is not None:
+            self.load.due.put(self.number, due)
         self.transport.write(request)
 
     def data_received(self, data: bytes) -> None:
@@ -132,8 +134,7 @@ class Load:
         now = time.monotonic()
         self.latencies.append(now - connection.due)
         self.bad += not is_good
-        if self.due is not None and self.answers is not None:
-            self.due.put(connection.number, connection.due)
+        if self.answers is not None:
             self.answers.put(connection.number, now)
         if self.pacer is None:
             if now < self.ends:

@@ -39,14 +39,18 @@ def number_in(content: bytes) -> int | None:
     return int(digits) if at >= 0 and digits.isdigit() else None
 
 
-def delays(before: Stamps, after: Stamps, numbers: range) -> list[float]:
-    """Return the seconds between two stamps of each of these messages that has both."""
+def delays(before: Stamps, after: Stamps, numbers: range, now: float | None = None) -> list[float]:
+    """Return the seconds between two stamps of each of these messages that has both.
+
+    With `now`, one that waits for its second stamp counts as well, with the time that it has waited: what is late
+    would be left out otherwise.
+    """
     return [
-        then - first
+        (then or now or first) - first
         for first, then in zip(
             before.moments[numbers.start : numbers.stop], after.moments[numbers.start : numbers.stop], strict=True
         )
-        if first and then
+        if first and (then or now)
     ]
 
 
