@@ -112,7 +112,7 @@ bench-peers: $(DEVELOPMENT) $(ASSETS) $(BENCH) ## Measure full cycles a second b
 	  echo "Installing Debian's kannel..." && export DEBIAN_FRONTEND=noninteractive && apt-get update -qq && \
 	  apt-get install -y -qq --no-install-recommends kannel kannel-extras >/dev/null; } || \
 	  { echo "This needs Kannel: sudo apt-get install -y --no-install-recommends kannel kannel-extras" >&2; exit 1; }
-	@exec $(BIN)/python -m benchmarks --only peers $(ARGS)
+	@exec $(BIN)/python -m benchmarks --only peers --seconds 10 $(ARGS)
 
 .PHONY: clean
 clean: ## Remove .venv and what tools left; ghasi-data stays

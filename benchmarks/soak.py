@@ -119,7 +119,7 @@ async def soak(options: argparse.Namespace) -> tuple[Soak, bool]:
         loading = asyncio.create_task(asyncio.to_thread(load, running.order(seconds, options.connections, rate)))
         for number in range(1, int(seconds / options.every) + 1):
             await asyncio.wait((loading,), timeout=began + number * options.every - time.monotonic())
-            console.print(line(await seen.minute(began, options.every)), highlight=False)
+            console.print(line(await seen.minute(began, options.every)), highlight=False, soft_wrap=True)
         loaded = await loading
         before = sum(row["webhooks"] for row in seen.rows)
         counted = await asyncio.to_thread(drained, running.receiver_port, loaded["requests"] - before)
