@@ -49,7 +49,7 @@ def new_id() -> UUID:
 
 def id_time(identifier: UUID) -> datetime:
     """Return the UTC time, to the millisecond, at which a UUIDv7 was made."""
-    return datetime.fromtimestamp((identifier.int >> 80) / 1000, UTC)
+    return _EPOCH + (identifier.int >> 80) * _MILLISECOND  # by floats some are a millisecond less
 
 
 def first_id(at: datetime) -> UUID:
