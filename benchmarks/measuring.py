@@ -1,5 +1,6 @@
 """What all benchmarks share: processes beside each other, what each has used, the load, and where figures are kept."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -94,6 +95,14 @@ def load(order: Order) -> dict[str, Any]:
 def load_us(loaded: Mapping[str, float]) -> dict[str, float]:
     """Return the CPU microseconds a request that a load used itself, as a part."""
     return {"load": loaded["cpu_s"] * 1e6 / loaded["requests"]}
+
+
+async def loaded(order: Order, parts: Mapping[str, int], data_dir: Path | None = None) -> dict[str, Any]:
+    """Run a load; return what it came to, and what these parts and a database used for each request."""
+    before = used_s(parts, data_dir)
+    figures = await asyncio.to_thread(load, order)
+    figures["cpu_us"] = cpu_us(before, used_s(parts, data_dir), figures["requests"])
+    return figures | {"beside_us": load_us(figures)}
 
 
 def bearer(token: str) -> dict[str, str]:

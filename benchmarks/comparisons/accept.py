@@ -14,7 +14,7 @@ import asyncpg
 from benchmarks.comparing import Comparison, Contenders, Figures
 from benchmarks.instruments.load import Order
 from benchmarks.latency import percentiles
-from benchmarks.measuring import RAISED, bearer, beside, cpu_us, load, load_us, used_s, wait_for
+from benchmarks.measuring import RAISED, bearer, beside, cpu_us, loaded, used_s, wait_for
 from ghasi.contract.values import new_id
 from ghasi.messages.model import Draft
 from ghasi.messages.sending import queries
@@ -36,16 +36,15 @@ class Accepting:
         self.ghasi, self.customer, self.connection, self.options = ghasi, customer, connection, options
         self.rows_a_commit = options.connections
 
+    def order(self, url: str) -> Order:
+        """Return the load that route and ceiling get alike."""
+        headers = bearer(self.customer.token)
+        return Order(url, self.options.seconds, self.options.connections, headers=headers)
+
     async def accept(self) -> Figures:
-        parts, data = {"API": self.ghasi.child("api")}, self.ghasi.folder / "data"
-        commits, before = await self.connection.fetchval(_COMMITS), used_s(parts, data)
-        order = Order(
-            f"{self.ghasi.api}/v1/messages", self.options.seconds, self.options.connections,
-            headers=bearer(self.customer.token),
-        )  # fmt: skip
-        figures = await asyncio.to_thread(load, order)
-        figures["cpu_us"] = cpu_us(before, used_s(parts, data), figures["requests"])
-        figures["beside_us"] = load_us(figures)
+        commits = await self.connection.fetchval(_COMMITS)
+        order = self.order(f"{self.ghasi.api}/v1/messages")
+        figures = await loaded(order, {"API": self.ghasi.child("api")}, self.ghasi.folder / "data")
         await asyncio.sleep(1.2)  # what a connection has counted it tells once a second
         made = max(1, await self.connection.fetchval(_COMMITS) - commits)
         self.rows_a_commit = figures["rows_a_commit"] = max(1, round(figures["requests"] / made))
@@ -80,7 +79,11 @@ def draft(account: UUID, user: UUID) -> Draft:
 @asynccontextmanager
 async def opened(options: argparse.Namespace) -> AsyncIterator[Contenders]:
     """Run Ghasi and the no-op route."""
-    with together(**RAISED) as ghasi, reserved_ports(1) as (port,), beside("benchmarks.instruments.noop", str(port)):
+    with (
+        together(**RAISED) as ghasi,
+        reserved_ports(1) as (port,),
+        beside("benchmarks.instruments.noop", str(port)) as noop,
+    ):
         running = embedded.running(ghasi.folder / "data")
         assert running is not None
         connection = await asyncpg.connect(running.url)
@@ -88,17 +91,14 @@ async def opened(options: argparse.Namespace) -> AsyncIterator[Contenders]:
         worker = ghasi.child("worker")
         async with signed_up(ghasi) as customer:
             accepting = Accepting(ghasi, customer, connection, options)
-
-            async def noop() -> Figures:
-                order = Order(
-                    f"http://127.0.0.1:{port}/noop", options.seconds, options.connections,
-                    headers=bearer(customer.token),
-                )  # fmt: skip
-                return await asyncio.to_thread(load, order)
-
+            nothing = accepting.order(f"http://127.0.0.1:{port}/noop")
             os.kill(worker, signal.SIGSTOP)
             try:
-                yield {CEILING: noop, ROUTE: accepting.accept, INSERT: accepting.insert}
+                yield {
+                    CEILING: lambda: loaded(nothing, {"no-op": noop.pid}),
+                    ROUTE: accepting.accept,
+                    INSERT: accepting.insert,
+                }
             finally:
                 os.kill(worker, signal.SIGCONT)
                 await connection.close()

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from benchmarks.comparing import Comparison, Contenders, Figures
-from benchmarks.comparisons.reads import ask, fill, gets
-from benchmarks.measuring import RAISED, beside, wait_for
+from benchmarks.comparisons.reads import fill, gets
+from benchmarks.measuring import RAISED, beside, loaded, wait_for
 from tests.end_to_end.customer import signed_up
 from tests.end_to_end.deployment import together
 from tests.ports import reserved_ports
@@ -40,10 +40,10 @@ async def opened(options: argparse.Namespace) -> AsyncIterator[Contenders]:
 
             async def show(name: str) -> Figures:
                 order = gets(ghasi.portal, PAGES[name], headers, options)
-                figures = await ask(order, parts, ghasi.folder / "data")
+                figures = await loaded(order, parts, ghasi.folder / "data")
                 return figures | {"requests_a_page": len(PAGES[name])}
 
-            contenders: Contenders = {CEILING: lambda: ask(nothing, {"no-op": noop.pid})}
+            contenders: Contenders = {CEILING: lambda: loaded(nothing, {"no-op": noop.pid})}
             yield contenders | {name: lambda name=name: show(name) for name in PAGES}
 
 

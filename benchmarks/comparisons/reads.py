@@ -4,11 +4,10 @@ import argparse
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
-from benchmarks.comparing import Comparison, Contenders, Figures
+from benchmarks.comparing import Comparison, Contenders
 from benchmarks.instruments.load import Order
-from benchmarks.measuring import RAISED, bearer, beside, cpu_us, load, load_us, used_s, wait_for
+from benchmarks.measuring import RAISED, bearer, beside, load, loaded, wait_for
 from tests.end_to_end.customer import Customer, signed_up
 from tests.end_to_end.deployment import Deployment, together
 from tests.ports import reserved_ports
@@ -27,14 +26,6 @@ async def fill(ghasi: Deployment, customer: Customer) -> list[str]:
             if all(message["price"] and message["status"] == "delivered" for message in page):
                 return [message["id"] for message in page]
             await asyncio.sleep(0.2)
-
-
-async def ask(order: Order, parts: dict[str, int], data_dir: Path | None = None) -> Figures:
-    """Run a load; return what it came to and what these parts, and a database, used for each request."""
-    before = used_s(parts, data_dir)
-    figures = await asyncio.to_thread(load, order)
-    figures["cpu_us"] = cpu_us(before, used_s(parts, data_dir), figures["requests"])
-    return figures | {"beside_us": load_us(figures)}
 
 
 def gets(url: str, paths: list[str], headers: dict[str, str], options: argparse.Namespace) -> Order:
@@ -58,9 +49,9 @@ async def opened(options: argparse.Namespace) -> AsyncIterator[Contenders]:
             lists = gets(ghasi.api, ["/v1/messages?limit=50"], headers, options)
             details = gets(ghasi.api, [f"/v1/messages/{one}" for one in ids], headers, options)
             yield {
-                CEILING: lambda: ask(nothing, {"no-op": noop.pid}),
-                LIST: lambda: ask(lists, parts, data),
-                DETAIL: lambda: ask(details, parts, data),
+                CEILING: lambda: loaded(nothing, {"no-op": noop.pid}),
+                LIST: lambda: loaded(lists, parts, data),
+                DETAIL: lambda: loaded(details, parts, data),
             }
 
 

@@ -17,7 +17,7 @@ from benchmarks.comparing import Comparison, Contenders, Figures
 from benchmarks.instruments.smpp_clients import CLIENTS, WINDOW
 from benchmarks.measuring import sink
 
-MESSAGES_A_SECOND = 4000
+MESSAGES_A_SECOND = 2000
 """How many are given for each second that a measurement should take."""
 KINDS = {"": False, ", receipts": True}
 OURS, BARE = "ghasi", "bare"

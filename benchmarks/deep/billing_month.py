@@ -167,7 +167,8 @@ async def rate(pool: Pool, folder: Path, messages: int, accounts: int, progress:
 async def close(pool: Pool) -> float:
     """Close the month; return the seconds that took."""
     began = time.perf_counter()
-    await closing.close_period(pool, PERIOD, early=True, actor="operator:bench")
+    events = PostgresEvents(pool, Bells(pool))
+    await closing.close_period(pool, events, PERIOD, early=True, actor="operator:bench")
     return time.perf_counter() - began
 
 
