@@ -23,6 +23,8 @@ KEEP = timedelta(hours=24)
 PRUNE_EVERY_S = 3600.0
 PRUNED_AT_A_TIME = 10_000
 INVOICES_EVERY_S = 60.0
+GATHER_S = 0.1
+"""A batch is some twenty statements however few messages are in it; nobody waits for a charge by the millisecond."""
 log = structlog.get_logger("ghasi.billing")
 
 
@@ -50,7 +52,9 @@ async def _rate(resources: Resources) -> None:
     bells, rater = resources.bells, Rater()
     with contextlib.suppress(*UNAVAILABLE):  # before the first batch, in whose transaction it would take long
         await rater.learn(resources.pool)
-    await resources.events.follow("messages", "billing", rater.apply, applied=lambda: bells.ring("billing"))
+    await resources.events.follow(
+        "messages", "billing", rater.apply, gather_s=GATHER_S, applied=lambda: bells.ring("billing")
+    )
 
 
 async def _prune(events: Events) -> None:

@@ -33,6 +33,7 @@ from ghasi.storage.resources import Resources
 MOST_AT_ONCE = 500
 TICK_S = 1.0
 """How often carriers.toml and modes are looked at, carriers told of, and receipts and queues tended."""
+PRICES_GATHER_S = 0.2
 LAST_CLAIM_S, LAST_WRITES_S = 0.5, 1.0
 
 log = structlog.get_logger("ghasi.dispatch")
@@ -73,7 +74,7 @@ async def work(resources: Resources) -> None:
         background += [
             asyncio.create_task(_hear_of_aside(dispatcher, bells.event("aside"))),
             asyncio.create_task(events.follow("auth", "messages", accounts.take_accounts)),
-            asyncio.create_task(events.follow("billing", "messages", prices.take_billing)),
+            asyncio.create_task(events.follow("billing", "messages", prices.take_billing, gather_s=PRICES_GATHER_S)),
             asyncio.create_task(events.relay("messages")),
         ]
         await _until_stopped(dispatcher, binds, stopping)

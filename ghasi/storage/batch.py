@@ -4,6 +4,8 @@ Owns the waiting, the batching and what happens to neighbours of a bad row. What
 """
 
 import asyncio
+import contextlib
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
@@ -32,7 +34,8 @@ class Batcher(Generic[Item, Result]):
     transaction is committed. `again` says that these items were tried before and may have been committed: after a
     lost connection nobody knows. When it raises any other database error the items are flushed one by one, so that a
     bad one fails alone. A waiter that is cancelled does not take its item back. With `attempts` None a lost database
-    is waited for, for ever. The log calls the batcher by its `name`.
+    is waited for, for ever. The log calls the batcher by its `name`. The first item after a lull is flushed at once;
+    while more come they gather, for `gather_s` at a time.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class Batcher(Generic[Item, Result]):
         most: int = 500,
         queue_size: int = 20_000,
         attempts: int | None = 3,
+        gather_s: float = 0.0,
     ) -> None:
         self._flush = flush
         self._name = name
@@ -51,14 +55,22 @@ class Batcher(Generic[Item, Result]):
         self._attempts = attempts
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
         self._flusher: asyncio.Task[None] | None = None
+        self._gather_s = gather_s
+        self._began = 0.0
+        self._hurry = asyncio.Event()
 
-    def put(self, item: Item) -> asyncio.Future[Result]:
-        """Queue an item; the future has its result once it is committed. Raises QueueFullError."""
+    def put(self, item: Item, *, urgent: bool = False) -> asyncio.Future[Result]:
+        """Queue an item; the future has its result once it is committed. Raises QueueFullError.
+
+        An `urgent` one does not wait for others to gather.
+        """
         if len(self._waiting) >= self._queue_size:
             raise QueueFullError("too much is waiting to be written")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
         self._waiting.append((item, future))
+        if urgent or len(self._waiting) >= self._most:
+            self._hurry.set()
         if self._flusher is None:
             self._flusher = loop.create_task(self._run())
         return future
@@ -82,11 +94,14 @@ class Batcher(Generic[Item, Result]):
     async def drain(self) -> None:
         """Wait until all that was queued is written."""
         while self._flusher is not None:
+            self._hurry.set()
             await asyncio.shield(self._flusher)
 
     async def _run(self) -> None:
         try:
             while self._waiting:
+                if self._gather_s:
+                    await self._gather()
                 batch = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
                 items = [item for item, _ in batch]
                 for (_, future), result in zip(batch, await self._results(items, again=False), strict=True):
@@ -99,6 +114,16 @@ class Batcher(Generic[Item, Result]):
                         future.set_result(result)
         finally:
             self._flusher = None
+
+    async def _gather(self) -> None:
+        """Wait until it is time for the next flush, or somebody is in a hurry."""
+        early_s = self._began + self._gather_s - time.monotonic()
+        if early_s > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(early_s):
+                    await self._hurry.wait()
+        self._hurry.clear()
+        self._began = time.monotonic()
 
     async def _results(
         self, items: Sequence[Item], *, again: bool, alone: bool = False

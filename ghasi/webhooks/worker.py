@@ -44,7 +44,8 @@ _failing = Gauge(
 _in_memory = Gauge(
     "ghasi_webhook_in_memory", "Deliveries leased by a worker, waiting or under way", multiprocess_mode="livesum"
 )
-_BILLING_AT_ONCE = 2000
+_GATHER_S = 0.02
+_BILLING_AT_ONCE, _BILLING_GATHER_S = 2000, 0.2
 """Most are passed over."""
 _FLUSH_S = 2.0
 _CLAIM_S = 0.5
@@ -129,11 +130,18 @@ class _Worker:
         self._wake_ordered.set()
 
     async def _follow(self) -> None:
-        await self._resources.events.follow("messages", "webhooks", self._feed.handle, applied=self._feed.hand_over)
+        await self._resources.events.follow(
+            "messages", "webhooks", self._feed.handle, gather_s=_GATHER_S, applied=self._feed.hand_over
+        )
 
     async def _follow_billing(self) -> None:
         await self._resources.events.follow(
-            "billing", "webhooks", billing_feed.feed, most=_BILLING_AT_ONCE, applied=self._claim_fed
+            "billing",
+            "webhooks",
+            billing_feed.feed,
+            most=_BILLING_AT_ONCE,
+            gather_s=_BILLING_GATHER_S,
+            applied=self._claim_fed,
         )
 
     async def _attempt(self, lane: Lane, job: Job) -> Outcome:

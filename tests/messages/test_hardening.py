@@ -271,6 +271,19 @@ async def test_a_word_that_the_database_refuses_is_dropped_alone(customer: Custo
     assert statuses == ["delivered", "accepted", "delivered"]
 
 
+async def test_a_receipt_before_its_submits_answer_waits_for_that_alone(customer: Customer, pool: Pool) -> None:
+    sent = await customer.send()
+    ledger = Ledger(pool, Bells(pool))
+    acknowledged: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    ledger.put_receipts([receipt("soon")], acknowledged.set_result)
+    assert await acknowledged
+    assert await pool.fetchval("SELECT count(*) FROM messages.parked_receipts") == 1
+    await ledger.put([taken(sent, "soon")])
+    assert (await customer.get(sent["id"]))["status"] == "delivered"
+    assert await pool.fetchval("SELECT count(*) FROM messages.parked_receipts") == 0
+    assert not ledger.early
+
+
 async def test_unanswered_submits_back_off(
     customer: Customer,
     pool: Pool,
@@ -542,6 +555,7 @@ async def test_a_full_ledger_loses_no_end_of_a_claim_and_refuses_receipts(custom
     roomy, ledger.batcher = ledger.batcher, Batcher(ledger._write, name="full", queue_size=0)
     answers: list[bool] = []
     ledger.put_receipts([receipt("1")], answers.append)
+    await asyncio.sleep(0)
     assert answers == [False]
     fleet: Fleet[SmppConfiguration] = Fleet(SmppCarrier, lambda *_: None, lambda *_: None)
     await fleet.apply([simulator_configuration("127.0.0.1", 1)])

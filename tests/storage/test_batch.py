@@ -140,3 +140,25 @@ async def test_a_dead_database_is_an_error_and_a_full_queue_another() -> None:
     for future in (first, *waiting):
         with pytest.raises(ConnectionRefusedError):
             await future
+
+
+async def test_items_gather_while_more_come_and_nobody_is_in_a_hurry() -> None:
+    flushed: list[list[int]] = []
+
+    async def flush(items: Sequence[int], again: bool) -> Sequence[int]:
+        flushed.append(list(items))
+        return items
+
+    batcher: Batcher[int, int] = Batcher(flush, name="test", most=5, gather_s=3600.0)
+    await batcher.submit(0)  # after a lull: at once
+    for number in (1, 2):
+        batcher.put(number)
+    await asyncio.sleep(0.05)
+    assert flushed == [[0]]
+    await batcher.put(3, urgent=True)
+    assert flushed == [[0], [1, 2, 3]]
+    await asyncio.gather(*map(batcher.submit, range(4, 9)))  # as many as go together
+    batcher.put(9)
+    await batcher.drain()
+    assert flushed == [[0], [1, 2, 3], [4, 5, 6, 7, 8], [9]]
+    assert len(batcher) == 0

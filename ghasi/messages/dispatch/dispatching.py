@@ -18,7 +18,7 @@ from prometheus_client import Counter, Gauge
 from ghasi.carriers.carrier import Outcome, Segment, SubmitResult
 from ghasi.messages.dispatch import queries
 from ghasi.messages.dispatch.choosing import Chooser, Pile
-from ghasi.messages.dispatch.claiming import Claimer
+from ghasi.messages.dispatch.claiming import FEWEST_CLAIMED, Claimer
 from ghasi.messages.dispatch.ends import Ends
 from ghasi.messages.dispatch.flights import Choice, Crew, Flight, Lane, Tally, conclude, validity_left_s
 from ghasi.messages.dispatch.ledger import Ending, Ledger, Retry, Submitted
@@ -27,6 +27,8 @@ from ghasi.storage.pool import UNAVAILABLE, Pool
 
 POLL_S = 0.25
 SHORTEST_POLL_S = 0.005
+CLAIMS_APART_S = 0.01
+"""A claim costs the same however few it finds: while messages keep coming, whoever rings, there are so many."""
 DRAIN_S = 3.5
 EXPECTED_BACK_S, ASKED_AGAIN_S = 60.0, 10.0
 """A message that some carriers refused waits for one that is away no longer than this, and asks so often."""
@@ -60,6 +62,7 @@ class Dispatcher:
         self._number = 0
         self._under_way = 0
         self._stopping = False
+        self._claim_at = 0.0
         # refused here, to be put aside for another worker's carriers
         self._moving: list[tuple[Flight, Pile]] = []
         self._counters: dict[tuple[str, Outcome], Counter] = {}
@@ -73,14 +76,14 @@ class Dispatcher:
         while not stopping.is_set():
             self._wake.clear()
             try:
-                busy = await self._step()
+                wait_s = await self._step()
             except UNAVAILABLE as error:
                 log.warning("claim_failed", error=type(error).__name__)
-                busy = False
                 await asyncio.sleep(POLL_S)
-            if not busy:
+                wait_s = self._poll_s()
+            if wait_s > 0:
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._poll_s()):
+                    async with asyncio.timeout(wait_s):
                         await self._wake.wait()
 
     async def drain(self) -> None:
@@ -125,12 +128,19 @@ class Dispatcher:
                 shortest = min(shortest, max(1 / rate, SHORTEST_POLL_S))
         return shortest
 
-    async def _step(self) -> bool:
-        """Submit what is ready and fetch more; return whether there may be more to do at once."""
+    async def _step(self) -> float:
+        """Submit what is ready, and fetch more when it is time; return in how many seconds to look again."""
         await self._submit_ready()
+        early_s = self._claim_at - time.monotonic()
+        if early_s > 0:  # woken, perhaps by an answer, perhaps for what to claim
+            return min(early_s, self._poll_s())
+        self._claim_at = time.monotonic() + CLAIMS_APART_S
         fetched = await self.claimer.fetch()
         await self._submit_ready()
-        return bool(fetched)
+        if fetched >= FEWEST_CLAIMED:
+            self._claim_at = 0.0
+            return 0.0
+        return min(CLAIMS_APART_S, self._poll_s()) if fetched else self._poll_s()
 
     # Submitting
 

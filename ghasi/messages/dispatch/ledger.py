@@ -5,6 +5,8 @@ queue and its events change together. A receipt is acknowledged after that commi
 database as long as it takes: what a carrier said cannot be asked again.
 """
 
+import asyncio
+import contextlib
 from asyncio import Future
 from collections import Counter as Counted
 from collections.abc import Callable, Sequence
@@ -28,7 +30,7 @@ from ghasi.storage.batch import Batcher, write_whole_or_apart
 from ghasi.storage.bells import Bells
 from ghasi.storage.events import outbox
 from ghasi.storage.events.outbox import Event
-from ghasi.storage.pool import Connection, Pool
+from ghasi.storage.pool import UNAVAILABLE, Connection, Pool
 
 MOST_REMEMBERED = 50_000
 RECEIPTS_WITHIN, REPETITION_KEPT = timedelta(hours=72), timedelta(minutes=1)
@@ -80,6 +82,8 @@ class Ledger:
     class_of: Callable[[str], str | None] = lambda _: None
     batcher: Batcher[Entry, None] = field(init=False)
     recent: dict[tuple[str, str], tuple[UUID, int, int]] = field(default_factory=dict)
+    early: dict[tuple[str, str], None] = field(default_factory=dict)
+    """Receipts parked here because they came before their submit's answer was written, oldest first."""
     quality: QualityCounts = field(default_factory=QualityCounts)
 
     def __post_init__(self) -> None:
@@ -91,7 +95,8 @@ class Ledger:
 
     def put_receipts(self, receipts: Sequence[Receipt], acknowledge: Callable[[bool], None]) -> None:
         """Queue receipts, and acknowledge them after the commit, or refuse them when they could not be written."""
-        self.batcher.put_told(receipts, acknowledge)
+        # behind the answers of the same read, which take a turn of the event loop to come here
+        asyncio.get_running_loop().call_soon(self.batcher.put_told, receipts, acknowledge)
 
     async def _write(self, entries: Sequence[Entry], again: bool) -> Sequence[None]:
         return await write_whole_or_apart(entries, self._commit, _dropped, again=again)
@@ -102,6 +107,9 @@ class Ledger:
         async with self.pool.acquire() as connection, connection.transaction():
             facts = await self._apply(connection, results, receipts)
         self._tell(facts)
+        if facts.overtaken:
+            with contextlib.suppress(*UNAVAILABLE):  # it is looked for once a second anyway
+                await self.match_parked()
         await self.quality.flush_due(self.pool)
 
     async def match_parked(self, most: int = 500) -> int:
@@ -152,7 +160,11 @@ class Ledger:
     def _remember(self, facts: "_Facts") -> None:
         for message_id, part, carrier_message_id in facts.submissions.values():
             if carrier_message_id is not None:
-                self.recent[part.carrier, carrier_message_id] = (message_id, part.part, part.of or 0)
+                key = (part.carrier, carrier_message_id)
+                self.recent[key] = (message_id, part.part, part.of or 0)
+                if key in self.early:
+                    del self.early[key]
+                    facts.overtaken = True
         while len(self.recent) > MOST_REMEMBERED:
             del self.recent[next(iter(self.recent))]
 
@@ -173,6 +185,7 @@ class Ledger:
                 # of an ended message it is a repetition, or the carrier reuses its ids and the answer of a submit is
                 # still to be written: that takes seconds
                 parked.append((receipt, RECEIPTS_WITHIN if message_id is None else REPETITION_KEPT))
+                self.early[key] = None
                 continue
             facts.receipt(
                 message_id,
@@ -181,6 +194,8 @@ class Ledger:
         for receipt in finals:
             # carriers reuse ids: what has ended must not take the next message's receipt
             self.recent.pop((receipt.carrier, receipt.carrier_message_id), None)
+        while len(self.early) > MOST_REMEMBERED:
+            del self.early[next(iter(self.early))]
         unmatched = Counted(receipt.carrier for receipt, _ in parked)
         for carrier, count in Counted(receipt.carrier for receipt in finals).items():
             _receipts.labels(carrier, "matched").inc(count - unmatched[carrier])
@@ -220,6 +235,7 @@ class _Facts:
         self.resubmitted: set[UUID] = set()
         self.endings: dict[UUID, Ending] = {}
         self.retries: list[tuple[UUID, int, float, bool, bool]] = []
+        self.overtaken = False
         self.passed: list[str] = []
         self.ended: list[tuple[str, str | None, bool, float | None]] = []
 

@@ -8,6 +8,7 @@ another goes on when it dies. An event may come again: handlers are idempotent b
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -77,10 +78,12 @@ class Events(Protocol):
         handle: Handler,
         *,
         most: int = MOST,
+        gather_s: float = 0.0,
         applied: Callable[[], None] = lambda: None,
     ) -> None:
         """Apply a source's events until cancelled, up to `most` in one transaction.
 
+        The first after a lull are applied at once; while they keep coming they gather, for `gather_s` at a time.
         `handle` runs in the transaction that moves the position: it writes to the consumer's schema and does no other
         I/O. `applied` is called after the commit of each batch that held events, to ring for what it gave others to do.
         """
@@ -115,15 +118,21 @@ class Events(Protocol):
 
 
 async def repeat(
-    turn: Callable[[], Awaitable[bool]], source: str, consumer: str, wake: asyncio.Event | None = None
+    turn: Callable[[], Awaitable[bool]],
+    source: str,
+    consumer: str,
+    wake: asyncio.Event | None = None,
+    gather_s: float = 0.0,
 ) -> None:
     """Take turns until cancelled: the next at once after a True, else when `wake` is set, after 250 ms anyway.
 
-    A turn that fails is logged and tried again, at growing distances.
+    Save after a True, `gather_s` lies between the beginnings of two: a turn costs its statements however few events it
+    has. A turn that fails is logged and tried again, at growing distances.
     """
     wake = wake or asyncio.Event()
     backoff_s = POLL_S
     while True:
+        began = time.monotonic()
         wake.clear()
         try:
             more = await turn()
@@ -142,3 +151,5 @@ async def repeat(
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL_S):
                     await wake.wait()
+            if (early_s := began + gather_s - time.monotonic()) > 0:
+                await asyncio.sleep(early_s)

@@ -49,12 +49,13 @@ class JetStreamEvents:
         handle: Handler,
         *,
         most: int = MOST,
+        gather_s: float = 0.0,
         applied: Callable[[], None] = lambda: None,
     ) -> None:
         """See Events."""
         reading = Reading(source, consumer, handle, most, applied)
         follower = Follower(self._pool, self._link, self._streams, reading)
-        await carrier.repeat(follower.turn, source, consumer)
+        await carrier.repeat(follower.turn, source, consumer, gather_s=gather_s)
 
     async def relay(self, source: str) -> None:
         """See Events."""

@@ -34,6 +34,7 @@ class PostgresEvents:
         handle: Handler,
         *,
         most: int = MOST,
+        gather_s: float = 0.0,
         applied: Callable[[], None] = lambda: None,
     ) -> None:
         """See Events."""
@@ -44,7 +45,7 @@ class PostgresEvents:
                 applied()
             return count == most
 
-        await carrier.repeat(turn, source, consumer, self._bells.event(source))
+        await carrier.repeat(turn, source, consumer, self._bells.event(source), gather_s)
 
     async def relay(self, source: str) -> None:
         """Return at once: consumers read the outbox themselves."""

@@ -33,6 +33,7 @@ _latency_s = Histogram(
 )
 _MOST_AT_ONCE = 2000
 """Results written together: as many as come while a busy worker writes those before them."""
+_GATHER_S = 0.05
 _BY_OUTCOME = {
     outcome: _attempts.labels("retried" if outcome == RETRY else outcome) for outcome in (SUCCEEDED, RETRY, EXHAUSTED)
 }
@@ -101,7 +102,7 @@ class Recorder:
         self._pace = pace
         self._written = written
         self._batcher: Batcher[Result, None] = Batcher(
-            self._write, name="webhook attempts", most=_MOST_AT_ONCE, attempts=None
+            self._write, name="webhook attempts", most=_MOST_AT_ONCE, attempts=None, gather_s=_GATHER_S
         )
 
     def __len__(self) -> int:
@@ -115,7 +116,8 @@ class Recorder:
         if result.outcome == SUCCEEDED and not job.attempts_before:
             _latency_s.observe((datetime.now(UTC) - job.at).total_seconds())
         try:
-            written = self._batcher.put(result)
+            # others of its order wait for it
+            written = self._batcher.put(result, urgent=job.order_key is not None or result.outcome != SUCCEEDED)
         except QueueFullError:
             log.warning("result_dropped", endpoint_id=str(result.endpoint_id), event_id=str(result.event_id))
         else:

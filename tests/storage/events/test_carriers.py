@@ -48,6 +48,20 @@ async def test_an_event_arrives_as_it_was_written_and_soon(pool: Pool, start: St
     assert seen.applied == written
 
 
+async def test_events_gather_while_they_keep_coming(pool: Pool, start: Start) -> None:
+    process, seen = start(), Collector()
+    process.relay()
+    process.follow(seen, gather_s=1.0)
+    written = [event() for _ in range(7)]
+    for one in written:
+        await append(pool, one)
+        process.bells.ring(SOURCE)
+        await asyncio.sleep(0.1)
+    await until(lambda: len(seen.applied) == 7)
+    assert seen.applied == written
+    assert len(seen.batches) <= 3, seen.batches
+
+
 async def test_the_order_is_that_of_commits_and_nothing_is_skipped(pool: Pool, start: Start) -> None:
     process, seen = start(), Collector()
     process.relay()
