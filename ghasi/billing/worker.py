@@ -23,7 +23,7 @@ KEEP = timedelta(hours=24)
 PRUNE_EVERY_S = 3600.0
 PRUNED_AT_A_TIME = 10_000
 INVOICES_EVERY_S = 60.0
-GATHER_S = 0.1
+GATHER_S = 0.25
 """A batch is some twenty statements however few messages are in it; nobody waits for a charge by the millisecond."""
 log = structlog.get_logger("ghasi.billing")
 

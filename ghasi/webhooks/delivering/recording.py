@@ -33,7 +33,7 @@ _latency_s = Histogram(
 )
 _MOST_AT_ONCE = 2000
 """Results written together: as many as come while a busy worker writes those before them."""
-_GATHER_S = 0.05
+_GATHER_S = 0.1
 _BY_OUTCOME = {
     outcome: _attempts.labels("retried" if outcome == RETRY else outcome) for outcome in (SUCCEEDED, RETRY, EXHAUSTED)
 }
