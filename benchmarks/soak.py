@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.flatness import Verdict, judge
-from benchmarks.instruments.stamps import ANSWERED, DUE, RECEIPTED, TOLD, delays
+from benchmarks.instruments.stamps import ANSWERED, DUE, MOST, RECEIPTED, TOLD, delays
 from benchmarks.latency import percentiles
 from benchmarks.measuring import drained, folder_of_today, keep, load, stats
 from benchmarks.plots import draw
@@ -53,9 +53,11 @@ class Soak:
     async def minute(self, began: float, every_s: float) -> dict[str, Any]:
         """Look at everything, and at the messages that were due since the last look."""
         now = time.monotonic()
-        until = self.first + int((now - began) * self.rate)
-        numbers, self.next = range(self.next, until), until
         stamps = self.running.stamps
+        numbers = range(self.next, self.first + int((now - began) * self.rate))
+        while numbers and not stamps[DUE].moments[numbers[-1]]:  # the load began later than it was asked to
+            numbers = numbers[:-1]
+        self.next = numbers.stop
         posted = percentiles(delays(stamps[DUE], stamps[ANSWERED], numbers, now))
         told = percentiles(delays(stamps[RECEIPTED], stamps[TOLD], numbers, now))
         tables = {row["name"]: dict(row) for row in await self.connection.fetch(_TABLES, [*QUEUES, *KEPT])}
@@ -113,6 +115,8 @@ async def soak(options: argparse.Namespace) -> tuple[Soak, bool]:
         connection = await asyncpg.connect(address.url)
         seen = Soak(running, connection, rate)
         seconds = options.minutes * 60
+        if running.sent + rate * seconds >= MOST:
+            sys.exit(f"at {rate:,.0f} a second numbers last for {(MOST - running.sent) / rate / 60:,.0f} minutes")
         console.print(f"{rate:,.0f} messages a second for {options.minutes:g} minutes")
         await asyncio.to_thread(stats, running.receiver_port, "reset")
         began = time.monotonic()

@@ -144,15 +144,18 @@ class Load:
             connection.send(self.waiting.popleft())
             return
         self.free.append(connection)
-        if len(self.free) == self.open and (self.pacer is None or self.pacer.next_due is None):
-            self.done.set()
+        self.end_when_idle()
 
     def lost(self, connection: Connection) -> None:
         self.open -= 1
         self.bad += connection.is_busy
         if connection in self.free:
             self.free.remove(connection)
-        if not self.open:
+        self.end_when_idle()
+
+    def end_when_idle(self) -> None:
+        """Be done when nothing is under way and nothing more is due."""
+        if len(self.free) == self.open and not self.waiting and (self.pacer is None or self.pacer.next_due is None):
             self.done.set()
 
     def pace(self) -> None:

@@ -30,9 +30,17 @@ class Answering:
         self._head: Message | None = None
 
     async def send(self, message: Message) -> None:
-        """Keep a head until its body begins; raises RuntimeError for what is no header, as uvicorn does."""
+        """Keep the head of an answer of known length until its body is there: of another that may take long.
+
+        Raises RuntimeError for what is no header, as uvicorn does.
+        """
         cycle = self._cycle
-        if message["type"] == "http.response.start" and self._head is None and not cycle.response_started:
+        if (
+            message["type"] == "http.response.start"
+            and self._head is None
+            and not cycle.response_started
+            and any(name == b"content-length" for name, _ in message["headers"])
+        ):
             self._head = message
             return
         head, self._head = self._head, None

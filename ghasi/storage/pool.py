@@ -5,6 +5,7 @@ Owns how a connection is set up, and who gets one first. Runs no statement of an
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -35,11 +36,13 @@ ALONG_INDEXES: Mapping[str, str] = {
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",
     "enable_sort": "off",
+    "jit": "off",
 }
 """For statements that follow an index in its order, whatever their values are: each is planned once a connection.
 
 Planning for the values takes longer than reading a page. A plan for any values guesses from the average account, and
-would sort all that a large one has to find fifty: with these it cannot.
+would sort all that a large one has to find fifty: with these it cannot. By such a guess a list may look dear enough to
+be compiled, which takes longer still.
 """
 
 
@@ -52,7 +55,7 @@ class _FairPool(asyncpg.Pool):
 
     def __init__(self, url: str, *, max_size: int, **options: Any) -> None:
         super().__init__(
-            url, max_size=max_size, max_queries=50_000, setup=None, init=None, loop=None,
+            url, max_size=max_size, max_queries=50_000, setup=None, loop=None,
             connection_class=asyncpg.Connection, record_class=asyncpg.Record, **options,
         )  # fmt: skip
         self._turns = asyncio.Semaphore(max_size)
@@ -61,11 +64,11 @@ class _FairPool(asyncpg.Pool):
     async def _acquire(self, timeout: float | None) -> asyncpg.pool.PoolConnectionProxy:  # noqa: ASYNC109 - asyncpg's
         async with asyncio.timeout(timeout):
             await self._turns.acquire()
-        try:
-            connection: asyncpg.pool.PoolConnectionProxy = await super()._acquire(timeout)  # type: ignore[misc]
-        except BaseException:
-            self._turns.release()
-            raise
+            try:
+                connection: asyncpg.pool.PoolConnectionProxy = await super()._acquire(None)  # type: ignore[misc]
+            except BaseException:
+                self._turns.release()
+                raise
         self._given.add(connection)
         return connection
 
@@ -84,13 +87,24 @@ class _FairPool(asyncpg.Pool):
                 self._turns.release()
 
 
-async def _reset(connection: Connection) -> None:
+async def _plan(planning: Mapping[str, str], connection: Connection) -> None:
+    """Say how statements are planned: not as a connection is opened, for PgBouncer refuses what it can't keep."""
+    if planning:
+        await connection.execute(
+            "SELECT set_config(name, value, false) FROM unnest($1::text[], $2::text[]) AS said (name, value)",
+            list(planning),
+            list(planning.values()),
+        )
+
+
+async def _reset(planning: Mapping[str, str], connection: Connection) -> None:
     """Leave a connection as it was found; nobody here sets anything outside a transaction, so most need nothing.
 
     asyncpg's own reset is a statement, and a round trip, after each use.
     """
     if connection.is_in_transaction():
         await connection.reset()
+        await _plan(planning, connection)
 
 
 async def open_pool(
@@ -106,8 +120,9 @@ async def open_pool(
         max_size=size,
         max_inactive_connection_lifetime=300,
         command_timeout=30,
-        reset=_reset,
-        server_settings={"application_name": name, "timezone": "UTC", **(planning or {})},
+        init=partial(_plan, planning or {}),
+        reset=partial(_reset, planning or {}),
+        server_settings={"application_name": name, "timezone": "UTC"},
     )
 
 

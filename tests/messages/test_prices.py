@@ -127,6 +127,14 @@ async def test_the_last_word_on_a_price_counts(pool: Pool, customer: Customer) -
         assert (await customer.get(message["id"]))["price"] == {"amount": "0.0000", "currency": "USD"}
 
 
+async def test_a_price_that_was_told_alone_is_taken(pool: Pool, customer: Customer) -> None:
+    """An outbox may still have events from before prices were told together."""
+    message = await customer.send()
+    data = {"message_id": message["id"], "amount_micros": 45_000, "currency": "USD"}
+    await take(pool, event("message.rated", customer.account_id, UUID(message["id"]), 1, data))
+    assert (await customer.get(message["id"]))["price"] == {"amount": "0.0450", "currency": "USD"}
+
+
 async def test_both_schemas_begin_with_the_same_rates(pool: Pool) -> None:
     columns = ", ".join(("id", *RateKey._fields, "amount_micros", "valid_from", "tiers::text"))
     ours = await pool.fetch(f"SELECT {columns} FROM messages.rates ORDER BY id")

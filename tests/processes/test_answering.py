@@ -95,6 +95,13 @@ async def test_an_answer_in_pieces_goes_out_as_they_come() -> None:
     assert transport.written == [b"HTTP/1.1 200 OK\r\n" + HEAD + b"\r\n", BODY[:4], BODY[4:]]
 
 
+async def test_the_head_of_an_answer_without_a_length_waits_for_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    transport = await answered(start(TYPE), fails=True)
+    assert b"".join(transport.written).startswith(b"HTTP/1.1 200 OK\r\n")
+    assert transport.closed
+    assert "on purpose" in caplog.text
+
+
 async def test_an_answer_to_head_has_no_body() -> None:
     transport = await answered(start(TYPE, LENGTH), piece(BODY), method="HEAD")
     assert b"".join(transport.written) == b"HTTP/1.1 200 OK\r\n" + HEAD + b"\r\n"

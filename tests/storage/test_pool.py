@@ -3,7 +3,7 @@ import asyncio
 import asyncpg
 import pytest
 
-from ghasi.storage.pool import UNAVAILABLE, Pool, close_pool, open_pool
+from ghasi.storage.pool import ALONG_INDEXES, UNAVAILABLE, Pool, close_pool, open_pool
 
 
 async def until_free(pool: Pool) -> None:
@@ -53,5 +53,18 @@ async def test_a_connection_that_was_cut_or_not_had_costs_no_turn(database_url: 
         await pool.release(connection)
         await until_free(pool)
         assert await asyncio.gather(*(pool.fetchval("SELECT 1") for _ in range(5))) == [1] * 5
+    finally:
+        await close_pool(pool)
+
+
+async def test_planning_is_kept_even_by_a_connection_that_is_reset(database_url: str) -> None:
+    pool = await open_pool(database_url, size=1, planning=ALONG_INDEXES)
+    try:
+        for _ in range(2):
+            for name, value in ALONG_INDEXES.items():
+                assert await pool.fetchval("SELECT current_setting($1)", name) == value
+            connection = await pool.acquire()
+            await connection.execute("BEGIN; SET enable_sort = on; SET LOCAL jit = on")
+            await pool.release(connection)  # within a transaction
     finally:
         await close_pool(pool)

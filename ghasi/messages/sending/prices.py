@@ -44,6 +44,14 @@ class _Rated(msgspec.Struct):
     prices: list[tuple[UUID, int, int]]
 
 
+class _RatedAlone(msgspec.Struct):
+    """The data of message.rated, of which an outbox from before messages.rated may still have some."""
+
+    message_id: UUID
+    amount_micros: int
+    currency: str
+
+
 class _Rate(msgspec.Struct):
     """The data of rate.created: the price of a segment."""
 
@@ -99,9 +107,14 @@ def _last_prices(events: Sequence[Event]) -> list[tuple[UUID, int, str]]:
     for event in events:
         if event.type == "messages.rated":
             rated = msgspec.json.decode(event.data, type=_Rated)
-            for message_id, amount_micros, sequence in rated.prices:
-                if message_id not in last or last[message_id][0] < sequence:
-                    last[message_id] = (sequence, amount_micros, rated.currency)
+        elif event.type == "message.rated":
+            alone = msgspec.json.decode(event.data, type=_RatedAlone)
+            rated = _Rated(alone.currency, [(alone.message_id, alone.amount_micros, event.sequence)])
+        else:
+            continue
+        for message_id, amount_micros, sequence in rated.prices:
+            if message_id not in last or last[message_id][0] < sequence:
+                last[message_id] = (sequence, amount_micros, rated.currency)
     return [(message_id, amount_micros, currency) for message_id, (_, amount_micros, currency) in last.items()]
 
 

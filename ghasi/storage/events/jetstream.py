@@ -20,7 +20,7 @@ from ghasi.storage.bells import Bells
 from ghasi.storage.events import carrier, positions
 from ghasi.storage.events.carrier import MOST, POLL_S, RELAY, Standing
 from ghasi.storage.events.link import Link
-from ghasi.storage.events.outbox import Event, Handler, count_after
+from ghasi.storage.events.outbox import Event, Handler, count_after, oldest_below
 from ghasi.storage.events.positions import BEGINNING, Position
 from ghasi.storage.events.reader import Message, Reader, open_reader
 from ghasi.storage.events.relay import LOCK, Relay
@@ -72,10 +72,9 @@ class JetStreamEvents:
             f"""
             WITH pruned AS (
                 DELETE FROM {source}.outbox WHERE (xid, id) IN (
-                    SELECT xid, id FROM {source}.outbox
-                    WHERE xid < (SELECT xid FROM {source}.positions WHERE source = '{source}')
-                        AND at < now() - $1::interval
-                    ORDER BY xid, id LIMIT $2
+                    SELECT xid, id FROM (
+                        {oldest_below(source, f"SELECT xid FROM {source}.positions WHERE source = '{source}'")}
+                    ) AS oldest WHERE at < now() - $1::interval
                 ) RETURNING at
             ), noted AS (
                 UPDATE {source}.positions SET watermark = greatest(watermark, (SELECT max(at) FROM pruned))

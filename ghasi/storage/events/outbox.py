@@ -83,6 +83,14 @@ async def read_after(connection: Connection | Pool, source: str, xid: int, last_
     return rows
 
 
+def oldest_below(source: str, place: str) -> str:
+    """Return the SQL of the first $2 events of an outbox below a transaction id, which `place` selects.
+
+    No more are looked at to find what is old enough to be pruned: a day's events are too many to be read each time.
+    """
+    return f"SELECT xid, id, at FROM {source}.outbox WHERE xid < ({place}) ORDER BY xid, id LIMIT $2"
+
+
 async def count_after(pool: Pool, source: str, xid: int, last_id: UUID) -> tuple[int, datetime | None]:
     """Count the events behind a place in an outbox, and return when the oldest of them happened."""
     row = await pool.fetchrow(f"SELECT count(*), min(at) FROM {source}.outbox WHERE (xid, id) > ($1, $2)", xid, last_id)

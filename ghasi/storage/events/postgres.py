@@ -9,7 +9,7 @@ import structlog
 from ghasi.storage.bells import Bells
 from ghasi.storage.events import carrier, positions
 from ghasi.storage.events.carrier import MOST, Standing
-from ghasi.storage.events.outbox import CONSUMERS, Handler, count_after, event_of, read_after
+from ghasi.storage.events.outbox import CONSUMERS, Handler, count_after, event_of, oldest_below, read_after
 from ghasi.storage.events.positions import BEGINNING, NIL, Position
 from ghasi.storage.pool import Connection, Pool
 
@@ -145,9 +145,8 @@ async def prune(pool: Pool, source: str, keep: timedelta, most: int = 10_000) ->
     deleted = await pool.execute(
         f"""
         DELETE FROM {source}.outbox WHERE (xid, id) IN (
-            SELECT xid, id FROM {source}.outbox
-            WHERE xid < (SELECT min(xid) FROM ({read_by_all}) AS read) AND at < now() - $1::interval
-            ORDER BY xid, id LIMIT $2
+            SELECT xid, id FROM ({oldest_below(source, f"SELECT min(xid) FROM ({read_by_all}) AS read")}) AS oldest
+            WHERE at < now() - $1::interval
         )
         """,
         keep,

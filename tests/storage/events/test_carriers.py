@@ -275,6 +275,22 @@ async def test_what_was_handed_on_is_pruned_when_it_is_old(pool: Pool, start: St
     assert await pool.fetchval(f"SELECT count(*) FROM {SOURCE}.outbox") >= 1
 
 
+async def test_pruning_looks_at_no_more_than_it_may_delete(pool: Pool, start: Start) -> None:
+    process, seen, other = start(), Collector(), Collector()
+    process.relay()
+    process.follow(seen)
+    process.follow(other, consumer=OTHER)
+    for _ in range(3):
+        await append(pool, event())
+    for _ in range(2):
+        await append(pool, event(at=datetime.now(UTC) - timedelta(days=2)))
+    process.bells.ring(SOURCE)
+    await until(lambda: len(seen.applied) == len(other.applied) == 5)
+    await asyncio.sleep(0.5)  # the relay has noted where it is
+    assert await process.events.prune(SOURCE, timedelta(days=1), 3) == 0
+    assert await process.events.prune(SOURCE, timedelta(days=1), 5) >= 1
+
+
 async def test_where_a_consumer_stands_is_said(pool: Pool, start: Start) -> None:
     process, seen = start(), Collector()
     process.relay()
