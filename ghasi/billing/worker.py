@@ -15,13 +15,12 @@ from ghasi.billing.invoices.automatic import Calendar
 from ghasi.billing.invoices.presenting import seller_of
 from ghasi.billing.ledger import keeping
 from ghasi.billing.usage.rating import Rater
-from ghasi.storage.events.carrier import Events
+from ghasi.storage.events.carrier import Events, prune_old
 from ghasi.storage.pool import UNAVAILABLE
 from ghasi.storage.resources import Resources
 
 KEEP = timedelta(hours=24)
 PRUNE_EVERY_S = 3600.0
-PRUNED_AT_A_TIME = 10_000
 INVOICES_EVERY_S = 60.0
 GATHER_S = 0.25
 """A batch is some twenty statements however few messages are in it; nobody waits for a charge by the millisecond."""
@@ -60,8 +59,7 @@ async def _rate(resources: Resources) -> None:
 async def _prune(events: Events) -> None:
     while True:
         try:
-            while await events.prune("billing", KEEP, PRUNED_AT_A_TIME) == PRUNED_AT_A_TIME:
-                pass
+            await prune_old(events, "billing", KEEP)
         except UNAVAILABLE as error:  # the next round comes
             log.warning("prune_failed", error=type(error).__name__)
         await asyncio.sleep(PRUNE_EVERY_S)

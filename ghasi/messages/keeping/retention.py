@@ -21,7 +21,7 @@ from ghasi.messages.dispatch.ledger import RECEIPTS_WITHIN, Ending, Ledger, Subm
 from ghasi.messages.keeping import partition_queries, queries, redaction
 from ghasi.messages.keeping.queries import Awaited, Sweep
 from ghasi.messages.model import DEFAULT_VALIDITY_S
-from ghasi.storage.events.carrier import Events
+from ghasi.storage.events.carrier import prune_old
 from ghasi.storage.pool import Connection, Pool
 from ghasi.storage.resources import Resources
 
@@ -38,7 +38,6 @@ LOOK_AGAIN = timedelta(hours=1)
 BATCH, MOST_BATCHES = 2000, 100
 """A sweep takes up to 200,000 messages a minute: 3,300 a second, so that it catches up."""
 ENDED_AT_ONCE = 500
-PRUNED_AT_ONCE = 10_000
 
 log = structlog.get_logger("ghasi.messages")
 _bodies = Counter("ghasi_bodies_deleted_total", "Texts of messages that were deleted because of their age")
@@ -55,7 +54,7 @@ async def keep_house(resources: Resources) -> None:
         ("submissions", partial(forget_submissions, pool, now)),
         ("bodies", partial(delete_bodies, pool, resources.settings.body_retention_days, now)),
         ("copies", partial(redaction.delete_copies, pool, resources.bells, resources.events)),
-        ("outbox", partial(_prune_outbox, resources.events)),
+        ("outbox", partial(prune_old, resources.events, "messages", OUTBOX_KEPT)),
         ("partitions", partial(partition_queries.make_partitions, pool)),
     ]
     for name, step in steps:
@@ -196,8 +195,3 @@ async def _forget_expired(pool: Pool) -> None:
     for _ in range(MOST_BATCHES):
         if not await queries.delete_expired(pool, KEYS_KEPT, BATCH):
             break
-
-
-async def _prune_outbox(events: Events) -> None:
-    while await events.prune("messages", OUTBOX_KEPT, PRUNED_AT_ONCE) == PRUNED_AT_ONCE:
-        pass

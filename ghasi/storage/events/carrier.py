@@ -24,6 +24,7 @@ from ghasi.storage.pool import Connection
 POLL_S = 0.25
 LONGEST_BACKOFF_S = 10.0
 MOST = 500
+PRUNED_AT_ONCE = 10_000
 RELAY = "relay"
 """What the relay of a source is called where consumers are named."""
 
@@ -115,6 +116,15 @@ class Events(Protocol):
 
     async def standing(self, source: str, consumer: str) -> Standing:
         """Return how far a consumer has read; the relay's is a source's own, by the name of RELAY."""
+
+
+async def prune_old(events: Events, source: str, keep: timedelta) -> None:
+    """Delete all events of an outbox that were handed on and are older than `keep`, some thousands at a time.
+
+    Some at a time may be too young: as long as most are not, there are more.
+    """
+    while await events.prune(source, keep, PRUNED_AT_ONCE) > PRUNED_AT_ONCE // 2:
+        pass
 
 
 async def repeat(
