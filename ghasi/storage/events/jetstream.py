@@ -71,11 +71,9 @@ class JetStreamEvents:
         pruned: int = await self._pool.fetchval(
             f"""
             WITH pruned AS (
-                DELETE FROM {source}.outbox WHERE (xid, id) IN (
-                    SELECT xid, id FROM (
-                        {oldest_below(source, f"SELECT xid FROM {source}.positions WHERE source = '{source}'")}
-                    ) AS oldest WHERE at < now() - $1::interval
-                ) RETURNING at
+                DELETE FROM {source}.outbox WHERE ctid = ANY(ARRAY(
+                    {oldest_below(source, f"SELECT xid FROM {source}.positions WHERE source = '{source}'")}
+                )) RETURNING at
             ), noted AS (
                 UPDATE {source}.positions SET watermark = greatest(watermark, (SELECT max(at) FROM pruned))
                 WHERE source = '{source}'

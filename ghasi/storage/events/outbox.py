@@ -84,11 +84,16 @@ async def read_after(connection: Connection | Pool, source: str, xid: int, last_
 
 
 def oldest_below(source: str, place: str) -> str:
-    """Return the SQL of the first $2 events of an outbox below a transaction id, which `place` selects.
+    """Return the SQL of where those of an outbox's first $2 events lie that are older than $1, to be pruned.
 
-    No more are looked at to find what is old enough to be pruned: a day's events are too many to be read each time.
+    They are below a transaction id, which `place` selects. No more are looked at, and they are deleted by their place:
+    a day's events are too many to be read each time, which a join with them would do.
     """
-    return f"SELECT xid, id, at FROM {source}.outbox WHERE xid < ({place}) ORDER BY xid, id LIMIT $2"
+    return f"""
+        SELECT oldest.place FROM (
+            SELECT ctid AS place, at FROM {source}.outbox WHERE xid < ({place}) ORDER BY xid, id LIMIT $2
+        ) AS oldest WHERE oldest.at < now() - $1::interval
+    """
 
 
 async def count_after(pool: Pool, source: str, xid: int, last_id: UUID) -> tuple[int, datetime | None]:

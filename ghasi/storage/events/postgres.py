@@ -144,10 +144,9 @@ async def prune(pool: Pool, source: str, keep: timedelta, most: int = 10_000) ->
     )
     deleted = await pool.execute(
         f"""
-        DELETE FROM {source}.outbox WHERE (xid, id) IN (
-            SELECT xid, id FROM ({oldest_below(source, f"SELECT min(xid) FROM ({read_by_all}) AS read")}) AS oldest
-            WHERE at < now() - $1::interval
-        )
+        DELETE FROM {source}.outbox WHERE ctid = ANY(ARRAY(
+            {oldest_below(source, f"SELECT min(xid) FROM ({read_by_all}) AS read")}
+        ))
         """,
         keep,
         most,
