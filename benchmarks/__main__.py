@@ -15,7 +15,7 @@ from benchmarks.comparing import compare, show
 from benchmarks.comparisons import ALL, ALONE
 from benchmarks.comparisons.peers import PEERS
 from benchmarks.instruments.kannel import is_installed
-from benchmarks.measuring import folder_of_today, keep
+from benchmarks.measuring import end_what_was_started, folder_of_today, keep
 from benchmarks.plots import draw
 
 console = Console(width=None if sys.stdout.isatty() else 160)
@@ -43,4 +43,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
+    end_what_was_started()
     asyncio.run(main())

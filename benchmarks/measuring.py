@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -57,6 +58,11 @@ def used_s(parts: Mapping[str, int], data_dir: Path | None = None) -> dict[str, 
 def cpu_us(before: Mapping[str, float], after: Mapping[str, float], count: float) -> dict[str, float]:
     """CPU microseconds by part, for each of so many requests or messages."""
     return {name: (after[name] - before[name]) * 1e6 / count for name in after}
+
+
+def end_what_was_started() -> None:
+    """Let SIGTERM end the benchmark as Ctrl-C does, with all the processes that it started."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 @contextlib.contextmanager

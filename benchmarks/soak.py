@@ -19,7 +19,7 @@ from rich.table import Table
 from benchmarks.flatness import Verdict, judge
 from benchmarks.instruments.stamps import ANSWERED, DUE, MOST, RECEIPTED, TOLD, delays
 from benchmarks.latency import percentiles
-from benchmarks.measuring import drained, folder_of_today, keep, load, stats
+from benchmarks.measuring import drained, end_what_was_started, folder_of_today, keep, load, stats
 from benchmarks.plots import draw
 from benchmarks.processes import memory_of
 from benchmarks.whole import Whole, whole
@@ -168,4 +168,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    end_what_was_started()
     main()
