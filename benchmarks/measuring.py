@@ -19,12 +19,14 @@ from typing import Any
 import msgspec
 
 from benchmarks.instruments.load import Order
+from tests.ports import reserved_ports
 
 TICK = os.sysconf("SC_CLK_TCK")
 RAISED = {
     f"GHASI_LIMIT_{group}": "100000000" for group in ("AUTH", "API_KEYS", "SENDS", "READS", "WRITES")
 }  # on, and never reached
 DATABASE = "PostgreSQL"
+NOOP = "no-op route"
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -74,6 +76,15 @@ def beside(module: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         process.terminate()
         process.wait()
+
+
+@contextlib.contextmanager
+def noop() -> Iterator[tuple[str, int]]:
+    """Run the no-op route, in a process of its own; give its address and its process id."""
+    with reserved_ports(1) as (port,), beside("benchmarks.instruments.noop", str(port)) as process:
+        url = f"http://127.0.0.1:{port}"
+        wait_for(f"{url}/")
+        yield url, process.pid
 
 
 @contextlib.contextmanager

@@ -14,16 +14,15 @@ import asyncpg
 from benchmarks.comparing import Comparison, Contenders, Figures
 from benchmarks.instruments.load import Order
 from benchmarks.latency import percentiles
-from benchmarks.measuring import RAISED, bearer, beside, cpu_us, loaded, used_s, wait_for
+from benchmarks.measuring import NOOP, RAISED, bearer, cpu_us, loaded, noop, used_s
 from ghasi.contract.values import new_id
 from ghasi.messages.model import Draft
 from ghasi.messages.sending import queries
 from ghasi.storage import embedded
 from tests.end_to_end.customer import Customer, signed_up
 from tests.end_to_end.deployment import Deployment, together
-from tests.ports import reserved_ports
 
-ROUTE, CEILING, INSERT = "accept", "no-op route", "INSERT batch"
+ROUTE, INSERT = "accept", "INSERT batch"
 _COMMITS = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
 
 
@@ -79,23 +78,18 @@ def draft(account: UUID, user: UUID) -> Draft:
 @asynccontextmanager
 async def opened(options: argparse.Namespace) -> AsyncIterator[Contenders]:
     """Run Ghasi and the no-op route."""
-    with (
-        together(**RAISED) as ghasi,
-        reserved_ports(1) as (port,),
-        beside("benchmarks.instruments.noop", str(port)) as noop,
-    ):
+    with together(**RAISED) as ghasi, noop() as (noop_url, noop_id):
         running = embedded.running(ghasi.folder / "data")
         assert running is not None
         connection = await asyncpg.connect(running.url)
-        wait_for(f"http://127.0.0.1:{port}/")
         worker = ghasi.child("worker")
         async with signed_up(ghasi) as customer:
             accepting = Accepting(ghasi, customer, connection, options)
-            nothing = accepting.order(f"http://127.0.0.1:{port}/noop")
+            nothing = accepting.order(f"{noop_url}/noop")
             os.kill(worker, signal.SIGSTOP)
             try:
                 yield {
-                    CEILING: lambda: loaded(nothing, {"no-op": noop.pid}),
+                    NOOP: lambda: loaded(nothing, {"no-op": noop_id}),
                     ROUTE: accepting.accept,
                     INSERT: accepting.insert,
                 }
@@ -109,5 +103,5 @@ ACCEPT = Comparison(
     "POST /v1/messages, JWT verified, limits on, committed before the answer, beside a no-op route and the INSERT",
     "a second",
     opened,
-    {ROUTE: (CEILING, INSERT)},
+    {ROUTE: (NOOP, INSERT)},
 )

@@ -12,6 +12,7 @@ from collections import Counter as Counted
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -165,8 +166,7 @@ class Ledger:
                 if key in self.early:
                     del self.early[key]
                     facts.overtaken = True
-        while len(self.recent) > MOST_REMEMBERED:
-            del self.recent[next(iter(self.recent))]
+        _forget_oldest(self.recent)
 
     async def _match(self, connection: Connection, receipts: Sequence[Receipt], facts: "_Facts") -> None:
         """Find the segments that receipts are about; park those that match none."""
@@ -194,8 +194,7 @@ class Ledger:
         for receipt in finals:
             # carriers reuse ids: what has ended must not take the next message's receipt
             self.recent.pop((receipt.carrier, receipt.carrier_message_id), None)
-        while len(self.early) > MOST_REMEMBERED:
-            del self.early[next(iter(self.early))]
+        _forget_oldest(self.early)
         unmatched = Counted(receipt.carrier for receipt, _ in parked)
         for carrier, count in Counted(receipt.carrier for receipt in finals).items():
             _receipts.labels(carrier, "matched").inc(count - unmatched[carrier])
@@ -310,6 +309,11 @@ def _advance(
         if (message.sequence, message.resubmitted) != before:
             changed.append(message)
     return changed, events
+
+
+def _forget_oldest(known: dict[tuple[str, str], Any]) -> None:
+    while len(known) > MOST_REMEMBERED:
+        del known[next(iter(known))]
 
 
 def _dropped(word: Submitted | Receipt, error: asyncpg.PostgresError) -> None:

@@ -98,7 +98,7 @@ class Events(Protocol):
         A transaction that still runs may not be seen: write transactions stay under 2 s, so ask some seconds later.
         """
 
-    async def prune(self, source: str, keep: timedelta, most: int = 10_000) -> int:
+    async def prune(self, source: str, keep: timedelta, most: int = PRUNED_AT_ONCE) -> int:
         """Delete up to `most` events of an outbox that were handed on and are older than `keep`; return how many."""
 
     async def replay(self, connection: Connection, source: str, consumer: str, since: datetime) -> None:

@@ -18,7 +18,7 @@ import structlog
 
 from ghasi.storage.bells import Bells
 from ghasi.storage.events import carrier, positions
-from ghasi.storage.events.carrier import MOST, POLL_S, RELAY, Standing
+from ghasi.storage.events.carrier import MOST, POLL_S, PRUNED_AT_ONCE, RELAY, Standing
 from ghasi.storage.events.link import Link
 from ghasi.storage.events.outbox import Event, Handler, count_after, oldest_below
 from ghasi.storage.events.positions import BEGINNING, Position
@@ -66,7 +66,7 @@ class JetStreamEvents:
         position = await positions.find(self._pool, consumer, source)
         return position is not None and position.watermark is not None and position.watermark >= until
 
-    async def prune(self, source: str, keep: timedelta, most: int = 10_000) -> int:
+    async def prune(self, source: str, keep: timedelta, most: int = PRUNED_AT_ONCE) -> int:
         """Delete up to `most` events that were relayed and are older than `keep`: the rest refills a lost stream."""
         pruned: int = await self._pool.fetchval(
             f"""

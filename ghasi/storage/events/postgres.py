@@ -8,7 +8,7 @@ import structlog
 
 from ghasi.storage.bells import Bells
 from ghasi.storage.events import carrier, positions
-from ghasi.storage.events.carrier import MOST, Standing
+from ghasi.storage.events.carrier import MOST, PRUNED_AT_ONCE, Standing
 from ghasi.storage.events.outbox import CONSUMERS, Handler, count_after, event_of, oldest_below, read_after
 from ghasi.storage.events.positions import BEGINNING, NIL, Position
 from ghasi.storage.pool import Connection, Pool
@@ -54,7 +54,7 @@ class PostgresEvents:
         """See Events."""
         return await has_read_until(self._pool, source, consumer, until)
 
-    async def prune(self, source: str, keep: timedelta, most: int = 10_000) -> int:
+    async def prune(self, source: str, keep: timedelta, most: int = PRUNED_AT_ONCE) -> int:
         """Delete up to `most` events that every consumer has read and that are older than `keep`."""
         return await prune(self._pool, source, keep, most)
 
@@ -136,7 +136,7 @@ async def has_read_until(connection: Connection | Pool, source: str, consumer: s
     return not unread
 
 
-async def prune(pool: Pool, source: str, keep: timedelta, most: int = 10_000) -> int:
+async def prune(pool: Pool, source: str, keep: timedelta, most: int = PRUNED_AT_ONCE) -> int:
     """Delete up to `most` events that every consumer has read and that are older than `keep`; return how many."""
     read_by_all = " UNION ALL ".join(
         f"SELECT coalesce((SELECT xid FROM {consumer}.positions WHERE source = '{source}'), '0'::xid8) AS xid"
