@@ -15,18 +15,21 @@ from ghasi.messages.sending import batches, cancelling, preview, service
 from ghasi.storage.pool import ALONG_INDEXES, close_pool, open_pool
 from ghasi.storage.resources import Resources
 
-READERS = 6
-"""Connections for what reads messages."""
+READERS, WRITERS = 6, 2
+"""Connections for what reads messages, and for what accepts them."""
 _REPLAYED = [(b"idempotent-replayed", b"true")]
 
 
 @asynccontextmanager
 async def serve(resources: Resources) -> AsyncIterator[dict[str, Handler]]:
     """Give the handlers of both upstreams; leaving waits for what was accepted to be committed."""
-    sending = service.Sending(resources.pool, resources.bells)
+    readers, writers = await asyncio.gather(
+        open_pool(resources.database_url, size=READERS, name="ghasi reading", planning=ALONG_INDEXES),
+        open_pool(resources.database_url, size=WRITERS, name="ghasi accepting", planning=ALONG_INDEXES),
+    )
+    sending = service.Sending(resources.pool, writers, resources.bells)
     sending_batches = batches.Batches(sending)
     reports = CarrierReports(resources)
-    readers = await open_pool(resources.database_url, size=READERS, name="ghasi reading", planning=ALONG_INDEXES)
     finder = MessageFinder(readers)
     loop = asyncio.get_running_loop()
 
@@ -80,4 +83,4 @@ async def serve(resources: Resources) -> AsyncIterator[dict[str, Handler]]:
         await asyncio.gather(sending.batcher.drain(), sending_batches.batcher.drain())
         await reports.drain()
     finally:
-        await close_pool(readers)
+        await asyncio.gather(close_pool(readers), close_pool(writers))

@@ -27,13 +27,15 @@ from ghasi.messages.dispatch.quality import KEPT_DAYS, read_quality
 from ghasi.messages.inbound.inbox import Inbox
 from ghasi.messages.keeping import retention
 from ghasi.messages.sending import accounts, prices, scheduling
-from ghasi.storage.pool import UNAVAILABLE, Pool
+from ghasi.storage.pool import ALONG_INDEXES, UNAVAILABLE, Pool, close_pool, open_pool
 from ghasi.storage.resources import Resources
 
 MOST_AT_ONCE = 500
 TICK_S = 1.0
 """How often carriers.toml and modes are looked at, carriers told of, and receipts and queues tended."""
 PRICES_GATHER_S = 0.2
+CLAIMERS = 2
+"""Connections for claims: what is due is found along its index, not among all that was, a hundred times a second."""
 LAST_CLAIM_S, LAST_WRITES_S = 0.5, 1.0
 
 log = structlog.get_logger("ghasi.dispatch")
@@ -51,7 +53,8 @@ async def work(resources: Resources) -> None:
     binds = BindKeeper(pool, bells, fleet, process)
     ledger.class_of = inbox.class_of = fleet.class_of
     chooser = Chooser(fleet)
-    dispatcher = Dispatcher(pool, ledger, chooser, tallies=tallies, wake=bells.event("dispatch"))
+    claimers = await open_pool(resources.database_url, size=CLAIMERS, name="ghasi claiming", planning=ALONG_INDEXES)
+    dispatcher = Dispatcher(claimers, ledger, chooser, tallies=tallies, wake=bells.event("dispatch"))
     watch = CarrierWatch(resources.settings, pool, fleet, chooser.use, process=process)
     background: list[asyncio.Task[None]] = []
     keeping: asyncio.Task[None] | None = None
@@ -91,6 +94,7 @@ async def work(resources: Resources) -> None:
             task.cancel()
         if background:
             await asyncio.wait(background, timeout=LAST_WRITES_S)
+        await close_pool(claimers)
 
 
 async def _until_stopped(dispatcher: Dispatcher, binds: BindKeeper, stopping: asyncio.Event) -> None:

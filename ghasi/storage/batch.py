@@ -35,7 +35,8 @@ class Batcher(Generic[Item, Result]):
     lost connection nobody knows. When it raises any other database error the items are flushed one by one, so that a
     bad one fails alone. A waiter that is cancelled does not take its item back. With `attempts` None a lost database
     is waited for, for ever. The log calls the batcher by its `name`. The first item after a lull is flushed at once;
-    while more come they gather, for `gather_s` at a time.
+    while more come they gather, for `gather_s` at a time. With `alone_at_once` they do so only after a flush of
+    several: who brings one item after the other waits for nobody.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Batcher(Generic[Item, Result]):
         queue_size: int = 20_000,
         attempts: int | None = 3,
         gather_s: float = 0.0,
+        alone_at_once: bool = False,
     ) -> None:
         self._flush = flush
         self._name = name
@@ -56,6 +58,9 @@ class Batcher(Generic[Item, Result]):
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
         self._flusher: asyncio.Task[None] | None = None
         self._gather_s = gather_s
+        self._alone_at_once = alone_at_once
+        self._flushed = 0
+        """How many items the newest batch had."""
         self._began = 0.0
         self._hurry = asyncio.Event()
 
@@ -100,9 +105,10 @@ class Batcher(Generic[Item, Result]):
     async def _run(self) -> None:
         try:
             while self._waiting:
-                if self._gather_s:
+                if self._gather_s and (self._flushed > 1 or not self._alone_at_once):
                     await self._gather()
                 batch = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
+                self._began, self._flushed = time.monotonic(), len(batch)
                 items = [item for item, _ in batch]
                 for (_, future), result in zip(batch, await self._results(items, again=False), strict=True):
                     if future.done():
@@ -123,7 +129,6 @@ class Batcher(Generic[Item, Result]):
                 async with asyncio.timeout(early_s):
                     await self._hurry.wait()
         self._hurry.clear()
-        self._began = time.monotonic()
 
     async def _results(
         self, items: Sequence[Item], *, again: bool, alone: bool = False

@@ -11,9 +11,10 @@ from ghasi.contract.serving import ServiceApp
 from ghasi.contract.values import new_id
 from ghasi.messages import routes, worker
 from ghasi.settings import Settings
-from ghasi.storage.pool import UNAVAILABLE
+from ghasi.storage.pool import ALONG_INDEXES, UNAVAILABLE, close_pool, open_pool
 from ghasi.storage.resources import Resources
 from tests.asgi import Answer, request
+from tests.messages.watching import Watched
 
 
 @dataclass
@@ -68,6 +69,13 @@ def customer(app: ServiceApp) -> Customer:
 @pytest.fixture
 def other(app: ServiceApp) -> Customer:
     return Customer(app, new_id(), new_id())
+
+
+@pytest.fixture
+async def watched(database_url: str) -> AsyncIterator[Watched]:
+    pool = await open_pool(database_url, size=4, planning=ALONG_INDEXES)
+    yield Watched(pool)
+    await close_pool(pool)
 
 
 @pytest.fixture

@@ -2,9 +2,6 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -14,43 +11,12 @@ from ghasi.contract.serving import Caller
 from ghasi.contract.shapes import MessageQuery
 from ghasi.messages.reading import reading
 from ghasi.messages.reading.detail_queries import TOGETHER, MessageFinder
-from ghasi.storage.pool import ALONG_INDEXES, Pool, Record, close_pool, open_pool
+from ghasi.storage.pool import Pool
 from tests.messages.conftest import Customer
 from tests.messages.test_lists import fill
+from tests.messages.watching import Watched
 
 BUSY = 3000
-
-
-@dataclass
-class Watched:
-    """A pool that keeps how each statement is carried out: as the server does it once it has prepared it."""
-
-    pool: Pool
-    plans: list[str] = field(default_factory=list)
-
-    async def fetch(self, statement: str, *values: Any) -> list[Record]:
-        async with self.pool.acquire() as connection:
-            await connection.execute(f"PREPARE watched AS {statement}")
-            given = ", ".join(map(_literal, values))
-            rows = await connection.fetch(f"EXPLAIN (ANALYZE, BUFFERS OFF, TIMING OFF) EXECUTE watched ({given})")
-            self.plans.append("\n".join(row[0] for row in rows))
-            await connection.execute("DEALLOCATE watched")
-            return list(await connection.fetch(statement, *values))
-
-    async def fetchval(self, statement: str, *values: Any) -> Any:
-        rows = await self.fetch(statement, *values)
-        return rows[0][0] if rows else None
-
-
-def _literal(value: Any) -> str:
-    return repr("{" + ",".join(map(str, value)) + "}") if isinstance(value, list) else f"'{value}'"
-
-
-@pytest.fixture
-async def watched(database_url: str) -> AsyncIterator[Watched]:
-    readers = await open_pool(database_url, size=4, planning=ALONG_INDEXES)
-    yield Watched(readers)
-    await close_pool(readers)
 
 
 def caller_of(customer: Customer) -> Caller:

@@ -162,3 +162,22 @@ async def test_items_gather_while_more_come_and_nobody_is_in_a_hurry() -> None:
     await batcher.drain()
     assert flushed == [[0], [1, 2, 3], [4, 5, 6, 7, 8], [9]]
     assert len(batcher) == 0
+
+
+async def test_who_brings_one_item_after_the_other_waits_for_nobody() -> None:
+    flushed: list[list[int]] = []
+
+    async def flush(items: Sequence[int], again: bool) -> Sequence[int]:
+        flushed.append(list(items))
+        return items
+
+    batcher: Batcher[int, int] = Batcher(flush, name="test", gather_s=3600.0, alone_at_once=True)
+    for number in range(3):
+        await batcher.submit(number)
+    await asyncio.gather(batcher.submit(3), batcher.submit(4))
+    batcher.put(5)
+    await asyncio.sleep(0.05)
+    assert flushed == [[0], [1], [2], [3, 4]]
+    await batcher.drain()
+    await batcher.submit(6)
+    assert flushed[4:] == [[5], [6]]

@@ -31,6 +31,7 @@ from ghasi.storage.bells import Bells
 from ghasi.storage.pool import Pool
 
 MOST_SEGMENTS = 10
+GATHER_S = 0.003
 accepted_messages = Counter("ghasi_messages_accepted_total", "Messages accepted, now or for later")
 
 
@@ -39,18 +40,20 @@ class Sending:
     """What sending needs: the database, the group commit, what accounts may send, and what it costs."""
 
     pool: Pool
+    writing: Pool
+    """What messages are accepted by; its statements are planned ALONG_INDEXES."""
     bells: Bells
     batcher: Batcher[Draft, bytes] = field(init=False)
     accounts: Accounts = field(init=False)
     prices: Prices = field(init=False)
 
     def __post_init__(self) -> None:
-        self.batcher = Batcher(self._write, name="sends")
+        self.batcher = Batcher(self._write, name="sends", gather_s=GATHER_S, alone_at_once=True)
         self.accounts = Accounts(self.pool)
         self.prices = Prices(self.pool)
 
     async def _write(self, drafts: Sequence[Draft], again: bool) -> Sequence[bytes | BaseException]:
-        results = await write_drafts(self.pool, drafts, again=again)
+        results = await write_drafts(self.writing, drafts, again=again)
         self.bells.ring("dispatch")
         accepted_messages.inc(sum(isinstance(result, bytes) for result in results))
         return results
