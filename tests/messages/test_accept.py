@@ -284,6 +284,10 @@ async def test_a_refused_message_does_not_hold_its_key(customer: Customer, pool:
 
 async def test_many_at_once_are_few_transactions(customer: Customer, pool: Pool) -> None:
     before = await pool.fetchval("SELECT count(DISTINCT xid) FROM messages.outbox")
-    await asyncio.gather(*(customer.send(body=f"{number}") for number in range(200)))
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute("LOCK TABLE messages.messages IN EXCLUSIVE MODE")  # the first is held up for as long
+        sent = [asyncio.create_task(customer.send(body=f"{number}")) for number in range(200)]
+        await asyncio.sleep(0.5)
+    await asyncio.gather(*sent)
     assert await pool.fetchval("SELECT count(*) FROM messages.messages") == 200
     assert await pool.fetchval("SELECT count(DISTINCT xid) FROM messages.outbox") - before < 10
