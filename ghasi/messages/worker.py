@@ -34,7 +34,7 @@ MOST_AT_ONCE = 500
 TICK_S = 1.0
 """How often carriers.toml and modes are looked at, carriers told of, and receipts and queues tended."""
 PRICES_GATHER_S = 0.2
-CLAIMERS = 2
+CLAIMERS = 1
 """Connections for claims: what is due is found along its index, not among all that was, a hundred times a second."""
 LAST_CLAIM_S, LAST_WRITES_S = 0.5, 1.0
 
@@ -54,7 +54,7 @@ async def work(resources: Resources) -> None:
     ledger.class_of = inbox.class_of = fleet.class_of
     chooser = Chooser(fleet)
     claimers = await open_pool(resources.database_url, size=CLAIMERS, name="ghasi claiming", planning=ALONG_INDEXES)
-    dispatcher = Dispatcher(claimers, ledger, chooser, tallies=tallies, wake=bells.event("dispatch"))
+    dispatcher = Dispatcher(pool, ledger, chooser, claimers=claimers, tallies=tallies, wake=bells.event("dispatch"))
     watch = CarrierWatch(resources.settings, pool, fleet, chooser.use, process=process)
     background: list[asyncio.Task[None]] = []
     keeping: asyncio.Task[None] | None = None

@@ -535,7 +535,9 @@ async def test_what_was_given_back_is_in_no_doubt_though_its_lease_ran_out_meanw
     ledger = Ledger(pool, Bells(pool))
     fleet: Fleet[SmppConfiguration] = Fleet(SmppCarrier, lambda *_: None, lambda *_: None)
     await fleet.apply([simulator_configuration("127.0.0.1", 1)])
-    dispatcher = Dispatcher(pool, ledger, Chooser(fleet), tallies=defaultdict(Tally), wake=asyncio.Event())
+    dispatcher = Dispatcher(
+        pool, ledger, Chooser(fleet), claimers=pool, tallies=defaultdict(Tally), wake=asyncio.Event()
+    )
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute("SELECT FROM messages.messages FOR UPDATE")  # the ledger has to wait
         for _ in range(2):  # the second claim finds the first one's end unwritten
@@ -559,7 +561,9 @@ async def test_a_full_ledger_loses_no_end_of_a_claim_and_refuses_receipts(custom
     assert answers == [False]
     fleet: Fleet[SmppConfiguration] = Fleet(SmppCarrier, lambda *_: None, lambda *_: None)
     await fleet.apply([simulator_configuration("127.0.0.1", 1)])
-    dispatcher = Dispatcher(pool, ledger, Chooser(fleet), tallies=defaultdict(Tally), wake=asyncio.Event())
+    dispatcher = Dispatcher(
+        pool, ledger, Chooser(fleet), claimers=pool, tallies=defaultdict(Tally), wake=asyncio.Event()
+    )
     await dispatcher.claimer.take(await dispatch_queries.claim(pool, 10, LONG_LEASE, "simulator"), 0.0)
     draining = asyncio.create_task(dispatcher.drain())
     await until(lambda: dispatcher._ends.untold)

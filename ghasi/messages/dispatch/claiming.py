@@ -50,6 +50,7 @@ class Claimer:
     def __init__(
         self,
         pool: Pool,
+        claimers: Pool,
         bells: Bells,
         chooser: Chooser,
         ends: Ends,
@@ -59,6 +60,7 @@ class Claimer:
         queue: Callable[[Claim, Choice, float], None],
     ) -> None:
         self._pool = pool
+        self._claimers = claimers
         self._bells = bells
         self._chooser = chooser
         self._fleet = chooser.fleet
@@ -85,7 +87,7 @@ class Claimer:
         if lacking:
             most, late = min(MOST_CLAIMED, sum(lacking.values())), self._others > MOSTLY
             lag = timedelta(seconds=OTHERS_FIRST_S if late else 0.0)
-            claims = await queries.claim(self._pool, most, _lease(), self._fleet.sole, lag)
+            claims = await queries.claim(self._claimers, most, _lease(), self._fleet.sole, lag)
             fetched += len(claims)
             await self.take(claims, submit_until, late=late)
         return fetched
@@ -99,7 +101,7 @@ class Claimer:
                 continue
             most = lacking[name] if name is not None else FEWEST_CLAIMED  # nobody's any more: to be decided anew
             before = first_id(datetime.now(UTC) - timedelta(seconds=OTHERS_FIRST_S)) if late else None
-            claims = await queries.claim_held(self._pool, held_for, most, _lease(), self._fleet.sole, before=before)
+            claims = await queries.claim_held(self._claimers, held_for, most, _lease(), self._fleet.sole, before=before)
             if len(claims) < most:
                 self._aside.discard(held_for)
             if name is not None:

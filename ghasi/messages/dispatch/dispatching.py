@@ -49,9 +49,11 @@ class Dispatcher:
         ledger: Ledger,
         chooser: Chooser,
         *,
+        claimers: Pool,
         tallies: defaultdict[str, Tally],
         wake: asyncio.Event,
     ) -> None:
+        """`claimers` are connections for claims alone, planned ALONG_INDEXES."""
         self._pool = pool
         self._ends = Ends(ledger)
         self._chooser = chooser
@@ -68,8 +70,9 @@ class Dispatcher:
         self._counters: dict[tuple[str, Outcome], Counter] = {}
         self.tallies = tallies
         self.claimer = Claimer(
-            pool, ledger.bells, chooser, self._ends, tallies=tallies, waiting=self.count_waiting, queue=self._take
-        )
+            pool, claimers, ledger.bells, chooser, self._ends,
+            tallies=tallies, waiting=self.count_waiting, queue=self._take,
+        )  # fmt: skip
 
     async def claim_until(self, stopping: asyncio.Event) -> None:
         """Claim and submit until stopping."""

@@ -11,8 +11,6 @@ from ghasi.messages.dispatch.lifecycle import Part
 from ghasi.messages.model import COLUMNS, Stored, stored
 from ghasi.storage.pool import Connection, Pool
 
-_MESSAGE_COLUMNS = ", ".join(f"message.{column.strip()}" for column in COLUMNS.split(","))
-
 
 class Claim(Struct, frozen=True):
     """A message this worker may submit until its lease ends.
@@ -30,19 +28,22 @@ class Claim(Struct, frozen=True):
 
 
 _WIDTH = len(Stored.__struct_fields__)
+# Neither step is a join: the planner takes a queue for as empty as it was vacuumed, and looks through all of it for
+# each row. OFFSET 0 keeps the last one as it is written.
 _CLAIM = f"""
     claimed AS (
-        UPDATE messages.dispatch AS dispatch
+        UPDATE messages.dispatch
         SET due_at = now() + $2::interval, claims = claims + 1, in_doubt = true, held_for = NULL,
-            carrier = CASE WHEN due.in_doubt AND dispatch.carrier IS NOT NULL THEN dispatch.carrier
-                           ELSE coalesce($3, dispatch.carrier) END
-        FROM due WHERE dispatch.message_id = due.message_id
-        RETURNING dispatch.message_id, dispatch.claims, dispatch.throttles, dispatch.expires_at, dispatch.carrier,
-                  due.in_doubt AND due.carrier IS NOT NULL AS in_doubt
+            carrier = CASE WHEN in_doubt AND carrier IS NOT NULL THEN carrier ELSE coalesce($3, carrier) END
+        WHERE message_id = ANY(ARRAY(SELECT message_id FROM due))
+        RETURNING message_id, claims, throttles, message_id IN (SELECT message_id FROM due WHERE in_doubt) AS in_doubt,
+                  expires_at, carrier
     )
-    SELECT {_MESSAGE_COLUMNS}, claimed.claims, claimed.throttles, claimed.in_doubt, claimed.expires_at, claimed.carrier
-    FROM claimed JOIN messages.messages AS message ON message.id = claimed.message_id
+    SELECT message.*, claimed.claims, claimed.throttles, claimed.in_doubt, claimed.expires_at, claimed.carrier
+    FROM claimed CROSS JOIN LATERAL
+        (SELECT {COLUMNS} FROM messages.messages WHERE id = claimed.message_id OFFSET 0) AS message
 """
+_IN_DOUBT = "in_doubt AND carrier IS NOT NULL AS in_doubt"
 
 
 async def claim(
@@ -55,7 +56,7 @@ async def claim(
     rows = await pool.fetch(
         f"""
         WITH due AS (
-            SELECT message_id, in_doubt, carrier FROM messages.dispatch WHERE due_at <= now() - $4::interval
+            SELECT message_id, {_IN_DOUBT} FROM messages.dispatch WHERE due_at <= now() - $4::interval
             ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
         ), {_CLAIM}
         """,
@@ -74,7 +75,7 @@ async def claim_held(
     rows = await pool.fetch(
         f"""
         WITH due AS (
-            SELECT message_id, in_doubt, carrier FROM messages.dispatch
+            SELECT message_id, {_IN_DOUBT} FROM messages.dispatch
             WHERE held_for = $4 AND ($5::uuid IS NULL OR message_id < $5)
             ORDER BY message_id LIMIT $1 FOR UPDATE SKIP LOCKED
         ), {_CLAIM}
