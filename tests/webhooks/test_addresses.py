@@ -11,7 +11,13 @@ from ghasi.contract.errors import Problem
 from ghasi.settings import Settings
 from ghasi.storage.pool import Pool
 from ghasi.storage.resources import Resources
-from ghasi.webhooks.delivering.addresses import AddressRefusedError, GuardedResolver, open_connector, parse_url, refusal
+from ghasi.webhooks.delivering.addresses import (
+    AddressRefusedError,
+    GuardedResolver,
+    guarded_sockets,
+    parse_url,
+    refusal,
+)
 from tests.webhooks.conftest import QUICK, Customer, Receiver, publish, until, working
 
 PUBLIC = (
@@ -188,17 +194,12 @@ async def test_a_name_that_does_not_resolve_is_a_failed_attempt(
     assert error == "name: the host name does not resolve (Name or service not known)"
 
 
-async def test_the_address_that_is_connected_to_is_judged_whatever_was_resolved() -> None:
+def test_the_address_that_is_connected_to_is_judged_whatever_was_resolved() -> None:
     """The last gate: a socket is not even made for an address that is refused."""
-    connector = open_connector(private_allowed=True)
-    try:
-        make_socket = connector._socket_factory
-        assert make_socket is not None
-        with pytest.raises(AddressRefusedError):
-            make_socket((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("169.254.169.254", 80)))
-        make_socket((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 80))).close()
-    finally:
-        await connector.close()
+    make_socket = guarded_sockets(private_allowed=True)
+    with pytest.raises(AddressRefusedError):
+        make_socket((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("169.254.169.254", 80)))
+    make_socket((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 80))).close()
 
 
 async def test_a_failed_lookup_is_not_repeated_at_once() -> None:

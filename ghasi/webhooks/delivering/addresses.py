@@ -9,28 +9,21 @@ nothing of endpoints.
 import asyncio
 import re
 import socket
-import ssl
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
-import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from ghasi.contract.errors import Problem, invalid
-from ghasi.webhooks.delivering.answers import BoundedConnector
 
 Address = IPv4Address | IPv6Address
 LOWEST_FREE_PORT = 1024
 _LOOKUP_THREADS = 128
 _LONGEST_NAME, _LONGEST_LABEL = 253, 63  # RFC 1035, section 2.3.4, without the dot at the end
 _FAILURE_KEPT_S = 10.0
-KEEP_ALIVE_S = 4.0
-"""Below Node's default of 5 s: an idle connection is dropped by us, not by surprise."""
-NAMES_KEPT_S = 10
 
 # IANA's special-purpose registries (RFC 6890 and its updates), save blocks that are globally reachable
 _NEVER_4 = {
@@ -180,6 +173,8 @@ def _refused(message: str) -> Problem:
     return invalid("url", message, "invalid_url")
 
 
+AddressInfo = tuple[int, int, int, str, tuple[Any, ...]]
+"""Family, kind, protocol, canonical name and address of a socket, as socket.getaddrinfo gives it."""
 Lookup = Callable[[str, int], list[tuple[Any, ...]]]
 
 
@@ -188,7 +183,7 @@ def look_up(host: str, port: int) -> list[tuple[Any, ...]]:
     return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 
-class GuardedResolver(AbstractResolver):
+class GuardedResolver:
     """Resolves names to addresses of which none is refused: one bad address refuses them all.
 
     Lookups run in threads of its own and failures are kept for 10 s, so that names whose servers never answer hold up
@@ -201,11 +196,8 @@ class GuardedResolver(AbstractResolver):
         self._threads = ThreadPoolExecutor(_LOOKUP_THREADS, "webhook-lookup")
         self._failed: dict[str, tuple[float, OSError]] = {}
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
+    async def resolve(self, host: str, port: int = 0) -> list[str]:
         """Return a name's addresses of both families; raises AddressRefusedError, or OSError when there are none."""
-        del family
         now = time.monotonic()
         failed = self._failed.get(host)
         if failed is not None and failed[0] > now:
@@ -219,22 +211,12 @@ class GuardedResolver(AbstractResolver):
             ended = time.monotonic()
             self._failed[host] = (ended + max(_FAILURE_KEPT_S, 10 * (ended - now)), failure)
             raise failure from error
-        results = []
-        for found_family, _, protocol, _, address in found:
-            check(address[0], private_allowed=self._private_allowed)
-            results.append(
-                ResolveResult(
-                    hostname=host,
-                    host=address[0],
-                    port=port,
-                    family=found_family,
-                    proto=protocol,
-                    flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-                )
-            )
-        if not results:
+        addresses = list(dict.fromkeys(address[0] for *_, address in found))
+        for address in addresses:
+            check(address, private_allowed=self._private_allowed)
+        if not addresses:
             raise OSError("the name has no address")
-        return results
+        return addresses
 
     def _forget(self, now: float) -> None:
         if len(self._failed) > 1000:  # noqa: PLR2004 - enough names to remember
@@ -245,24 +227,12 @@ class GuardedResolver(AbstractResolver):
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
-def open_connector(
-    *, private_allowed: bool, lookup: Lookup = look_up, tls: ssl.SSLContext | None = None
-) -> aiohttp.TCPConnector:
-    """Make a connector that opens connections to checked addresses alone, whether named or resolved.
+def guarded_sockets(*, private_allowed: bool) -> Callable[[AddressInfo], socket.socket]:
+    """Return what makes the sockets for connections, to checked addresses alone, whether named or resolved."""
 
-    Certificates are verified, by `tls` where it is given.
-    """
-
-    def make_socket(address_info: Any) -> socket.socket:
-        family, kind, protocol, _, address = address_info
+    def make_socket(info: AddressInfo) -> socket.socket:
+        family, kind, protocol, _, address = info
         check(address[0], private_allowed=private_allowed)
         return socket.socket(family, kind, protocol)
 
-    return BoundedConnector(
-        resolver=GuardedResolver(private_allowed=private_allowed, lookup=lookup),
-        socket_factory=make_socket,
-        limit=0,  # the lanes bound what is in flight
-        keepalive_timeout=KEEP_ALIVE_S,
-        ttl_dns_cache=NAMES_KEPT_S,
-        ssl=tls or True,
-    )
+    return make_socket

@@ -1,47 +1,43 @@
 """One attempt: a signed POST to an endpoint, and what came of it.
 
 Redirects are not followed, certificates are verified, compressed answers stay compressed, and no more than 64 KiB of an
-answer is read. Decides nothing about retries.
+answer's body is read. Decides nothing about retries.
 """
 
-import asyncio
+import ssl
 import time
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
-import aiohttp
 from msgspec import Struct
 
-import ghasi
 from ghasi.webhooks.delivering.addresses import AddressRefusedError, Lookup, look_up
-from ghasi.webhooks.delivering.answers import EndlessAnswerError
-from ghasi.webhooks.delivering.egress import Egress, ProxyError, TunnelError, UnresolvedError, open_egress
+from ghasi.webhooks.delivering.connections import BrokenAnswerError, EndlessAnswerError
+from ghasi.webhooks.delivering.egress import Egress, open_egress
+from ghasi.webhooks.delivering.names import UnresolvedError
+from ghasi.webhooks.delivering.opening import ConnectError
+from ghasi.webhooks.delivering.proxying import ProxyError, TunnelError
 from ghasi.webhooks.delivering.signing import sign
 from ghasi.webhooks.delivering.targets import Target
 from ghasi.webhooks.model import OUR_FAULT
 
-USER_AGENT = f"Ghasi-Webhooks/{ghasi.__version__}"
-READ_BYTES = 64 * 1024
 KEPT_BYTES = 4 * 1024
 _LONGEST_ERROR = 300
 _LONGEST_WAIT = timedelta(days=1)
-_HEADERS = (("Content-Type", "application/json"), ("User-Agent", USER_AGENT))
 _FAILURES: dict[type[BaseException], str] = {
+    AddressRefusedError: "address_refused: webhooks are not sent to {}",
     ProxyError: f"{OUR_FAULT} the sender's proxy {{}}",
     TunnelError: "tunnel: the sender's proxy {}",
     UnresolvedError: "name: the host name does not resolve ({})",
     TimeoutError: "timeout: no complete answer in time",
-    aiohttp.ClientConnectorDNSError: "name: the host name does not resolve ({})",
-    aiohttp.ClientConnectorCertificateError: "tls: the certificate was refused ({})",
-    aiohttp.ClientSSLError: "tls: {}",
-    aiohttp.InvalidURL: "url: cannot be used",
-    aiohttp.ClientConnectorError: "connect: {}",
-    aiohttp.ServerDisconnectedError: "connection: closed before the answer was complete",
+    ssl.SSLCertVerificationError: "tls: the certificate was refused ({})",
+    ssl.SSLError: "tls: {}",
+    ConnectError: "connect: {}",
     ConnectionError: "connection: closed before the answer was complete",
-    aiohttp.ClientPayloadError: "connection: closed before the answer was complete",
-    aiohttp.ClientOSError: "connection: {}",
     EndlessAnswerError: "answer: without an end",
+    BrokenAnswerError: "answer: not valid HTTP ({})",
+    OSError: "connection: {}",
 }
 
 
@@ -63,55 +59,31 @@ def open_session(
     *, private_allowed: bool, timeout_s: float, lookup: Lookup = look_up, proxy: str | None = None
 ) -> AbstractAsyncContextManager[Egress]:
     """Open the way out that all endpoints share."""
-    return open_egress(
-        private_allowed=private_allowed, timeout_s=timeout_s, lookup=lookup, proxy=proxy, read_bytes=READ_BYTES
-    )
+    return open_egress(private_allowed=private_allowed, timeout_s=timeout_s, lookup=lookup, proxy=proxy)
 
 
-async def post(session: Egress, target: Target, webhook_id: str, body: bytes) -> Answer:
+async def post(egress: Egress, target: Target, webhook_id: str, body: bytes) -> Answer:
     """Make one attempt; every failure that an endpoint can cause is an Answer, none an exception."""
     at = datetime.now(UTC)
     timestamp = int(at.timestamp())
-    headers = (
-        *_HEADERS,
-        ("webhook-id", webhook_id),
-        ("webhook-timestamp", str(timestamp)),
-        ("webhook-signature", sign(target.keys(), webhook_id, timestamp, body)),
-        *target.headers,  # none of them is one of ours
-    )
+    signature = sign(target.keys(), webhook_id, timestamp, body)
+    fields = (
+        f"webhook-id: {webhook_id}\r\nwebhook-timestamp: {timestamp}\r\nwebhook-signature: {signature}\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    ).encode()
     began = time.perf_counter()
     status = response = error = retry_after_s = None
     try:
-        async with session.post(target.url, data=body, headers=headers) as answer:
-            status = answer.status
-            response = _text(await _read(answer))
-            if not 200 <= status < 300:  # noqa: PLR2004 - RFC 9110, section 15.3: successful
-                error = _status_error(status)
-                if status in (429, 503):
-                    retry_after_s = _retry_after_s(answer.headers.get("Retry-After"), at)
-    except (aiohttp.ClientError, OSError, TimeoutError, ValueError, asyncio.IncompleteReadError) as failure:
+        reply = await egress.post(target.destination, fields, body)
+    except (OSError, ValueError) as failure:  # ValueError: a name that is none
         error = describe(failure)[:_LONGEST_ERROR]
-    return Answer(at, round((time.perf_counter() - began) * 1000), status, error, response, retry_after_s)
-
-
-async def _read(answer: aiohttp.ClientResponse) -> bytes:
-    """Read an answer's beginning; what goes on beyond is cut off together with its connection."""
-    content = answer.content
-    chunk = await content.readany()
-    if content.at_eof():
-        return chunk
-    chunks = [chunk]
-    size = len(chunk)
-    while size < READ_BYTES:
-        chunk = await content.readany()
-        if not chunk:
-            break
-        chunks.append(chunk)
-        size += len(chunk)
     else:
-        if not content.at_eof():
-            answer.close()
-    return b"".join(chunks)
+        status, response = reply.status, _text(reply.body)
+        if not 200 <= status < 300:  # noqa: PLR2004 - RFC 9110, section 15.3: successful
+            error = _status_error(status)
+            if status in (429, 503):
+                retry_after_s = _retry_after_s(reply.retry_after, at)
+    return Answer(at, round((time.perf_counter() - began) * 1000), status, error, response, retry_after_s)
 
 
 def _text(body: bytes) -> str | None:
@@ -128,13 +100,10 @@ def _status_error(status: int) -> str:
 
 def describe(failure: BaseException) -> str:
     """Say what went wrong, with a stable code in front."""
-    cause = getattr(failure, "os_error", None) or failure
-    if isinstance(cause, AddressRefusedError):
-        return f"address_refused: webhooks are not sent to {cause}"
     for kind, text in _FAILURES.items():  # from the particular to the general
         if isinstance(failure, kind):
-            return text.format(getattr(cause, "strerror", None) or cause)
-    return f"answer: not valid HTTP ({type(failure).__name__})"
+            return text.format(getattr(failure, "strerror", None) or failure)
+    return "url: cannot be used"
 
 
 def _retry_after_s(value: str | None, now: datetime) -> float | None:

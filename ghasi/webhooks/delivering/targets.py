@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from uuid import UUID
 
 import msgspec
@@ -14,13 +15,15 @@ from yarl import URL
 
 from ghasi.contract.shapes import Fifo
 from ghasi.storage.sealing import Sealer
+from ghasi.webhooks.delivering.opening import Destination
 from ghasi.webhooks.delivering.signing import key_of
 from ghasi.webhooks.model import SealedEndpoint
 
 _MOST_KEPT = 20_000
+_HEADERS = (("Content-Type", "application/json"),)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Target:
     """Where an endpoint's deliveries go and what signs them."""
 
@@ -34,6 +37,11 @@ class Target:
     headers: tuple[tuple[str, str], ...]
     rate_per_s: int | None = None
     fifo: Fifo | None = None
+
+    @cached_property
+    def destination(self) -> Destination:
+        """Where its requests go, and what all of them begin with; none of the customer's headers is one of ours."""
+        return Destination.of(self.url, (*_HEADERS, *self.headers))
 
     def keys(self) -> tuple[bytes, ...]:
         """Return the keys that sign now, the newest first."""
