@@ -22,6 +22,8 @@ from ghasi.contract.errors import Problem, invalid
 Address = IPv4Address | IPv6Address
 LOWEST_FREE_PORT = 1024
 _LOOKUP_THREADS = 128
+_MOST_ADDRESSES = 4
+"""Of a family, of one name."""
 _LONGEST_NAME, _LONGEST_LABEL = 253, 63  # RFC 1035, section 2.3.4, without the dot at the end
 _FAILURE_KEPT_S = 10.0
 
@@ -197,7 +199,10 @@ class GuardedResolver:
         self._failed: dict[str, tuple[float, OSError]] = {}
 
     async def resolve(self, host: str, port: int = 0) -> list[str]:
-        """Return a name's addresses of both families; raises AddressRefusedError, or OSError when there are none."""
+        """Return the first of a name's addresses of both families.
+
+        Raises AddressRefusedError when any is refused, OSError when there are none.
+        """
         now = time.monotonic()
         failed = self._failed.get(host)
         if failed is not None and failed[0] > now:
@@ -216,7 +221,13 @@ class GuardedResolver:
             check(address, private_allowed=self._private_allowed)
         if not addresses:
             raise OSError("the name has no address")
-        return addresses
+        # a zone may name thousands, and each would be tried
+        kept = [
+            address
+            for family in (False, True)
+            for address in [one for one in addresses if (":" in one) is family][:_MOST_ADDRESSES]
+        ]
+        return [address for address in addresses if address in kept]
 
     def _forget(self, now: float) -> None:
         if len(self._failed) > 1000:  # noqa: PLR2004 - enough names to remember

@@ -18,6 +18,7 @@ MOST_HEADS, MOST_HEAD_BYTES = 16, 64 * 1024
 _PIECE = 4096
 """What is read at once: it may hold hundreds of heads."""
 _KEPT_FIELDS = frozenset((b"content-length", b"transfer-encoding", b"retry-after"))
+_BODILESS = frozenset((204, 304))
 
 
 class Reply(Struct, frozen=True):
@@ -62,12 +63,12 @@ class Connection(asyncio.Protocol):
 
     def _begin_answer(self) -> None:
         self._received = self._heads = 0
-        self._body = b""
         self._begin_head()
 
     def _begin_head(self) -> None:
         self._since_progress = 0
         self._is_begun = self._is_body = self._is_size = False
+        self._body = bytearray()
         self._kept: dict[bytes, bytes] = {}
 
     @property
@@ -119,6 +120,8 @@ class Connection(asyncio.Protocol):
             except httptools.HttpParserError as error:
                 self._failure = BrokenAnswerError(str(error) or type(error).__name__)
             if not self._is_asked():
+                if at + _PIECE < len(data):  # more than the answer
+                    self.abort()
                 return
             if self._failure is None and self._since_progress > MOST_HEAD_BYTES:
                 self._failure = self._stalled()
@@ -143,7 +146,8 @@ class Connection(asyncio.Protocol):
         if not self._is_asked():
             return
         # RFC 9112, section 6.3: without a length the body ends where the connection does
-        ends_here = self._is_body and not self._kept.keys() & {b"content-length", b"transfer-encoding"}
+        is_chunked = self._kept.get(b"transfer-encoding", b"").lower().endswith(b"chunked")
+        ends_here = self._is_body and not is_chunked and b"content-length" not in self._kept
         if exc is None and ends_here:
             self._answer()
         else:
@@ -186,21 +190,30 @@ class Connection(asyncio.Protocol):
             return
         self._body += data
         if len(self._body) >= READ_BYTES:  # what goes on beyond is cut off together with its connection
+            self.keeps = False
             self._answer()
-            self.abort()
 
     def on_message_complete(self) -> None:
         """End the answer, or go on after an interim one."""
-        if not self._is_asked():
+        if not self._is_asked() or self._failure is not None:
             return
-        if self._parser.get_status_code() >= 200:  # noqa: PLR2004 - RFC 9110, section 15.2: before it is interim
-            self.keeps = self._parser.should_keep_alive()
+        status = self._parser.get_status_code()
+        if status >= 200:  # noqa: PLR2004 - RFC 9110, section 15.2: before it is interim
+            self.keeps = self._parser.should_keep_alive() and self._is_in_step(status)
             self._answer()
             return
         self._heads += 1
-        if self._heads > MOST_HEADS:
+        if status < 100:  # noqa: PLR2004 - RFC 9110, section 15
+            self._failure = BrokenAnswerError(f"a status of {status}")
+        elif self._heads > MOST_HEADS:
             self._failure = EndlessAnswerError()
         self._begin_head()
+
+    def _is_in_step(self, status: int) -> bool:
+        """Whether nothing of this answer can still come, and nothing of its request has still to go."""
+        if status in _BODILESS and self._kept.keys() & {b"content-length", b"transfer-encoding"}:
+            return self._kept.get(b"content-length") == b"0"  # some servers send what they announce
+        return self._transport is not None and not self._transport.get_write_buffer_size()
 
     # The end of an answer
 
@@ -212,12 +225,12 @@ class Connection(asyncio.Protocol):
         waiter.set_result(
             Reply(
                 self._parser.get_status_code(),
-                self._body[:READ_BYTES],
+                bytes(self._body[:READ_BYTES]),
                 None if retry_after is None else retry_after.decode("latin-1"),
             )
         )
-        if not self.keeps and self._transport is not None:
-            self._transport.close()
+        if not self.keeps:
+            self.abort()  # it is whole: to close would wait for the other side, as long as that likes
 
     def _end(self, failure: OSError) -> None:
         waiter, self._waiter = self._waiter, None

@@ -30,6 +30,7 @@ class Egress:
         self._timeout_s = timeout_s
         self._idle: dict[tuple[bool, str, int], list[Connection]] = {}
         self._sweeping: asyncio.TimerHandle | None = None
+        self._is_closed = False
 
     async def post(self, to: Destination, fields: bytes, body: bytes) -> Reply:
         """Make one request, and follow no redirect; `fields` end with Content-Length and an empty line.
@@ -41,21 +42,24 @@ class Egress:
         try:
             async with asyncio.timeout_at(deadline):
                 reply = await connection.ask(to.target, to.fields + fields, body)
+            self._way.judge(to, reply)
         except BaseException:
             connection.abort()
             raise
-        self._way.judge(to, reply)
-        if connection.keeps:
+        if connection.keeps and not self._is_closed:
             self._keep(to, connection)
+        else:
+            connection.abort()
         return reply
 
     def _take(self, to: Destination) -> Connection | None:
-        """Return the connection that was used last, if it is still there."""
+        """Return the connection that was used last, if it is still there and not too old."""
         idle = self._idle.get(to.origin)
         while idle:
             connection = idle.pop()
-            if connection.is_open:
+            if connection.is_open and connection.idle_since > time.monotonic() - KEEP_ALIVE_S:
                 return connection
+            connection.abort()
         return None
 
     def _keep(self, to: Destination, connection: Connection) -> None:
@@ -78,7 +82,8 @@ class Egress:
         self._sweeping = asyncio.get_running_loop().call_later(KEEP_ALIVE_S / 4, self._sweep) if self._idle else None
 
     async def close(self) -> None:
-        """Close all connections; requests under way are their callers' to cancel."""
+        """Close all connections; those of requests under way end with these."""
+        self._is_closed = True
         if self._sweeping is not None:
             self._sweeping.cancel()
         for idle in self._idle.values():

@@ -42,6 +42,7 @@ class Names:
             known = _Known(now + _KEPT_S, asyncio.create_task(self._resolver.resolve(host)))
             known.looking_up.add_done_callback(lambda task: task.cancelled() or task.exception())
             self._known[host] = known
+            self._known.move_to_end(host)
             if len(self._known) > _MOST_KEPT:
                 self._known.popitem(last=False)
         try:

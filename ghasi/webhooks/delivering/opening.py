@@ -37,7 +37,9 @@ class Destination:
     @classmethod
     def of(cls, url: URL, headers: Sequence[tuple[str, str]]) -> "Destination":
         """Make one of a judged URL; `headers` are without line ends, as they were stored."""
-        lines = (("Host", url.host_port_subcomponent or ""), ("Accept", "*/*"), *headers)
+        lines = [("Host", url.host_port_subcomponent or ""), *headers]
+        if "accept" not in {name.lower() for name, _ in headers}:
+            lines.append(("Accept", "*/*"))
         return cls(
             url.scheme == "https",
             url.raw_host or "",

@@ -84,10 +84,10 @@ class Proxied:
                 secured = await asyncio.get_running_loop().start_tls(
                     transport, connection, self._tls, server_hostname=to.certified
                 )
-        except OSError as error:
-            if isinstance(error, ssl.SSLError):
-                raise
-            raise ProxyError("broke the connection off") from error
+        except (ProxyError, ssl.SSLError):
+            raise
+        except OSError as error:  # within the tunnel
+            raise TunnelError("broke the connection off") from error
         finally:
             if secured is None:
                 transport.abort()
