@@ -44,7 +44,7 @@ _failing = Gauge(
 _in_memory = Gauge(
     "ghasi_webhook_in_memory", "Deliveries leased by a worker, waiting or under way", multiprocess_mode="livesum"
 )
-_GATHER_S = 0.02
+_GATHER_S = 0.005
 _BILLING_AT_ONCE, _BILLING_GATHER_S = 2000, 0.2
 """Most are passed over."""
 _FLUSH_S = 2.0
