@@ -22,12 +22,12 @@ from ghasi.webhooks import redaction
 from ghasi.webhooks.delivering import billing_feed, delivery_queries
 from ghasi.webhooks.delivering.addresses import Lookup, look_up
 from ghasi.webhooks.delivering.claiming import BEGINNING, Claims
-from ghasi.webhooks.delivering.egress import Egress
+from ghasi.webhooks.delivering.egress import Egress, open_egress
 from ghasi.webhooks.delivering.feed import Feed
 from ghasi.webhooks.delivering.lane import Job, Lane
 from ghasi.webhooks.delivering.lanes import Lanes, Outcome
 from ghasi.webhooks.delivering.recording import Recorder
-from ghasi.webhooks.delivering.sending import open_session, post
+from ghasi.webhooks.delivering.sending import post
 from ghasi.webhooks.delivering.targets import Targets
 from ghasi.webhooks.endpoints import failing_queries
 from ghasi.webhooks.model import IDEMPOTENCY_WINDOW, PRUNED_AFTER, Pace
@@ -74,20 +74,20 @@ async def work(resources: Resources, *, pace: Pace = _DEFAULT_PACE, lookup: Look
     Cancelled, it stops at once, as a kill would; `pace` and `lookup` are for tests.
     """
     settings, pace = resources.settings, within_open_files(pace)
-    async with open_session(
+    async with open_egress(
         private_allowed=settings.dev, timeout_s=pace.timeout_s, lookup=lookup, proxy=settings.webhook_proxy
-    ) as session:
-        await _Worker(resources, pace, session).run()
+    ) as egress:
+        await _Worker(resources, pace, egress).run()
 
 
 class _Worker:
     """What one process has under way."""
 
-    def __init__(self, resources: Resources, pace: Pace, session: Egress) -> None:
+    def __init__(self, resources: Resources, pace: Pace, egress: Egress) -> None:
         self._resources = resources
         self._pool: Pool = resources.pool
         self._pace = pace
-        self._session = session
+        self._egress = egress
         self._wake = resources.bells.event("webhooks")
         self._wake_ordered = resources.bells.event("webhooks")
         targets = Targets(resources.sealer)
@@ -146,7 +146,7 @@ class _Worker:
 
     async def _attempt(self, lane: Lane, job: Job) -> Outcome:
         target = lane.target
-        answer = await post(self._session, target, job.webhook_id, job.body)
+        answer = await post(self._egress, target, job.webhook_id, job.body)
         over = self._recorder.record(target, job, answer)
         answered = answer.status_code is not None and (
             answer.error is None or answer.error.startswith(("status", "redirect"))

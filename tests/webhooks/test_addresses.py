@@ -213,6 +213,6 @@ async def test_a_failed_lookup_is_not_repeated_at_once() -> None:
     resolver = GuardedResolver(private_allowed=False, lookup=fail)
     for _ in range(3):
         with pytest.raises(OSError, match="Temporary failure"):
-            await resolver.resolve("slow.example", 443)
+            await resolver.resolve("slow.example")
     assert asked == 1
     await resolver.close()

@@ -11,7 +11,7 @@ import pytest
 from yarl import URL
 
 from ghasi.webhooks.delivering import egress as egress_module
-from ghasi.webhooks.delivering.addresses import GuardedResolver, look_up
+from ghasi.webhooks.delivering.addresses import GuardedResolver
 from ghasi.webhooks.delivering.connections import BrokenAnswerError, ClosedError, Reply
 from ghasi.webhooks.delivering.egress import Egress, open_egress
 from ghasi.webhooks.delivering.opening import Destination
@@ -73,7 +73,7 @@ async def scripted(*answers: Pieces, tls: ssl.SSLContext | None = None) -> Async
 
 @pytest.fixture
 async def egress() -> AsyncIterator[Egress]:
-    async with open_egress(private_allowed=True, timeout_s=5.0, lookup=look_up, proxy=None) as opened:
+    async with open_egress(private_allowed=True, timeout_s=5.0) as opened:
         yield opened
 
 
@@ -204,7 +204,7 @@ async def test_who_is_cancelled_leaves_no_connection_behind(egress: Egress) -> N
 
 async def test_closing_the_way_out_closes_what_is_idle() -> None:
     async with scripted((OK,)) as server:
-        async with open_egress(private_allowed=True, timeout_s=5.0, lookup=look_up, proxy=None) as egress:
+        async with open_egress(private_allowed=True, timeout_s=5.0) as egress:
             await asyncio.gather(*(ask(egress, server) for _ in range(5)))
             assert server.open >= 1
         await until(lambda: server.open == 0)
@@ -245,7 +245,7 @@ async def test_nothing_waits_for_the_other_side_to_close(tmp_path: Path, monkeyp
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
     goodbye = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
     async with (
-        open_egress(private_allowed=True, timeout_s=5.0, lookup=look_up, proxy=None) as egress,
+        open_egress(private_allowed=True, timeout_s=5.0) as egress,
         scripted((goodbye, STAY), tls=authority.server("127.0.0.1")) as server,
     ):
         before = open_sockets()
@@ -259,7 +259,7 @@ async def test_a_proxys_refusals_leave_no_connections_behind() -> None:
     refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
     async with scripted((refusal,)) as proxy, scripted((OK,)) as server:
         url = f"http://127.0.0.1:{proxy.port}"
-        async with open_egress(private_allowed=True, timeout_s=5.0, lookup=look_up, proxy=url) as egress:
+        async with open_egress(private_allowed=True, timeout_s=5.0, proxy=url) as egress:
             for _ in range(5):
                 with pytest.raises(ProxyError):
                     await ask(egress, server)
@@ -270,7 +270,7 @@ async def test_a_proxys_refusals_leave_no_connections_behind() -> None:
 
 async def test_a_request_that_ends_after_the_way_out_was_closed_keeps_nothing() -> None:
     async with scripted((b"HTTP/1.1 200 OK\r\n", b"Content-Length: 0\r\n\r\n")) as server:
-        async with open_egress(private_allowed=True, timeout_s=5.0, lookup=look_up, proxy=None) as egress:
+        async with open_egress(private_allowed=True, timeout_s=5.0) as egress:
             asking = asyncio.create_task(ask(egress, server))
             await until(lambda: server.asked)
         assert (await asking).status == 200

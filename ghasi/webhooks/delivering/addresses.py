@@ -198,7 +198,7 @@ class GuardedResolver:
         self._threads = ThreadPoolExecutor(_LOOKUP_THREADS, "webhook-lookup")
         self._failed: dict[str, tuple[float, OSError]] = {}
 
-    async def resolve(self, host: str, port: int = 0) -> list[str]:
+    async def resolve(self, host: str) -> list[str]:
         """Return the first of a name's addresses of both families.
 
         Raises AddressRefusedError when any is refused, OSError when there are none.
@@ -208,7 +208,7 @@ class GuardedResolver:
         if failed is not None and failed[0] > now:
             raise OSError(*failed[1].args)
         try:
-            found = await asyncio.get_running_loop().run_in_executor(self._threads, self._lookup, host, port)
+            found = await asyncio.get_running_loop().run_in_executor(self._threads, self._lookup, host, 0)
         except (OSError, UnicodeError) as error:
             self._forget(now)
             failure = error if isinstance(error, OSError) else OSError(f"{host!r} is not a name")
@@ -222,12 +222,9 @@ class GuardedResolver:
         if not addresses:
             raise OSError("the name has no address")
         # a zone may name thousands, and each would be tried
-        kept = [
-            address
-            for family in (False, True)
-            for address in [one for one in addresses if (":" in one) is family][:_MOST_ADDRESSES]
-        ]
-        return [address for address in addresses if address in kept]
+        of_ipv4 = [address for address in addresses if ":" not in address][:_MOST_ADDRESSES]
+        of_ipv6 = [address for address in addresses if ":" in address][:_MOST_ADDRESSES]
+        return sorted(of_ipv4 + of_ipv6, key=addresses.index)
 
     def _forget(self, now: float) -> None:
         if len(self._failed) > 1000:  # noqa: PLR2004 - enough names to remember

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 
 from yarl import URL
 
-from ghasi.webhooks.delivering.addresses import Lookup, guarded_sockets
+from ghasi.webhooks.delivering.addresses import Lookup, guarded_sockets, look_up
 from ghasi.webhooks.delivering.connections import Connection, Reply
 from ghasi.webhooks.delivering.names import Names
 from ghasi.webhooks.delivering.opening import Destination, Straight, Way
@@ -25,7 +25,8 @@ KEEP_ALIVE_S = 4.0
 class Egress:
     """Makes requests to endpoints, each on a connection that is kept for the next."""
 
-    def __init__(self, way: Way, timeout_s: float) -> None:
+    def __init__(self, names: Names, way: Way, timeout_s: float) -> None:
+        self._names = names
         self._way = way
         self._timeout_s = timeout_s
         self._idle: dict[tuple[bool, str, int], list[Connection]] = {}
@@ -38,7 +39,7 @@ class Egress:
         Raises OSError: what names.py, opening.py, proxying.py and connections.py have, ssl.SSLError, TimeoutError.
         """
         deadline = asyncio.get_running_loop().time() + self._timeout_s
-        connection = self._take(to) or await self._way.open(to, deadline)
+        connection = self._take(to) or await self._open(to, deadline)
         try:
             async with asyncio.timeout_at(deadline):
                 reply = await connection.ask(to.target, to.fields + fields, body)
@@ -51,6 +52,11 @@ class Egress:
         else:
             connection.abort()
         return reply
+
+    async def _open(self, to: Destination, deadline: float) -> Connection:
+        async with asyncio.timeout_at(deadline):
+            addresses = await self._names.addresses(to.host)
+        return await self._way.open(to, addresses, deadline)
 
     def _take(self, to: Destination) -> Connection | None:
         """Return the connection that was used last, if it is still there and not too old."""
@@ -90,21 +96,20 @@ class Egress:
             for connection in idle:
                 connection.abort()
         self._idle.clear()
-        await self._way.close()
+        await self._names.close()
 
 
 @asynccontextmanager
 async def open_egress(
-    *, private_allowed: bool, timeout_s: float, lookup: Lookup, proxy: str | None
+    *, private_allowed: bool, timeout_s: float, lookup: Lookup = look_up, proxy: str | None = None
 ) -> AsyncIterator[Egress]:
     """Open the way out that all endpoints share; a request ends after `timeout_s`, its answer read or not."""
     # of this moment: SSL_CERT_FILE may name an authority of the operator's
     tls = ssl.create_default_context()
     tls.set_alpn_protocols(["http/1.1"])
-    names = Names(private_allowed=private_allowed, lookup=lookup)
     make_socket = guarded_sockets(private_allowed=private_allowed)
-    way: Way = Straight(names, tls, make_socket) if proxy is None else Proxied(names, tls, URL(proxy))
-    egress = Egress(way, timeout_s)
+    way: Way = Straight(tls, make_socket) if proxy is None else Proxied(tls, URL(proxy))
+    egress = Egress(Names(private_allowed=private_allowed, lookup=lookup), way, timeout_s)
     try:
         yield egress
     finally:

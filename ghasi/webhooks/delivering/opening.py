@@ -14,10 +14,9 @@ from yarl import URL
 import ghasi
 from ghasi.webhooks.delivering.addresses import AddressInfo
 from ghasi.webhooks.delivering.connections import Connection, Reply
-from ghasi.webhooks.delivering.names import Names
 
 AGENT = f"User-Agent: Ghasi-Webhooks/{ghasi.__version__}\r\n".encode()
-OTHER_FAMILY_AFTER_S = 0.25  # RFC 8305, section 5
+_OTHER_FAMILY_AFTER_S = 0.25  # RFC 8305, section 5
 
 
 class ConnectError(OSError):
@@ -62,38 +61,34 @@ class Destination:
 class Way(Protocol):
     """A way to endpoints."""
 
-    async def open(self, to: Destination, deadline: float) -> Connection:
-        """Open a connection by the loop's time `deadline`; raises OSError, TimeoutError among them."""
+    async def open(self, to: Destination, addresses: Sequence[str], deadline: float) -> Connection:
+        """Open a connection to one of the judged addresses, by the loop's time `deadline`.
+
+        Raises OSError, TimeoutError among them.
+        """
 
     def judge(self, to: Destination, reply: Reply) -> None:
         """Raise ProxyError for an answer that is not the endpoint's."""
-
-    async def close(self) -> None:
-        """Let go of what it holds."""
 
 
 class Straight:
     """To the endpoint itself."""
 
-    def __init__(self, names: Names, tls: ssl.SSLContext, make_socket: Callable[[AddressInfo], socket.socket]) -> None:
-        self._names = names
+    def __init__(self, tls: ssl.SSLContext, make_socket: Callable[[AddressInfo], socket.socket]) -> None:
         self._tls = tls
         self._make_socket = make_socket
 
-    async def open(self, to: Destination, deadline: float) -> Connection:
-        """Open a connection; raises ConnectError, ssl.SSLError, TimeoutError, and what Names does."""
+    async def open(self, to: Destination, addresses: Sequence[str], deadline: float) -> Connection:
+        """Open a connection; raises ConnectError, ssl.SSLError, TimeoutError."""
+        infos = [_info(address, to.port) for address in addresses]
+        connection = Connection()
         async with asyncio.timeout_at(deadline):
-            infos = [_info(address, to.port) for address in await self._names.addresses(to.host)]
             try:
-                connected = await aiohappyeyeballs.start_connection(
-                    infos, happy_eyeballs_delay=OTHER_FAMILY_AFTER_S, socket_factory=self._make_socket
-                )
-                connection = Connection()
-                await asyncio.get_running_loop().create_connection(
-                    lambda: connection,
-                    sock=connected,
-                    ssl=self._tls if to.is_tls else None,
-                    server_hostname=to.certified if to.is_tls else None,
+                await connect(
+                    connection,
+                    infos,
+                    make_socket=self._make_socket,
+                    tls=(self._tls, to.certified) if to.is_tls else None,
                 )
             except ssl.SSLError:
                 raise
@@ -104,9 +99,26 @@ class Straight:
     def judge(self, to: Destination, reply: Reply) -> None:
         """Take every answer for the endpoint's."""
 
-    async def close(self) -> None:
-        """Let lookups go."""
-        await self._names.close()
+
+async def connect(
+    protocol: asyncio.Protocol,
+    infos: Sequence[AddressInfo],
+    *,
+    make_socket: Callable[[AddressInfo], socket.socket] | None = None,
+    tls: tuple[ssl.SSLContext, str] | None = None,
+) -> asyncio.Transport:
+    """Connect a protocol to the first address that answers, with `tls` to whose certificate is for that name.
+
+    Raises OSError, ssl.SSLError among them.
+    """
+    connected = await aiohappyeyeballs.start_connection(
+        infos, happy_eyeballs_delay=_OTHER_FAMILY_AFTER_S, socket_factory=make_socket
+    )
+    context, name = tls or (None, None)
+    transport, _ = await asyncio.get_running_loop().create_connection(
+        lambda: protocol, sock=connected, ssl=context, server_hostname=name
+    )
+    return transport
 
 
 def _info(address: str, port: int) -> AddressInfo:

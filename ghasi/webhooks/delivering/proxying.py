@@ -13,12 +13,10 @@ import ssl
 from base64 import b64encode
 from collections.abc import Sequence
 
-import aiohappyeyeballs
 from yarl import URL
 
 from ghasi.webhooks.delivering.connections import MOST_HEAD_BYTES, Connection, Reply
-from ghasi.webhooks.delivering.names import Names
-from ghasi.webhooks.delivering.opening import AGENT, OTHER_FAMILY_AFTER_S, Destination, reason
+from ghasi.webhooks.delivering.opening import AGENT, Destination, connect, reason
 
 _MOST_ADDRESSES = 3
 _AUTHENTICATION_REQUIRED = 407
@@ -36,18 +34,15 @@ class TunnelError(OSError):
 class Proxied:
     """Through the proxy: a tunnel to each endpoint by CONNECT, or requests by absolute URI."""
 
-    def __init__(self, names: Names, tls: ssl.SSLContext, proxy: URL) -> None:
-        self._names = names
+    def __init__(self, tls: ssl.SSLContext, proxy: URL) -> None:
         self._tls = tls
         self._proxy = proxy
         self._authorization = _authorization(proxy)
 
-    async def open(self, to: Destination, deadline: float) -> Connection:
-        """Open a connection; raises ProxyError, TunnelError, ssl.SSLError, and what Names does."""
-        async with asyncio.timeout_at(deadline):
-            found = await self._names.addresses(to.host)
+    async def open(self, to: Destination, addresses: Sequence[str], deadline: float) -> Connection:
+        """Open a connection; raises ProxyError, TunnelError, ssl.SSLError."""
         # those of IPv4 first: most proxies have no other
-        addresses = sorted(found, key=lambda address: ":" in address)[:_MOST_ADDRESSES]
+        addresses = sorted(addresses, key=lambda address: ":" in address)[:_MOST_ADDRESSES]
         try:
             async with asyncio.timeout_at(deadline):
                 if to.is_tls:
@@ -104,21 +99,15 @@ class Proxied:
         except OSError as error:
             raise ProxyError("has a name that does not resolve") from error
         try:
-            connected = await aiohappyeyeballs.start_connection(infos, happy_eyeballs_delay=OTHER_FAMILY_AFTER_S)
-            transport, _ = await loop.create_connection(lambda: protocol, sock=connected)
+            return await connect(protocol, infos)
         except OSError as error:
             raise ProxyError(f"cannot be reached ({reason(error)})") from error
-        return transport
 
     def judge(self, to: Destination, reply: Reply) -> None:
         """Raise ProxyError for an answer that is certainly the proxy's."""
         # of a request without a tunnel no other status is certainly the proxy's
         if not to.is_tls and reply.status == _AUTHENTICATION_REQUIRED:
             raise ProxyError(f"answered {reply.status}")
-
-    async def close(self) -> None:
-        """Let lookups go."""
-        await self._names.close()
 
 
 class _RefusedError(Exception):

@@ -6,15 +6,14 @@ answer's body is read. Decides nothing about retries.
 
 import ssl
 import time
-from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 from msgspec import Struct
 
-from ghasi.webhooks.delivering.addresses import AddressRefusedError, Lookup, look_up
+from ghasi.webhooks.delivering.addresses import AddressRefusedError
 from ghasi.webhooks.delivering.connections import BrokenAnswerError, EndlessAnswerError
-from ghasi.webhooks.delivering.egress import Egress, open_egress
+from ghasi.webhooks.delivering.egress import Egress
 from ghasi.webhooks.delivering.names import UnresolvedError
 from ghasi.webhooks.delivering.opening import ConnectError
 from ghasi.webhooks.delivering.proxying import ProxyError, TunnelError
@@ -53,13 +52,6 @@ class Answer(Struct, frozen=True):
     error: str | None
     response: str | None
     retry_after_s: float | None = None
-
-
-def open_session(
-    *, private_allowed: bool, timeout_s: float, lookup: Lookup = look_up, proxy: str | None = None
-) -> AbstractAsyncContextManager[Egress]:
-    """Open the way out that all endpoints share."""
-    return open_egress(private_allowed=private_allowed, timeout_s=timeout_s, lookup=lookup, proxy=proxy)
 
 
 async def post(egress: Egress, target: Target, webhook_id: str, body: bytes) -> Answer:

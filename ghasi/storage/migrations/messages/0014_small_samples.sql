@@ -21,4 +21,4 @@ END
 $$;
 
 SELECT storage.sample_little(inhrelid) FROM pg_inherits WHERE inhparent = 'messages.messages'::regclass;
-SELECT storage.sample_little('messages.submissions');
+SELECT storage.sample_little('messages.submissions'), storage.sample_little('messages.outbox');
